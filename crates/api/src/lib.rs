@@ -1,0 +1,1 @@
+//! Protobuf definitions and the code generated from them, nothing else.

@@ -1,0 +1,2 @@
+//! The `ruvector` command line.
+fn main() {}

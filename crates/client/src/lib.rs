@@ -1,0 +1,1 @@
+//! A Rust client: endpoints, retries and typed errors.

@@ -1,0 +1,79 @@
+//! What a node is told at its start.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use ruvector_protocol::NodeId;
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id: see [`Member::new`].
+    pub id: NodeId,
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// Where it listens for peers, `host:port`.
+    pub peer_address: String,
+    /// Where it listens for clients, `host:port`, once known: peers tell each other when they connect.
+    pub client_address: Option<String>,
+}
+
+/// Everything a node needs to start.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// The cluster's name. Together with the first members it gives the cluster's id.
+    pub cluster_name: String,
+    /// This node's name.
+    pub node_name: String,
+    /// All first members with their peer addresses, this node among them. May be empty if the data
+    /// directory was used before; if given then, names and addresses must be those it was made with.
+    pub initial_members: Vec<(String, String)>,
+    /// Where everything is kept. Made if it does not exist.
+    pub data_directory: PathBuf,
+    /// The bound listener for peers.
+    pub peer_listener: TcpListener,
+    /// Where clients reach this node, `host:port`; told to peers. May be empty.
+    pub client_address: String,
+    /// Intervals and limits.
+    pub tuning: Tuning,
+}
+
+/// Intervals and limits, with defaults that suit most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How often a leader makes itself heard, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// The minimum election timeout, in milliseconds; ten heartbeats are good.
+    pub election_timeout_ms: u64,
+    /// The assumed bound of clock drift between nodes, in parts per million; leases are shortened by it.
+    pub clock_drift_ppm: u64,
+    /// A snapshot is taken when this many entries were applied since the last.
+    pub snapshot_entries: u64,
+    /// Entries kept in the log behind a snapshot for followers that are a little late.
+    pub retained_entries: u64,
+    /// Replicas compare their state hashes whenever the index is a multiple of this; 0 for never.
+    pub hash_check_entries: u64,
+    /// How many commands of this node's clients may wait for their answer.
+    pub pending_proposals_max: usize,
+    /// How long a command or read may wait, in milliseconds, before its caller is told that the outcome is
+    /// unknown.
+    pub request_timeout_ms: u64,
+    /// Size of a log segment, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval_ms: 30,
+            election_timeout_ms: 300,
+            clock_drift_ppm: 1_000,
+            snapshot_entries: 100_000,
+            retained_entries: 10_000,
+            hash_check_entries: 64,
+            pending_proposals_max: 16_384,
+            request_timeout_ms: 7_000,
+            segment_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a node tells of itself.
+
+use ruvector_protocol::{ClusterTime, Index, LogPosition, NodeId, RoleName, Term};
+
+/// A copy of everything there is to know of a node and its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeId,
+    /// The cluster.
+    pub cluster_id: u64,
+    /// What it does.
+    pub role: RoleName,
+    /// The leader it knows of.
+    pub leader: Option<NodeId>,
+    /// Its term.
+    pub term: Term,
+    /// The committed index.
+    pub commit: Index,
+    /// The applied index.
+    pub applied: Index,
+    /// Where its log ends.
+    pub last: LogPosition,
+    /// The first index its log still holds.
+    pub first: Index,
+    /// The nodes whose votes count.
+    pub voters: Vec<NodeId>,
+    /// The cluster time it would stamp now, in milliseconds.
+    pub cluster_time: ClusterTime,
+    /// The hash of its state at the applied index.
+    pub state_hash: u128,
+    /// How old its state is at most, in microseconds; `None` if it never heard a leader.
+    pub staleness_us: Option<u64>,
+    /// Bytes of its log files.
+    pub log_bytes: u64,
+    /// Syncs of its log since it started.
+    pub log_syncs: u64,
+    /// Commands of its own clients that wait for their answer.
+    pub pending_proposals: usize,
+    /// Leader changes it has seen since it started.
+    pub leader_changes: u64,
+    /// The index of its newest snapshot.
+    pub snapshot: Option<Index>,
+    /// Its peers.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// What a node knows of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub node: NodeId,
+    /// Whether the connection to it stands.
+    pub connected: bool,
+    /// On the leader: the last index known to match.
+    pub matched: Option<Index>,
+    /// On the leader: `probe`, `replicate` or `snapshot`.
+    pub state: Option<&'static str>,
+    /// On the leader: microseconds since it was last heard.
+    pub heard_us_ago: Option<u64>,
+    /// Bytes sent to it and received from it since the start.
+    pub sent_bytes: u64,
+    /// See `sent_bytes`.
+    pub received_bytes: u64,
+    /// Messages to it that were dropped.
+    pub dropped_messages: u64,
+}
+
+/// A line of `log --tail`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Term and index.
+    pub position: LogPosition,
+    /// Its cluster time.
+    pub time: ClusterTime,
+    /// `noop`, `tick` or `command`.
+    pub kind: &'static str,
+    /// The command, empty for the others.
+    pub command: bytes::Bytes,
+    /// The node whose client gave it, for a command.
+    pub origin: Option<NodeId>,
+}

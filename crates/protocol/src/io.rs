@@ -1,0 +1,168 @@
+//! What enters the core and what leaves it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::Envelope;
+use crate::types::{
+    Entry, GroupId, HardState, Index, LogPosition, NodeId, Origin, Proposal, SnapshotMeta, Term, WriteId,
+};
+
+/// A read's number, chosen by the node, unique while the read waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReadId(pub u64);
+
+/// How a read is made safe. (A stale read asks nothing of the protocol.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReadLevel {
+    /// Leadership is confirmed by a quorum after the read arrived (Raft thesis section 6.4).
+    Strong,
+    /// The leader's lease is trusted: no round, but safety rests on the bound of clock drift (section 6.4.1).
+    Lease,
+}
+
+/// Everything that can happen to a group.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed; due when [`deadline`](crate::raft::Raft::deadline) is reached.
+    Wake,
+    /// A peer's message arrived.
+    Receive(Envelope),
+    /// Commands to put into the log, here or at the leader.
+    Propose(Vec<Proposal>),
+    /// The state machine waits for cluster time to pass: append a [`Payload::Tick`](crate::Payload::Tick).
+    /// Ignored unless this node leads and its no-op is committed.
+    ProposeTick,
+    /// Reads that wait to be made safe.
+    Read {
+        /// Their numbers.
+        ids: Vec<ReadId>,
+        /// How.
+        level: ReadLevel,
+    },
+    /// Everything up to and with this write is durable.
+    Persisted(WriteId),
+    /// The state machine has applied up to and with this index.
+    Applied(Index),
+    /// The connection to a peer broke. A hint only: a follower starts its pre-vote early if it was the leader.
+    PeerLost(NodeId),
+    /// The answer to [`Effect::LoadEntries`].
+    EntriesLoaded {
+        /// The follower they are for.
+        to: NodeId,
+        /// Consecutive entries from the asked index on; empty if the log no longer holds it, which makes
+        /// the core ask for a snapshot.
+        entries: Vec<Entry>,
+    },
+    /// The answer to [`Effect::SendSnapshot`], when the transfer ended.
+    SnapshotSent {
+        /// The follower it went to.
+        to: NodeId,
+        /// What the follower now has, or `None` if the transfer failed.
+        position: Option<LogPosition>,
+    },
+    /// A whole snapshot came from a peer; its file is verified and durable on this node.
+    SnapshotReceived {
+        /// Who sent it.
+        from: NodeId,
+        /// The term of the envelopes that it came in.
+        term: Term,
+        /// What it stands for.
+        meta: SnapshotMeta,
+    },
+    /// The durable log now begins behind this snapshot of this node's own state: entries up to and with
+    /// it are no longer available from [`Effect::LoadEntries`].
+    Compacted(SnapshotMeta),
+}
+
+/// What the node must do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make durable, then answer [`Input::Persisted`].
+    Persist(Write),
+    /// Send; may be lost.
+    Send(Envelope),
+    /// Apply these committed entries, consecutive, then answer [`Input::Applied`].
+    Apply(Vec<Entry>),
+    /// The reads may be served once `index` is applied.
+    ServeRead {
+        /// The reads.
+        ids: Vec<ReadId>,
+        /// What must be applied first.
+        index: Index,
+        /// For lease reads on the leader: the read is only good if, after it was made, the clock still
+        /// is before this. `None` where no clock matters.
+        lease_until: Option<crate::types::Timestamp>,
+    },
+    /// The reads can't be made safe now; the node may ask again.
+    RejectReads {
+        /// The reads.
+        ids: Vec<ReadId>,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// The proposals were not taken; the node may propose them again.
+    RejectProposals {
+        /// The proposals.
+        origins: Vec<Origin>,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// Read entries of the durable log for a follower that is behind the tail in memory.
+    LoadEntries {
+        /// The follower.
+        to: NodeId,
+        /// The first index wanted.
+        from: Index,
+        /// The last index wanted.
+        through: Index,
+        /// How much at most; at least one entry is always wanted.
+        bytes_max: usize,
+    },
+    /// Send the newest snapshot to a follower that is behind the durable log.
+    SendSnapshot {
+        /// The follower.
+        to: NodeId,
+    },
+    /// Replace the state machine's state by this snapshot, which [`Input::SnapshotReceived`] told of. The
+    /// [`Effect::Persist`] right before it carries the same snapshot.
+    InstallSnapshot(SnapshotMeta),
+    /// The leader this node knows of, or its term, changed.
+    LeaderChanged {
+        /// The leader, if known.
+        leader: Option<NodeId>,
+        /// The term.
+        term: Term,
+    },
+}
+
+/// Why something was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectReason {
+    /// No leader is known.
+    #[error("no leader")]
+    NoLeader,
+    /// Leadership was lost before the answer was certain.
+    #[error("leadership lost")]
+    LeadershipLost,
+    /// The bound on what is in memory and not yet committed is reached.
+    #[error("too many uncommitted entries")]
+    TooBusy,
+    /// The leader holds no lease at the moment.
+    #[error("no lease")]
+    NoLease,
+}
+
+/// A request to make something durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its number within the group.
+    pub id: WriteId,
+    /// The group.
+    pub group: GroupId,
+    /// The new hard state, if it changed.
+    pub hard_state: Option<HardState>,
+    /// The log now begins behind this snapshot: what was in it before is dropped.
+    pub snapshot: Option<SnapshotMeta>,
+    /// Consecutive entries; they replace everything from the first one's index on.
+    pub entries: Vec<Entry>,
+}

@@ -1,0 +1,22 @@
+//! The Raft protocol core: inputs in, effects out.
+//!
+//! Start reading at [`Raft`](raft::Raft): its [`step`](raft::Raft::step) takes one [`Input`] and appends
+//! the [`Effect`]s that follow from it. The vocabulary is in three files: [`types`] (terms, indexes,
+//! entries), [`message`] (what travels between peers) and [`io`] (inputs and effects).
+//!
+//! What this crate does not do: it reads no clock, opens no file, starts no thread, draws no random
+//! number that is not seeded by its configuration, and knows nothing of what a command means. The same
+//! inputs give the same effects, byte for byte; the simulator rests on that.
+
+pub mod io;
+pub mod message;
+pub mod raft;
+pub mod types;
+
+pub use io::{Effect, Input, ReadId, ReadLevel, RejectReason, Write};
+pub use message::{Envelope, Message};
+pub use raft::{Config, FollowerStatus, Raft, RaftStatus, Restored, RoleName};
+pub use types::{
+    ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
+    Payload, Proposal, SnapshotMeta, Term, Timestamp, WriteId,
+};

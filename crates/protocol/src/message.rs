@@ -1,0 +1,225 @@
+//! What peers say to each other: one type per message, in an envelope that says which group, from whom,
+//! to whom and in which term.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{
+    ClusterTime, Entry, GroupId, Index, LogPosition, NodeId, Proposal, SnapshotMeta, Term, Timestamp,
+};
+
+/// A message with its address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The group it belongs to.
+    pub group: GroupId,
+    /// The node that sent it.
+    pub from: NodeId,
+    /// The node it is for.
+    pub to: NodeId,
+    /// The sender's term when it was sent; for a [`PreVoteRequest`], the term the sender would campaign in.
+    pub term: Term,
+    /// What it says.
+    pub message: Message,
+}
+
+/// Everything that travels between peers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Would you vote for me?
+    PreVoteRequest(PreVoteRequest),
+    /// The answer to it.
+    PreVoteResponse(PreVoteResponse),
+    /// Vote for me.
+    VoteRequest(VoteRequest),
+    /// The answer to it.
+    VoteResponse(VoteResponse),
+    /// Entries to append.
+    AppendRequest(AppendRequest),
+    /// The answer to it.
+    AppendResponse(AppendResponse),
+    /// The leader lives.
+    Heartbeat(Heartbeat),
+    /// The answer to it.
+    HeartbeatResponse(HeartbeatResponse),
+    /// Commands that a follower was given, for the leader to propose.
+    ForwardProposals(ForwardProposals),
+    /// A follower asks up to where it must have applied before it may serve strong reads.
+    ReadIndexRequest(ReadIndexRequest),
+    /// The answer to it.
+    ReadIndexResponse(ReadIndexResponse),
+    /// A piece of a snapshot file.
+    SnapshotChunk(SnapshotChunk),
+    /// The answer to it.
+    SnapshotChunkResponse(SnapshotChunkResponse),
+    /// The sender's hash of its state at an index, to be compared.
+    StateHash(StateHash),
+}
+
+/// Asks whether a campaign would be won, without disturbing anyone's term (Raft thesis section 9.6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreVoteRequest {
+    /// Where the sender's log ends.
+    pub last: LogPosition,
+}
+
+/// Says whether the sender would vote so. The envelope's term is the term asked about if granted, the
+/// sender's own if refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreVoteResponse {
+    /// The sender would vote for the asker.
+    pub granted: bool,
+}
+
+/// Asks for a vote in the envelope's term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteRequest {
+    /// Where the sender's log ends.
+    pub last: LogPosition,
+}
+
+/// Gives or refuses a vote in the envelope's term. Sent only when the vote is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteResponse {
+    /// The sender voted for the asker.
+    pub granted: bool,
+}
+
+/// What a leader says with every append and heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStamp {
+    /// The leader's own clock when it sent this. Comes back in [`FollowerStamp::echo`]: leases are counted
+    /// from it.
+    pub sent_at: Timestamp,
+    /// The newest round of read confirmations that this message opens or continues; rises by one a round.
+    pub read_round: u64,
+    /// The leader's cluster time when it sent this.
+    pub cluster_time: ClusterTime,
+    /// The follower's [`FollowerStamp::responded_at`] that this leader last received from it: a bound on how
+    /// old what the follower knows can be.
+    pub answering: Option<Timestamp>,
+}
+
+/// What a follower answers every append and heartbeat with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowerStamp {
+    /// The [`LeaderStamp::sent_at`] of the message this answers.
+    pub echo: Timestamp,
+    /// The [`LeaderStamp::read_round`] of the message this answers.
+    pub read_round: u64,
+    /// The follower's own clock when it answered.
+    pub responded_at: Timestamp,
+}
+
+/// Entries to append behind `previous` (Raft thesis section 3.5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendRequest {
+    /// What the receiver's log must hold right before `entries`.
+    pub previous: LogPosition,
+    /// The entries, consecutive, possibly none (a probe).
+    pub entries: Vec<Entry>,
+    /// The leader's commit index.
+    pub commit: Index,
+    /// Time, lease and read confirmation.
+    pub stamp: LeaderStamp,
+}
+
+/// Says whether the entries were appended. Sent only when they are durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendResponse {
+    /// Whether and up to where the logs match.
+    pub outcome: AppendOutcome,
+    /// Time, lease and read confirmation.
+    pub stamp: FollowerStamp,
+}
+
+/// How an append ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendOutcome {
+    /// The receiver's log equals the leader's up to and with `matched`, durably.
+    Accepted {
+        /// The last index known to match.
+        matched: Index,
+    },
+    /// The receiver does not have `previous`.
+    Rejected {
+        /// The `previous` of the request that was refused, so that an old refusal can be told.
+        previous: LogPosition,
+        /// The highest position of the receiver's log at which the logs may match: skips a whole
+        /// conflicting term at a time (Raft thesis section 3.5, last paragraph).
+        candidate: LogPosition,
+    },
+}
+
+/// Sent to every follower at the heartbeat interval and when reads wait for confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The leader's commit index, but not beyond what it knows the receiver to have.
+    pub commit: Index,
+    /// Time, lease and read confirmation.
+    pub stamp: LeaderStamp,
+}
+
+/// The answer to a [`Heartbeat`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatResponse {
+    /// Time, lease and read confirmation.
+    pub stamp: FollowerStamp,
+}
+
+/// Commands from a follower's clients. What becomes of them is seen in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardProposals {
+    /// The commands, in the order in which the follower was given them.
+    pub proposals: Vec<Proposal>,
+}
+
+/// Asks for a read index (Raft thesis section 6.4, last paragraphs).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndexRequest {
+    /// The asker's number for the batch of reads that waits; comes back in the answer.
+    pub batch: u64,
+    /// Whether the leader's lease is enough, or leadership must be confirmed by a round.
+    pub lease: bool,
+}
+
+/// The answer to a [`ReadIndexRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndexResponse {
+    /// The number from the request.
+    pub batch: u64,
+    /// Once this index is applied the reads may be served; `None` if the leader can't say, try again.
+    pub index: Option<Index>,
+}
+
+/// A piece of a snapshot file, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// What the snapshot stands for.
+    pub meta: SnapshotMeta,
+    /// Size of the whole file, in bytes.
+    pub total_bytes: u64,
+    /// Where in the file `data` belongs.
+    pub offset: u64,
+    /// The bytes, never more than the sender's chunk limit.
+    pub data: Bytes,
+}
+
+/// Acknowledges a [`SnapshotChunk`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotChunkResponse {
+    /// The snapshot spoken of.
+    pub position: LogPosition,
+    /// The next byte that the receiver wants; equal to the file's size when it has all. A sender that is
+    /// elsewhere starts again from here.
+    pub next_offset: u64,
+}
+
+/// The hash of a replica's state at an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHash {
+    /// The applied index that the hash belongs to.
+    pub index: Index,
+    /// The hash of the contents.
+    pub hash: u128,
+}

@@ -1,0 +1,1 @@
+//! The client-facing protocols over a node: etcd gRPC, administration, health and metrics; the daemon.

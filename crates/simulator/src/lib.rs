@@ -1,0 +1,1 @@
+//! The real replica on simulated disk, network and clock, with fault injection and checkers.

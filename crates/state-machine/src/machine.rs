@@ -1,0 +1,67 @@
+//! The contract between a replica and what it replicates.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+
+/// A committed command, as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its index in the log; rises from call to call, with gaps.
+    pub index: u64,
+    /// The cluster time of its entry in milliseconds; never falls from call to call.
+    pub time_ms: u64,
+    /// What the proposer wrote.
+    pub command: Bytes,
+}
+
+/// A deterministic state machine: its state is a function of the calls made, in order.
+///
+/// It may read no clock, draw no random number and depend on no iteration order that differs between
+/// processes. Commands come from the log and were not necessarily written by this version of the program:
+/// one that can't be understood gets an error as its response and changes nothing.
+pub trait StateMachine: Send + 'static {
+    /// What a command's proposer is answered.
+    type Response: Send + 'static;
+    /// An immutable version of the state, cheap to clone, that readers work on while commands are applied.
+    type View: Clone + Send + Sync + 'static;
+
+    /// Applies one command.
+    fn apply(&mut self, entry: &Committed) -> Self::Response;
+
+    /// Time has passed by an entry without a command.
+    fn advance_time(&mut self, index: u64, time_ms: u64);
+
+    /// The cluster time in milliseconds at which the machine wants [`advance_time`](Self::advance_time) to
+    /// be called if nothing else is applied by then.
+    fn wake_at_ms(&self) -> Option<u64>;
+
+    /// The present version, in O(1).
+    fn view(&self) -> Self::View;
+
+    /// A hash of the contents, in O(1); equal on all replicas at an equal applied index.
+    fn state_hash(&self) -> u128;
+
+    /// Writes a version so that [`restore`](Self::restore) can read it. Runs in the background.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn write_snapshot(view: &Self::View, writer: &mut dyn Write) -> io::Result<()>;
+
+    /// Replaces the whole state by what [`write_snapshot`](Self::write_snapshot) wrote.
+    ///
+    /// # Errors
+    /// If the bytes can't be read or are no snapshot; the state is then unchanged.
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError>;
+}
+
+/// Why a snapshot could not be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The bytes could not be read.
+    #[error("reading the snapshot: {0}")]
+    Io(#[from] io::Error),
+    /// The bytes are no snapshot of this machine, or of a version that this program can't read.
+    #[error("the snapshot is damaged or of another version: {0}")]
+    Format(String),
+}
