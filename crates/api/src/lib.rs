@@ -1,1 +1,27 @@
-//! Protobuf definitions and the code generated from them, nothing else.
+//! The protocols that clients speak, as Rust types, with their gRPC clients and servers.
+//!
+//! [`etcdserverpb`] and [`mvccpb`] are etcd v3's wire format; [`ruvector`] is what etcd has no words for. The
+//! definitions are in `proto/`, and the documentation of every message and field is there.
+//!
+//! What this crate does not do: it holds nothing but definitions and what is generated from them.
+
+/// The services of etcd v3.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm)]
+pub mod etcdserverpb {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// What etcd's store holds.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm)]
+pub mod mvccpb {
+    tonic::include_proto!("mvccpb");
+}
+
+/// This project's own services.
+pub mod ruvector {
+    /// Version 1 of them.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm)]
+    pub mod v1 {
+        tonic::include_proto!("ruvector.v1");
+    }
+}
