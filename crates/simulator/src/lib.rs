@@ -1,1 +1,3 @@
 //! The real replica on simulated disk, network and clock, with fault injection and checkers.
+
+pub mod linearizability;
