@@ -1,0 +1,210 @@
+//! Why a call failed and what to do about it.
+
+use std::error::Error;
+
+use tonic::{Code, Status};
+
+use crate::endpoint::Endpoint;
+
+/// Why a call failed; the text says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// What was given as an endpoint is none.
+    #[error("`{endpoint}` is not an endpoint: {reason}; write HOST:PORT")]
+    InvalidEndpoint {
+        /// What was given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A client needs at least one endpoint.
+    #[error("no endpoint was given; write HOST:PORT")]
+    NoEndpoints,
+    /// No connection could be made; nothing was done.
+    #[error(
+        "no node answers at {endpoints} ({reason}); check that the nodes run and that the addresses are right"
+    )]
+    Unreachable {
+        /// All that were tried.
+        endpoints: String,
+        /// Why the last of them failed.
+        reason: String,
+    },
+    /// The nodes answer but have no leader; nothing was done.
+    #[error("the cluster has no leader ({reason}); a majority of its nodes must run and reach each other")]
+    NoLeader {
+        /// The node's words.
+        reason: String,
+    },
+    /// The nodes have too much to do; nothing was done.
+    #[error("the node is too busy ({reason}); try again later")]
+    Busy {
+        /// The node's words.
+        reason: String,
+    },
+    /// A write was sent and its answer got lost.
+    #[error(
+        "the answer got lost ({reason}): whether the write was applied is unknown; read before writing again"
+    )]
+    OutcomeUnknown {
+        /// How it got lost.
+        reason: String,
+    },
+    /// A read was not answered in time.
+    #[error("no answer in time ({reason}); try again, or ask another node")]
+    TimedOut {
+        /// What was waited for.
+        reason: String,
+    },
+    /// The revision asked for is no longer kept.
+    #[error("the revision asked for is no longer kept ({reason}); ask for a newer one")]
+    Compacted {
+        /// The oldest revision that can be had, if the node told.
+        oldest: Option<i64>,
+        /// The node's words.
+        reason: String,
+    },
+    /// The node understood and refuses; nothing was done.
+    #[error("{reason}")]
+    Refused {
+        /// The node's words.
+        reason: String,
+    },
+    /// The server speaks gRPC but does not know the call.
+    #[error(
+        "the server at {endpoint} does not offer this call ({reason}); is it a ruvector node of this version?"
+    )]
+    Unsupported {
+        /// The server.
+        endpoint: String,
+        /// Its words.
+        reason: String,
+    },
+    /// The server's answer makes no sense.
+    #[error("the server's answer makes no sense ({reason}); is it a ruvector node of this version?")]
+    Malformed {
+        /// What is missing or wrong.
+        reason: String,
+    },
+}
+
+impl From<std::convert::Infallible> for ClientError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Whether doing a call twice does harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes nothing.
+    Read,
+    /// It changes something.
+    Write,
+}
+
+/// What a failed attempt means for the call.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// The error to give if there is no further attempt.
+    pub(crate) error: ClientError,
+    /// Whether another attempt may be made.
+    pub(crate) may_retry: bool,
+}
+
+/// Judges a failed attempt: what it tells of the call, and whether the call may be made again.
+pub(crate) fn judge(status: &Status, endpoint: &Endpoint, effect: Effect) -> Verdict {
+    let reason = status.message().to_owned();
+    if never_connected(status) {
+        let error =
+            ClientError::Unreachable { endpoints: endpoint.to_string(), reason: connect_reason(status) };
+        return Verdict { error, may_retry: true };
+    }
+    if reason.contains("no leader") {
+        return Verdict { error: ClientError::NoLeader { reason }, may_retry: true };
+    }
+    match status.code() {
+        // etcd answers "too many requests" with this code before it takes a request in.
+        Code::ResourceExhausted if reason.contains("too many requests") => {
+            Verdict { error: ClientError::Busy { reason }, may_retry: true }
+        }
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled | Code::Internal => {
+            let reason = if reason.is_empty() { status.code().description().to_owned() } else { reason };
+            match effect {
+                Effect::Read => Verdict { error: ClientError::TimedOut { reason }, may_retry: true },
+                Effect::Write => Verdict { error: ClientError::OutcomeUnknown { reason }, may_retry: false },
+            }
+        }
+        Code::Unimplemented => Verdict {
+            error: ClientError::Unsupported { endpoint: endpoint.to_string(), reason },
+            may_retry: false,
+        },
+        Code::OutOfRange if reason.contains("compacted") => {
+            Verdict { error: ClientError::Compacted { oldest: None, reason }, may_retry: false }
+        }
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::DataLoss
+        | Code::Unauthenticated => Verdict { error: ClientError::Refused { reason }, may_retry: false },
+    }
+}
+
+/// Whether the connection could not be made, so that the request never left.
+fn never_connected(status: &Status) -> bool {
+    causes(status).any(|cause| cause.is::<tonic::ConnectError>())
+}
+
+/// The innermost cause says it best: `Connection refused` rather than `transport error`.
+fn connect_reason(status: &Status) -> String {
+    causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |cause| (*cause).source())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn verdict(status: &Status, effect: Effect) -> Verdict {
+        judge(status, &"127.0.0.1:1".parse().unwrap(), effect)
+    }
+
+    #[test]
+    fn a_lost_answer_stops_a_write_and_not_a_read() {
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Unknown, Code::Cancelled] {
+            let status = Status::new(code, "etcdserver: request timed out");
+            let write = verdict(&status, Effect::Write);
+            assert!(!write.may_retry, "{write:?}");
+            assert!(matches!(write.error, ClientError::OutcomeUnknown { .. }), "{write:?}");
+            assert!(verdict(&status, Effect::Read).may_retry);
+        }
+    }
+
+    #[test]
+    fn a_write_may_be_repeated_when_nothing_was_applied() {
+        for status in [
+            Status::unavailable("etcdserver: no leader"),
+            Status::resource_exhausted("etcdserver: too many requests"),
+        ] {
+            assert!(verdict(&status, Effect::Write).may_retry, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_final_and_keeps_the_words() {
+        let status = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        let verdict = verdict(&status, Effect::Read);
+        assert!(!verdict.may_retry);
+        assert_eq!(verdict.error.to_string(), "etcdserver: mvcc: database space exceeded");
+    }
+}
