@@ -1,1 +1,16 @@
-//! The client-facing protocols over a node: etcd gRPC, administration, health and metrics; the daemon.
+//! The daemon: a node and the protocols that clients speak to it.
+//!
+//! [`serve`] runs one node until a signal; [`Server`] does the same inside another program or a test. Both take
+//! a [`ServerConfig`], which [`ServerOptions`] makes of a TOML file and of flags.
+//!
+//! One port carries everything: etcd's gRPC services, the service of the command line, and plain HTTP for
+//! health and metrics. A request is decoded, checked, and handed to the node as a command, or evaluated on a
+//! published version of the store; the answer is encoded on the same thread.
+//!
+//! What this crate does not do: it keeps no state that matters and decides nothing about consensus.
+
+mod config;
+mod server;
+
+pub use config::{ConfigError, Limits, ServerConfig, ServerOptions, parse_initial_nodes};
+pub use server::{ServeError, Server, serve};

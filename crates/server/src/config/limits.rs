@@ -1,0 +1,84 @@
+//! What clients may ask at most.
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// What clients may ask at most. The first two are etcd's limits with etcd's defaults; the others bound
+/// what etcd leaves unbounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of one command. (etcd's `--max-request-bytes`)
+    pub request_bytes: usize,
+    /// Operations in one list of a transaction, those of transactions inside it counted too. (etcd's
+    /// `--max-txn-ops`)
+    pub txn_operations: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Calls that one connection may have open at a time.
+    pub streams_per_connection: u32,
+    /// Watches that one stream may have.
+    pub watches_per_stream: usize,
+    /// Watches of all clients of this node.
+    pub watches: usize,
+    /// Renewals of leases that may wait to be proposed together.
+    pub pending_renewals: usize,
+    /// Seconds that a new connection has to send its first bytes, and a request of HTTP/1 its header.
+    pub handshake_seconds: u64,
+    /// Seconds after which an idle watch that asked for it is told the revision.
+    pub watch_progress_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: 1_572_864,
+            txn_operations: 128,
+            connections: 16_384,
+            streams_per_connection: 16_384,
+            watches_per_stream: 131_072,
+            watches: 1_048_576,
+            pending_renewals: 65_536,
+            handshake_seconds: 10,
+            watch_progress_seconds: 600,
+        }
+    }
+}
+
+impl Limits {
+    /// How much larger than a command a message may be before it is refused unread, as in etcd.
+    const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
+    /// The log holds an entry in one record; far below that, memory and latency suffer.
+    const REQUEST_BYTES_MAX: usize = 16 << 20;
+
+    /// The largest message that is read from the wire, in bytes.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.request_bytes + Self::MESSAGE_OVERHEAD_BYTES
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let value = |key, reason: String| Err(ConfigError::Value { key, reason });
+        if self.request_bytes > Self::REQUEST_BYTES_MAX {
+            let (given, most) = (self.request_bytes, Self::REQUEST_BYTES_MAX);
+            return value("limits.request_bytes", format!("must be at most {most}, not {given}"));
+        }
+        let nonzero = [
+            ("limits.request_bytes", self.request_bytes),
+            ("limits.txn_operations", self.txn_operations),
+            ("limits.connections", self.connections),
+            ("limits.streams_per_connection", self.streams_per_connection as usize),
+            ("limits.watches_per_stream", self.watches_per_stream),
+            ("limits.watches", self.watches),
+            ("limits.pending_renewals", self.pending_renewals),
+        ];
+        match nonzero.into_iter().find(|(_, given)| *given == 0) {
+            Some((key, _)) => value(key, "must not be 0".to_owned()),
+            None if self.handshake_seconds == 0 || self.watch_progress_seconds == 0 => {
+                value("limits", "must not have 0 seconds".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+}
