@@ -8,7 +8,7 @@ use ruvector_protocol::NodeId;
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its id: see [`Member::new`].
+    /// Its id, derived from the cluster's name and its own.
     pub id: NodeId,
     /// Its name, unique in the cluster.
     pub name: String,
@@ -60,6 +60,18 @@ pub struct Tuning {
     pub request_timeout_ms: u64,
     /// Size of a log segment, in bytes.
     pub segment_bytes: u64,
+    /// How many bytes of entries are kept in memory for followers that are a little late.
+    pub tail_bytes_max: usize,
+    /// How many bytes of uncommitted entries a leader takes before it refuses commands.
+    pub uncommitted_bytes_max: usize,
+    /// How many bytes of entries may be under way to one follower.
+    pub inflight_bytes_max: usize,
+    /// How many bytes of entries one message to a follower carries at most.
+    pub append_bytes_max: usize,
+    /// How many bytes of a snapshot one message to a follower carries.
+    pub snapshot_chunk_bytes: usize,
+    /// The largest command taken, in bytes.
+    pub command_bytes_max: usize,
 }
 
 impl Default for Tuning {
@@ -74,6 +86,12 @@ impl Default for Tuning {
             pending_proposals_max: 16_384,
             request_timeout_ms: 7_000,
             segment_bytes: 64 << 20,
+            tail_bytes_max: 32 << 20,
+            uncommitted_bytes_max: 64 << 20,
+            inflight_bytes_max: 8 << 20,
+            append_bytes_max: 1 << 20,
+            snapshot_chunk_bytes: 256 << 10,
+            command_bytes_max: 16 << 20,
         }
     }
 }

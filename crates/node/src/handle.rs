@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use crossbeam_channel::{Sender, TrySendError};
 use ruvector_protocol::{Index, LogPosition, NodeId, Term};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::SnapshotInfo;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use crate::config::{Member, NodeConfig};
+use crate::config::Member;
+use crate::driver::Request;
+use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus};
 
 /// How fresh a read must be.
@@ -86,45 +89,24 @@ pub enum NodeError {
     Stopped(String),
 }
 
-/// A running node.
-#[derive(Debug)]
-pub struct Node<M: StateMachine> {
-    handle: Handle<M>,
-}
-
-impl<M: StateMachine> Node<M> {
-    /// Starts a node on a new or used data directory.
-    ///
-    /// # Errors
-    /// If the directory is locked, damaged or another node's, or the configuration contradicts it.
-    pub fn start(config: NodeConfig, machine: M) -> Result<Self, crate::StorageError> {
-        let _ = (config, machine);
-        todo!()
-    }
-
-    /// What to propose and read with.
-    #[must_use]
-    pub fn handle(&self) -> Handle<M> {
-        self.handle.clone()
-    }
-
-    /// Stops the node and waits for its threads.
-    pub fn stop(self) {}
-}
-
 /// A cheap, cloneable way to use a running node from any thread.
 #[derive(Debug)]
 pub struct Handle<M: StateMachine> {
-    marker: std::marker::PhantomData<fn() -> M>,
+    shared: Arc<Shared<M::View>>,
+    requests: Sender<Request<M>>,
 }
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { marker: std::marker::PhantomData }
+        Self { shared: Arc::clone(&self.shared), requests: self.requests.clone() }
     }
 }
 
 impl<M: StateMachine> Handle<M> {
+    pub(crate) fn new(shared: Arc<Shared<M::View>>, requests: Sender<Request<M>>) -> Self {
+        Self { shared, requests }
+    }
+
     /// Has a command committed and applied, through the leader, wherever it is. Proposes again by itself
     /// when the leader changes; applied at most once.
     ///
@@ -132,8 +114,11 @@ impl<M: StateMachine> Handle<M> {
     /// Any [`NodeError`]; only [`NodeError::OutcomeUnknown`] and [`NodeError::Stopped`] leave it open whether
     /// the command was or will be applied.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, NodeError> {
-        let _ = command;
-        todo!()
+        let bytes_max = self.shared.command_bytes_max;
+        if command.len() > bytes_max {
+            return Err(NodeError::TooLarge { bytes: command.len(), bytes_max });
+        }
+        self.ask(|reply| Request::Propose { command, reply }).await
     }
 
     /// A version of the state that is as fresh as asked.
@@ -141,79 +126,77 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::NoLeader`], [`NodeError::TooStale`], [`NodeError::TooBusy`], [`NodeError::Stopped`].
     pub async fn read(&self, level: ReadLevel) -> Result<ReadResult<M::View>, NodeError> {
-        let _ = level;
-        todo!()
+        self.ask(|reply| Request::Read { level, reply }).await
     }
 
     /// The newest version of this node's own state, at once.
     #[must_use]
     pub fn published(&self) -> Arc<Published<M::View>> {
-        todo!()
+        self.shared.published.load_full()
     }
 
     /// Changes whenever a newer version is published; the value is the applied index.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Index> {
-        todo!()
+        self.shared.applied.subscribe()
     }
 
     /// This node's id.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.shared.identity.node_id
     }
 
     /// The cluster's id.
     #[must_use]
     pub fn cluster_id(&self) -> u64 {
-        todo!()
+        self.shared.identity.cluster_id
     }
 
     /// This node's name.
     #[must_use]
     pub fn node_name(&self) -> &str {
-        todo!()
+        &self.shared.identity.node_name
     }
 
     /// The cluster's name.
     #[must_use]
     pub fn cluster_name(&self) -> &str {
-        todo!()
+        &self.shared.identity.cluster_name
     }
 
     /// The members, by name, with the client addresses known so far.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        todo!()
+        self.shared.members()
     }
 
     /// The term, as last published.
     #[must_use]
     pub fn term(&self) -> Term {
-        todo!()
+        self.shared.term()
     }
 
     /// The leader this node knows of, as last published.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        todo!()
+        self.shared.leader()
     }
 
     /// Everything there is to know.
     ///
     /// # Errors
-    /// [`NodeError::Stopped`].
+    /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
     pub async fn status(&self) -> Result<NodeStatus, NodeError> {
-        todo!()
+        self.ask(|reply| Request::Status { reply }).await
     }
 
     /// The newest entries of this node's log, oldest first.
     ///
     /// # Errors
-    /// [`NodeError::Stopped`].
+    /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
     pub async fn log_tail(&self, count: usize) -> Result<Vec<LogRecord>, NodeError> {
-        let _ = count;
-        todo!()
+        self.ask(|reply| Request::LogTail { count, reply }).await
     }
 
     /// Drops this node's log entries below an index, taking a snapshot first if none covers them. Answers
@@ -222,8 +205,7 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Refused`] if the index is not applied yet.
     pub async fn compact_log(&self, before: Index) -> Result<Index, NodeError> {
-        let _ = before;
-        todo!()
+        self.ask(|reply| Request::CompactLog { before, reply }).await
     }
 
     /// Takes a snapshot of this node's present state under a name that no snapshot has.
@@ -231,8 +213,8 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Refused`] if the name is taken or not a plain file name.
     pub async fn create_snapshot(&self, name: &str) -> Result<SnapshotInfo, NodeError> {
-        let _ = name;
-        todo!()
+        let name = name.to_owned();
+        self.ask(|reply| Request::CreateSnapshot { name, reply }).await
     }
 
     /// This node's snapshots.
@@ -240,17 +222,31 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Refused`] with the disk's error.
     pub async fn list_snapshots(&self) -> Result<Vec<SnapshotInfo>, NodeError> {
-        todo!()
+        self.ask(|reply| Request::ListSnapshots { reply }).await
     }
 
     /// Waits until the node stops by itself, which it does only on a failed disk, corrupt data or a broken
-    /// invariant, and says why; or after [`Node::stop`], with `None`.
+    /// invariant, and says why; or after [`Node::stop`](crate::Node::stop), with `None`.
     pub async fn stopped(&self) -> Option<String> {
-        todo!()
+        self.shared.stopped().await
     }
 
-    /// The node's metrics in Prometheus' text format are registered here under etcd's names where those exist.
+    /// Registers the node's own histograms, under etcd's names where those exist.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        let _ = registry;
+        self.shared.metrics.register(registry);
+    }
+
+    /// Queues a request for the driver and waits for its answer.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, NodeError>>) -> Request<M>,
+    ) -> Result<T, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.try_send(request(reply)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(NodeError::TooBusy),
+            Err(TrySendError::Disconnected(_)) => return Err(self.shared.stopped_error()),
+        }
+        answer.await.unwrap_or_else(|_| Err(self.shared.stopped_error()))
     }
 }

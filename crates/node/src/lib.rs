@@ -6,13 +6,22 @@
 //!
 //! What this crate does not do: it speaks no client protocol and knows no command's meaning.
 
+mod clock;
 pub mod config;
+mod driver;
 pub mod handle;
+mod identity;
+mod metrics;
+mod node;
+pub mod replica;
+mod shared;
 pub mod status;
 
 pub use config::{Member, NodeConfig, Tuning};
-pub use handle::{Applied, Handle, Node, NodeError, Published, ReadLevel, ReadResult};
-pub use ruvector_protocol::{ClusterTime, GroupId, Index, NodeId, RoleName, Term};
+pub use handle::{Applied, Handle, NodeError, Published, ReadLevel, ReadResult};
+pub use node::Node;
+pub use replica::ReplicaError;
+pub use ruvector_protocol::{ClusterTime, GroupId, Index, LogPosition, NodeId, RoleName, Term};
 pub use ruvector_state_machine as state_machine;
 pub use ruvector_state_machine::{Committed, RestoreError, StateMachine};
 pub use ruvector_storage::{SnapshotInfo, StorageError};

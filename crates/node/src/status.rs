@@ -1,6 +1,6 @@
 //! What a node tells of itself.
 
-use ruvector_protocol::{ClusterTime, Index, LogPosition, NodeId, RoleName, Term};
+use ruvector_protocol::{ClusterTime, Entry, Index, LogPosition, NodeId, Payload, RoleName, Term};
 
 /// A copy of everything there is to know of a node and its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,4 +79,16 @@ pub struct LogRecord {
     pub command: bytes::Bytes,
     /// The node whose client gave it, for a command.
     pub origin: Option<NodeId>,
+}
+
+impl From<Entry> for LogRecord {
+    fn from(entry: Entry) -> Self {
+        let (position, time) = (entry.position(), entry.time);
+        let (kind, command, origin) = match entry.payload {
+            Payload::Noop => ("noop", bytes::Bytes::new(), None),
+            Payload::Tick => ("tick", bytes::Bytes::new(), None),
+            Payload::Command(proposal) => ("command", proposal.command, Some(proposal.origin.node)),
+        };
+        Self { position, time, kind, command, origin }
+    }
 }

@@ -22,9 +22,9 @@ pub struct Committed {
 /// one that can't be understood gets an error as its response and changes nothing.
 pub trait StateMachine: Send + 'static {
     /// What a command's proposer is answered.
-    type Response: Send + 'static;
+    type Response: std::fmt::Debug + Send + 'static;
     /// An immutable version of the state, cheap to clone, that readers work on while commands are applied.
-    type View: Clone + Send + Sync + 'static;
+    type View: Clone + std::fmt::Debug + Send + Sync + 'static;
 
     /// Applies one command.
     fn apply(&mut self, entry: &Committed) -> Self::Response;

@@ -1,0 +1,349 @@
+//! The thread that owns a replica: it takes everything that waits, feeds the replica, sends, applies, syncs
+//! and answers, and then waits again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use ruvector_protocol::{Index, NodeId, Timestamp};
+use ruvector_state_machine::StateMachine;
+use ruvector_storage::{SnapshotInfo, SnapshotStore};
+use ruvector_transport::{Transport, TransportEvent};
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::handle::{Applied, NodeError, Published, ReadLevel, ReadResult};
+use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
+use crate::shared::Shared;
+use crate::status::{LogRecord, NodeStatus, PeerStatus};
+
+/// Where an answer goes. A caller that no longer waits has dropped its end, which is fine.
+type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
+
+/// Everything that reaches the driver.
+#[derive(Debug)]
+pub(crate) enum Request<M: StateMachine> {
+    Propose { command: Bytes, reply: Reply<Applied<M::Response>> },
+    Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
+    Status { reply: Reply<NodeStatus> },
+    LogTail { count: usize, reply: Reply<Vec<LogRecord>> },
+    CompactLog { before: Index, reply: Reply<Index> },
+    CreateSnapshot { name: String, reply: Reply<SnapshotInfo> },
+    ListSnapshots { reply: Reply<Vec<SnapshotInfo>> },
+    Transport(TransportEvent),
+    Job(Event),
+    Stop,
+}
+
+/// Who waits for what a replica was asked under a ticket.
+#[derive(Debug)]
+enum Waiter<M: StateMachine> {
+    Proposal(Reply<Applied<M::Response>>),
+    Read(Reply<ReadResult<M::View>>),
+    Snapshot(Reply<SnapshotInfo>),
+    Compaction(Reply<Index>),
+}
+
+/// How many requests one turn takes at most, so that what it makes durable together stays bounded.
+const TURN_REQUESTS_MAX: usize = 2048;
+
+/// The owner of a running replica.
+#[derive(Debug)]
+pub(crate) struct Driver<M: StateMachine> {
+    replica: Replica<M>,
+    store: SnapshotStore,
+    requests: Receiver<Request<M>>,
+    /// For jobs to hand in what they did.
+    own_requests: Sender<Request<M>>,
+    transport: Transport,
+    shared: Arc<Shared<M::View>>,
+    waiters: HashMap<Ticket, Waiter<M>>,
+    next_ticket: u64,
+    outputs: Vec<Output<M>>,
+}
+
+/// Whether the driver goes on after a turn.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    Continue,
+    Stop,
+}
+
+impl<M: StateMachine> Driver<M> {
+    pub(crate) fn new(
+        replica: Replica<M>,
+        store: SnapshotStore,
+        requests: Receiver<Request<M>>,
+        own_requests: Sender<Request<M>>,
+        transport: Transport,
+        shared: Arc<Shared<M::View>>,
+    ) -> Self {
+        Self {
+            replica,
+            store,
+            requests,
+            own_requests,
+            transport,
+            shared,
+            waiters: HashMap::new(),
+            next_ticket: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Runs until asked to stop.
+    ///
+    /// # Errors
+    /// Why the replica can't go on.
+    pub(crate) fn run(mut self) -> Result<(), ReplicaError> {
+        self.handle(Event::Wake)?;
+        self.settle()?;
+        loop {
+            let first = self.wait();
+            let turn = self.turn(first)?;
+            self.settle()?;
+            if turn == Turn::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for a request or for the replica's deadline.
+    fn wait(&self) -> Option<Request<M>> {
+        let now = clock::now();
+        let received = match self.replica.deadline(now) {
+            Some(deadline) => self.requests.recv_timeout(Duration::from_micros(deadline.micros_since(now))),
+            None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(request) => Some(request),
+            Err(RecvTimeoutError::Timeout) => None,
+            // This struct holds a sender.
+            Err(RecvTimeoutError::Disconnected) => Some(Request::Stop),
+        }
+    }
+
+    /// Takes everything that waits. Proposals and reads are gathered, so that they share an append and a
+    /// round.
+    fn turn(&mut self, first: Option<Request<M>>) -> Result<Turn, ReplicaError> {
+        let mut proposals = Vec::new();
+        let mut reads = Vec::new();
+        let mut taken = 0;
+        let mut next = first;
+        while let Some(request) = next {
+            match request {
+                Request::Propose { command, reply } => {
+                    proposals.push((self.ticket(Waiter::Proposal(reply)), command));
+                }
+                Request::Read { level, reply } => reads.push((self.ticket(Waiter::Read(reply)), level)),
+                Request::Stop => return Ok(Turn::Stop),
+                other => self.request(other)?,
+            }
+            taken += 1;
+            next = if taken < TURN_REQUESTS_MAX { self.requests.try_recv().ok() } else { None };
+        }
+        let now = clock::now();
+        if self.replica.deadline(now).is_some_and(|deadline| deadline <= now) {
+            self.handle(Event::Wake)?;
+        }
+        if !proposals.is_empty() {
+            self.handle(Event::Propose(proposals))?;
+        }
+        if !reads.is_empty() {
+            self.handle(Event::Read(reads))?;
+        }
+        Ok(Turn::Continue)
+    }
+
+    fn request(&mut self, request: Request<M>) -> Result<(), ReplicaError> {
+        match request {
+            Request::Propose { .. } | Request::Read { .. } | Request::Stop => {}
+            Request::Status { reply } => drop(reply.send(Ok(self.status()))),
+            Request::LogTail { count, reply } => drop(reply.send(Ok(self.replica.log_tail(count)?))),
+            Request::CompactLog { before, reply } => {
+                let ticket = self.ticket(Waiter::Compaction(reply));
+                self.handle(Event::CompactLog { ticket, before })?;
+            }
+            Request::CreateSnapshot { name, reply } => {
+                let ticket = self.ticket(Waiter::Snapshot(reply));
+                self.handle(Event::CreateSnapshot { ticket, name })?;
+            }
+            Request::ListSnapshots { reply } => {
+                let list = self.store.list().map_err(|error| NodeError::Refused(error.to_string()));
+                drop(reply.send(list));
+            }
+            Request::Transport(TransportEvent::Received(envelope)) => {
+                self.handle(Event::Message(envelope))?
+            }
+            Request::Transport(TransportEvent::PeerConnected { peer, client_address }) => {
+                tracing::info!("connected to {}", self.name_of(peer));
+                self.shared.learn_client_address(peer, client_address);
+            }
+            Request::Transport(TransportEvent::PeerLost(peer)) => {
+                tracing::info!("lost the connection to {}", self.name_of(peer));
+                self.handle(Event::PeerLost(peer))?;
+            }
+            Request::Job(done) => self.handle(done)?,
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
+        self.replica.handle(clock::now(), event, &mut self.outputs)
+    }
+
+    /// Sends, applies, syncs and answers until nothing is left to do. Messages leave before the sync, and
+    /// answers to what is applied do not wait for it.
+    fn settle(&mut self) -> Result<(), ReplicaError> {
+        loop {
+            self.dispatch()?;
+            self.transport.flush();
+            if self.replica.needs_apply() {
+                let begun = Instant::now();
+                self.replica.apply(clock::now(), &mut self.outputs)?;
+                self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
+            } else if self.replica.needs_flush() {
+                let begun = Instant::now();
+                self.replica.flush(clock::now(), &mut self.outputs)?;
+                self.shared.metrics.log_sync_seconds.observe(begun.elapsed().as_secs_f64());
+            } else if self.outputs.is_empty() {
+                break;
+            }
+        }
+        self.shared.set_leader(self.replica.raft().term(), self.replica.raft().leader());
+        Ok(())
+    }
+
+    fn dispatch(&mut self) -> Result<(), ReplicaError> {
+        let mut again = Vec::new();
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send(envelope) => self.transport.send(envelope),
+                Output::Proposed { ticket, result } => {
+                    if let Some(Waiter::Proposal(reply)) = self.waiters.remove(&ticket) {
+                        drop(reply.send(result));
+                    }
+                }
+                Output::ReadReady { ticket, result } => again.extend(self.read_ready(ticket, result)),
+                Output::SnapshotCreated { ticket, result } => {
+                    if let Some(Waiter::Snapshot(reply)) = self.waiters.remove(&ticket) {
+                        drop(reply.send(result));
+                    }
+                }
+                Output::LogCompacted { ticket, result } => {
+                    if let Some(Waiter::Compaction(reply)) = self.waiters.remove(&ticket) {
+                        drop(reply.send(result));
+                    }
+                }
+                Output::Run(job) => self.run_job(job),
+                Output::Published => self.publish(),
+            }
+        }
+        self.outputs = outputs;
+        if again.is_empty() { Ok(()) } else { self.handle(Event::Read(again)) }
+    }
+
+    /// Gives a reader the present version; or returns the read, to be made safe another way, if the lease
+    /// that it rests on ended before the version was taken.
+    fn read_ready(
+        &mut self,
+        ticket: Ticket,
+        result: Result<ReadGrant, NodeError>,
+    ) -> Option<(Ticket, ReadLevel)> {
+        let published = self.shared.published.load_full();
+        if let Ok(grant) = &result
+            && grant.lease_until.is_some_and(|until| clock::now() >= until)
+        {
+            return Some((ticket, ReadLevel::Strong));
+        }
+        if let Some(Waiter::Read(reply)) = self.waiters.remove(&ticket) {
+            drop(reply.send(result.map(|grant| ReadResult { published, staleness_us: grant.staleness_us })));
+        }
+        None
+    }
+
+    fn publish(&mut self) {
+        let applied = self.replica.applied();
+        self.shared.published.store(Arc::new(Published { view: self.replica.view(), applied }));
+        self.shared.applied.send_replace(applied.index);
+    }
+
+    fn run_job(&self, job: SnapshotJob<M>) {
+        let requests = self.own_requests.clone();
+        let spawned = std::thread::Builder::new()
+            .name("snapshot".to_owned())
+            // If the driver is gone there is nobody to tell.
+            .spawn(move || drop(requests.send(Request::Job(job.run()))));
+        if let Err(error) = spawned {
+            tracing::error!("no thread for a snapshot: {error}");
+        }
+    }
+
+    fn ticket(&mut self, waiter: Waiter<M>) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.waiters.insert(ticket, waiter);
+        ticket
+    }
+
+    fn name_of(&self, peer: NodeId) -> &str {
+        let members = &self.shared.identity.members;
+        members.iter().find(|member| member.id == peer).map_or("an unknown peer", |member| &member.name)
+    }
+
+    fn status(&self) -> NodeStatus {
+        let now = clock::now();
+        let raft = self.replica.raft().status();
+        let (log_bytes, log_syncs) = self.replica.log_counters();
+        NodeStatus {
+            node: self.shared.identity.node_id,
+            cluster_id: self.shared.identity.cluster_id,
+            role: raft.role,
+            leader: raft.leader,
+            term: raft.term,
+            commit: raft.commit,
+            applied: self.replica.applied().index,
+            last: raft.last,
+            first: self.replica.first_index(),
+            voters: raft.membership.voters.iter().copied().collect(),
+            cluster_time: self.replica.raft().cluster_time(now),
+            state_hash: self.replica.state_hash(),
+            staleness_us: self.replica.raft().staleness_us(now),
+            log_bytes,
+            log_syncs,
+            pending_proposals: self.replica.pending_proposals(),
+            leader_changes: self.replica.leader_changes(),
+            snapshot: self.replica.newest_snapshot(),
+            peers: self.peer_statuses(now),
+        }
+    }
+
+    fn peer_statuses(&self, now: Timestamp) -> Vec<PeerStatus> {
+        let raft = self.replica.raft().status();
+        let counters = self.transport.counters();
+        raft.membership
+            .voters
+            .iter()
+            .filter(|peer| **peer != self.shared.identity.node_id)
+            .map(|peer| {
+                let follower = raft.followers.iter().find(|follower| follower.node == *peer);
+                let counters = counters.get(peer).cloned().unwrap_or_default();
+                PeerStatus {
+                    node: *peer,
+                    connected: counters.connected,
+                    matched: follower.map(|follower| follower.matched),
+                    state: follower.map(|follower| follower.state),
+                    heard_us_ago: follower
+                        .and_then(|follower| follower.heard_at)
+                        .map(|heard| now.micros_since(heard)),
+                    sent_bytes: counters.sent_bytes,
+                    received_bytes: counters.received_bytes,
+                    dropped_messages: counters.dropped_messages,
+                }
+            })
+            .collect()
+    }
+}

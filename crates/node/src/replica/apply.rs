@@ -1,0 +1,69 @@
+//! Committed entries meet the state machine.
+
+use ruvector_protocol::{Entry, Input, Payload, Timestamp};
+use ruvector_state_machine::{Committed, StateMachine};
+
+use super::{Output, Replica, ReplicaError};
+use crate::handle::{Applied, NodeError};
+
+/// How many entries one turn applies at most, so that a long backlog keeps no heartbeat waiting.
+const APPLY_COUNT_MAX: usize = 4096;
+
+impl<M: StateMachine> Replica<M> {
+    /// Applies what is committed, answers this node's clients, and lets go the reads that waited for it.
+    ///
+    /// # Errors
+    /// Any error means that this replica must stop.
+    pub fn apply(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+        if self.committed.is_empty() {
+            return Ok(());
+        }
+        // The version is taken when this output is reached: after everything below was applied.
+        outputs.push(Output::Published);
+        for _ in 0..APPLY_COUNT_MAX {
+            let Some(entry) = self.committed.pop_front() else { break };
+            self.apply_entry(entry, outputs);
+            self.record_hash(outputs)?;
+        }
+        if self.tick_awaited.is_some_and(|awaited| awaited <= self.applied.index) {
+            self.tick_awaited = None;
+        }
+        self.release_reads(outputs);
+        self.step(now, Input::Applied(self.applied.index), outputs)?;
+        self.snapshot_if_due(outputs);
+        Ok(())
+    }
+
+    fn apply_entry(&mut self, entry: Entry, outputs: &mut Vec<Output<M>>) {
+        let position = entry.position();
+        assert_eq!(position.index, self.applied.index.next(), "entries are applied in order, each once");
+        assert!(
+            entry.time >= self.applied_time,
+            "cluster time falls from {} to {} at index {}",
+            self.applied_time,
+            entry.time,
+            position.index
+        );
+        self.applied = position;
+        self.applied_time = entry.time;
+        match entry.payload {
+            Payload::Noop | Payload::Tick => self.machine.advance_time(position.index.0, entry.time.0),
+            Payload::Command(proposal) if self.origins.admit(&proposal.origin) => {
+                let committed =
+                    Committed { index: position.index.0, time_ms: entry.time.0, command: proposal.command };
+                let response = self.machine.apply(&committed);
+                if let Some(ticket) = self.proposals.settle(&proposal.origin) {
+                    outputs.push(Output::Proposed { ticket, result: Ok(Applied { position, response }) });
+                }
+            }
+            Payload::Command(proposal) => {
+                self.machine.advance_time(position.index.0, entry.time.0);
+                // It was applied before, in a part of the log that came to this node as a snapshot: its
+                // answer is lost.
+                if let Some(ticket) = self.proposals.settle(&proposal.origin) {
+                    outputs.push(Output::Proposed { ticket, result: Err(NodeError::OutcomeUnknown) });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Feeding the protocol core and doing what it asks for.
+
+use std::collections::VecDeque;
+
+use ruvector_protocol::{Effect, Envelope, Input, Message, NodeId, Term, Timestamp};
+use ruvector_state_machine::StateMachine;
+
+use super::{GROUP, Output, Replica, ReplicaError};
+
+impl<M: StateMachine> Replica<M> {
+    /// Gives the core an input, does its effects, and gives it the inputs that answer them.
+    pub(super) fn step(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.raft.step(now, input, &mut effects);
+            for effect in effects.drain(..) {
+                self.perform(now, effect, &mut inputs, outputs)?;
+            }
+        }
+        self.effects = effects;
+        Ok(())
+    }
+
+    fn perform(
+        &mut self,
+        now: Timestamp,
+        effect: Effect,
+        inputs: &mut VecDeque<Input>,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        match effect {
+            Effect::Persist(write) => {
+                self.log.append(&write)?;
+                self.unsynced = Some(write.id);
+            }
+            Effect::Send(envelope) => outputs.push(Output::Send(envelope)),
+            Effect::Apply(entries) => self.committed.extend(entries),
+            Effect::ServeRead { ids, index, lease_until } => {
+                self.reads_safe(ids, index, lease_until, outputs);
+            }
+            Effect::RejectReads { ids, reason: _ } => self.reads_refused(now, ids),
+            Effect::RejectProposals { origins, reason } => {
+                self.proposals_rejected(&origins, reason, outputs);
+            }
+            Effect::LoadEntries { to, from, through, bytes_max } => {
+                let entries = self.log.read(GROUP, from, through, bytes_max)?;
+                inputs.push_back(Input::EntriesLoaded { to, entries });
+            }
+            Effect::SendSnapshot { to } => inputs.extend(self.begin_transfer(now, to, outputs)?),
+            Effect::InstallSnapshot(meta) => inputs.push_back(self.install_snapshot(&meta, outputs)?),
+            Effect::LeaderChanged { leader, term } => {
+                inputs.extend(self.leader_changed(now, leader, term));
+            }
+        }
+        Ok(())
+    }
+
+    fn leader_changed(&mut self, now: Timestamp, leader: Option<NodeId>, term: Term) -> Vec<Input> {
+        self.leader_changes += 1;
+        self.tick_awaited = None;
+        match leader {
+            Some(leader) => tracing::info!("leader of term {term} is {:x}", leader.0),
+            None => tracing::info!("no leader known in term {term}"),
+        }
+        if leader.is_none() {
+            return Vec::new();
+        }
+        let mut inputs = self.reads_for_new_leader();
+        inputs.extend(self.proposals_for_new_leader(now));
+        inputs
+    }
+
+    /// A message arrived: most are the core's, some the replica handles itself.
+    pub(super) fn receive(
+        &mut self,
+        now: Timestamp,
+        envelope: Envelope,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        if envelope.group != GROUP || envelope.to != self.config.node {
+            tracing::warn!("dropped a message for group {} of node {:x}", envelope.group, envelope.to.0);
+            return Ok(());
+        }
+        match envelope.message {
+            Message::SnapshotChunk(chunk) => self.receive_chunk(envelope.from, envelope.term, chunk, outputs),
+            Message::SnapshotChunkResponse(response) => {
+                self.chunk_answered(now, envelope.from, &response, outputs)
+            }
+            Message::StateHash(theirs) => self.peer_hash(envelope.from, theirs),
+            Message::PreVoteRequest(_)
+            | Message::PreVoteResponse(_)
+            | Message::VoteRequest(_)
+            | Message::VoteResponse(_)
+            | Message::AppendRequest(_)
+            | Message::AppendResponse(_)
+            | Message::Heartbeat(_)
+            | Message::HeartbeatResponse(_)
+            | Message::ForwardProposals(_)
+            | Message::ReadIndexRequest(_)
+            | Message::ReadIndexResponse(_) => self.step(now, Input::Receive(envelope), outputs),
+        }
+    }
+
+    /// Time has passed for whoever waits for it.
+    pub(super) fn wake(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+        self.step(now, Input::Wake, outputs)?;
+        if self.tick_due(now).is_some_and(|due| due <= now) {
+            self.step(now, Input::ProposeTick, outputs)?;
+            self.tick_awaited = Some(self.raft.status().last.index);
+        }
+        self.wake_proposals(now, outputs)?;
+        self.wake_reads(now, outputs)?;
+        self.wake_transfers(now, outputs)
+    }
+
+    /// When the machine wants cluster time to have passed, on this node's clock, if this node leads.
+    pub(super) fn tick_due(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.tick_awaited.is_some() || !self.raft.is_established_leader() {
+            return None;
+        }
+        let wake_at_ms = self.machine.wake_at_ms()?;
+        let wait_ms = wake_at_ms.saturating_sub(self.raft.cluster_time(now).0);
+        Some(now.after_micros(wait_ms.saturating_mul(1000)))
+    }
+
+    pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
+        Envelope { group: GROUP, from: self.config.node, to, term: self.raft.term(), message }
+    }
+}

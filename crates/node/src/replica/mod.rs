@@ -1,0 +1,290 @@
+//! One replica of one group, synchronous: the protocol core, the log, the snapshots and the state machine
+//! put together. It has no thread and no clock; production's driver and the simulator both feed it.
+//!
+//! A turn is: [`handle`](Replica::handle) any number of events, send the messages in the outputs,
+//! [`apply`](Replica::apply) what is committed, [`flush`](Replica::flush) what must be durable; again until
+//! [`is_settled`](Replica::is_settled). Messages leave before the sync, so that followers write while the
+//! leader does; what may only be said after the sync is held back by the core until `flush` tells it.
+
+mod apply;
+mod effects;
+mod event;
+mod hashes;
+mod open;
+mod origins;
+mod proposals;
+mod reads;
+mod snapshots;
+mod transfer;
+
+use std::collections::VecDeque;
+
+use ruvector_protocol::{
+    ClusterTime, Effect, Entry, GroupId, Incarnation, Index, Input, LogPosition, Membership, NodeId, Raft,
+    Timestamp, WriteId,
+};
+use ruvector_state_machine::StateMachine;
+use ruvector_storage::{LogStore, SnapshotStore, StorageError};
+
+pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket};
+
+use crate::config::Tuning;
+use crate::status::LogRecord;
+use hashes::HashChecks;
+use origins::OriginWindow;
+use proposals::PendingProposals;
+use reads::PendingReads;
+use snapshots::Snapshots;
+use transfer::Transfers;
+
+/// What a replica is told once.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Which start of this node it is: greater than at any start before.
+    pub incarnation: Incarnation,
+    /// The first membership, for an empty disk.
+    pub membership: Membership,
+    /// Intervals and limits.
+    pub tuning: Tuning,
+    /// Seeds the election jitter.
+    pub seed: u64,
+    /// A bug to show, so that a test can see it found.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<ruvector_protocol::PlantedBug>,
+}
+
+/// Why a replica can't go on: its process must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The disk failed or holds something else than was written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A snapshot could not be restored.
+    #[error("snapshot {name}: {source}")]
+    Restore {
+        /// The snapshot's name.
+        name: String,
+        /// What is wrong with it.
+        source: ruvector_state_machine::RestoreError,
+    },
+    /// A majority of the replicas agree on a state that is not this one's.
+    #[error(
+        "this replica's state at index {index} has hash {own:032x}, but a majority has {majority:032x}: \
+         its state is damaged; stop it, move its data directory away and let it catch up from its peers"
+    )]
+    Diverged {
+        /// The index compared at.
+        index: Index,
+        /// This replica's hash.
+        own: u128,
+        /// The others'.
+        majority: u128,
+    },
+}
+
+/// One replica of one group.
+///
+/// Invariants, asserted where they could break:
+/// - `applied.index` never falls and is never above what the core calls committed;
+/// - entries reach the machine in index order, each exactly once;
+/// - the log's base is never above the newest durable snapshot.
+#[derive(Debug)]
+pub struct Replica<M: StateMachine> {
+    config: ReplicaConfig,
+    /// The other members.
+    peers: Vec<NodeId>,
+    raft: Raft,
+    log: LogStore,
+    store: SnapshotStore,
+    machine: M,
+    /// Where the machine's state is in the log, and that entry's cluster time.
+    applied: LogPosition,
+    applied_time: ClusterTime,
+    /// Committed and not yet applied.
+    committed: VecDeque<Entry>,
+    /// The newest write handed to the log and not yet durable.
+    unsynced: Option<WriteId>,
+    origins: OriginWindow,
+    proposals: PendingProposals,
+    reads: PendingReads,
+    snapshots: Snapshots,
+    transfers: Transfers,
+    hashes: HashChecks,
+    /// A tick was proposed; no other until this index is applied.
+    tick_awaited: Option<Index>,
+    leader_changes: u64,
+    /// Kept to save an allocation a step.
+    effects: Vec<Effect>,
+}
+
+/// The group that this version of a node runs.
+const GROUP: GroupId = GroupId::METADATA;
+
+impl<M: StateMachine> Replica<M> {
+    /// Takes one event. What follows is appended to `outputs`; what it wants durable waits for
+    /// [`flush`](Self::flush), what it committed for [`apply`](Self::apply).
+    ///
+    /// # Errors
+    /// Any error means that this replica must stop.
+    pub fn handle(
+        &mut self,
+        now: Timestamp,
+        event: Event,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        match event {
+            Event::Wake => self.wake(now, outputs),
+            Event::Message(envelope) => self.receive(now, envelope, outputs),
+            Event::PeerLost(peer) => {
+                self.transfer_peer_lost(now, peer, outputs)?;
+                self.step(now, Input::PeerLost(peer), outputs)
+            }
+            Event::Propose(commands) => self.propose(now, commands, outputs),
+            Event::Read(reads) => self.read(now, reads, outputs),
+            Event::CreateSnapshot { ticket, name } => {
+                self.create_snapshot(ticket, &name, outputs);
+                Ok(())
+            }
+            Event::CompactLog { ticket, before } => self.compact_log(now, ticket, before, outputs),
+            Event::JobDone(done) => self.job_done(now, done, outputs),
+        }
+    }
+
+    /// Writes and syncs everything that waits, then lets the core say what it may now say.
+    ///
+    /// # Errors
+    /// Any error means that this replica must stop: what reached the disk is unknown.
+    pub fn flush(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+        self.log.sync()?;
+        match self.unsynced.take() {
+            Some(write) => self.step(now, Input::Persisted(write), outputs),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether something waits for [`flush`](Self::flush).
+    #[must_use]
+    pub fn needs_flush(&self) -> bool {
+        self.unsynced.is_some()
+    }
+
+    /// Whether something waits for [`apply`](Self::apply).
+    #[must_use]
+    pub fn needs_apply(&self) -> bool {
+        !self.committed.is_empty()
+    }
+
+    /// Whether nothing waits for [`flush`](Self::flush) or [`apply`](Self::apply).
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.needs_flush() && !self.needs_apply()
+    }
+
+    /// When [`Event::Wake`] is due next.
+    #[must_use]
+    pub fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        [
+            self.raft.deadline(),
+            self.tick_due(now),
+            self.proposals.deadline(),
+            self.reads.deadline(),
+            self.transfers.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The protocol core, to look at.
+    #[must_use]
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Where the machine's state is in the log.
+    #[must_use]
+    pub fn applied(&self) -> LogPosition {
+        self.applied
+    }
+
+    /// The machine's present version.
+    #[must_use]
+    pub fn view(&self) -> M::View {
+        self.machine.view()
+    }
+
+    /// The hash of everything that was built from the log: the machine's contents and what is remembered of
+    /// the proposals' origins.
+    #[must_use]
+    pub fn state_hash(&self) -> u128 {
+        self.machine.state_hash().wrapping_add(u128::from(self.origins.hash()))
+    }
+
+    /// Bytes of the log's files, and how many syncs it has made.
+    #[must_use]
+    pub fn log_counters(&self) -> (u64, u64) {
+        (self.log.size_bytes(), self.log.sync_count())
+    }
+
+    /// Commands of this node that wait for their answer.
+    #[must_use]
+    pub fn pending_proposals(&self) -> usize {
+        self.proposals.len()
+    }
+
+    /// How often the known leader changed since the start.
+    #[must_use]
+    pub fn leader_changes(&self) -> u64 {
+        self.leader_changes
+    }
+
+    /// The index of the newest snapshot the node made or installed.
+    #[must_use]
+    pub fn newest_snapshot(&self) -> Option<Index> {
+        self.snapshots.newest()
+    }
+
+    /// The first index the log still holds.
+    #[must_use]
+    pub fn first_index(&self) -> Index {
+        self.log.bounds(GROUP).map_or(Index(1), |(first, _)| first)
+    }
+
+    /// Durable entries from an index on, as many as fit in `bytes_max`.
+    ///
+    /// # Errors
+    /// If what is read back is not what was written.
+    pub fn log_entries(
+        &self,
+        from: Index,
+        through: Index,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, StorageError> {
+        self.log.read(GROUP, from, through, bytes_max)
+    }
+
+    /// The newest durable entries, oldest first.
+    ///
+    /// # Errors
+    /// If what is read back is not what was written.
+    pub fn log_tail(&self, count: usize) -> Result<Vec<LogRecord>, StorageError> {
+        let Some((first, last)) = self.log.bounds(GROUP) else { return Ok(Vec::new()) };
+        let count = u64::try_from(count.min(LOG_TAIL_MAX)).unwrap_or(u64::MAX);
+        let mut from = Index(last.0.saturating_add(1).saturating_sub(count).max(first.0));
+        let mut records = Vec::new();
+        while from <= last {
+            let entries = self.log.read(GROUP, from, last, LOG_TAIL_BYTES_MAX)?;
+            let Some(end) = entries.last().map(|entry| entry.index) else { break };
+            records.extend(entries.into_iter().map(LogRecord::from));
+            from = end.next();
+        }
+        Ok(records)
+    }
+}
+
+/// How many entries one look at the log's end gives at most.
+const LOG_TAIL_MAX: usize = 10_000;
+/// How many bytes of entries are read from the log at a time.
+const LOG_TAIL_BYTES_MAX: usize = 1 << 20;

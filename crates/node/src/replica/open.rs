@@ -1,0 +1,181 @@
+//! How a replica begins: from an empty disk, or from what it left there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ruvector_protocol::{
+    ClusterTime, Config, HardState, LogPosition, Raft, Restored, SnapshotMeta, Timestamp, Write, WriteId,
+};
+use ruvector_state_machine::StateMachine;
+use ruvector_storage::{
+    Disk, LogOptions, LogStore, RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError,
+};
+
+use super::hashes::HashChecks;
+use super::origins::OriginWindow;
+use super::proposals::{Limits, PendingProposals};
+use super::reads::PendingReads;
+use super::snapshots::{Snapshots, restore_contents};
+use super::transfer::Transfers;
+use super::{GROUP, Replica, ReplicaConfig, ReplicaError};
+
+/// How many used log segments are kept to be used again.
+const RECYCLED_SEGMENTS_MAX: usize = 2;
+
+impl<M: StateMachine> Replica<M> {
+    /// Opens what is on the disk and continues from it; an empty disk begins with `config.membership`.
+    ///
+    /// # Errors
+    /// If the disk refuses or what it holds is damaged.
+    pub fn open(
+        config: ReplicaConfig,
+        disk: Arc<dyn Disk>,
+        mut machine: M,
+        now: Timestamp,
+    ) -> Result<Self, ReplicaError> {
+        let options = LogOptions {
+            segment_bytes: config.tuning.segment_bytes,
+            recycled_segments_max: RECYCLED_SEGMENTS_MAX,
+        };
+        let (mut log, mut groups) = LogStore::open(Arc::clone(&disk), options)?;
+        let store = SnapshotStore::open(disk)?;
+        let recovered = match groups.remove(&GROUP) {
+            Some(recovered) => recovered,
+            None => bootstrap(&mut log, &config)?,
+        };
+        let start = restore_newest(&store, &recovered, &mut machine)?;
+        let peers =
+            recovered.base.membership.voters.iter().copied().filter(|id| *id != config.node).collect();
+        let raft = Raft::new(
+            raft_config(&config),
+            Restored {
+                hard_state: recovered.hard_state,
+                base: recovered.base,
+                entries: recovered.entries,
+                applied: start.position.index,
+                last_write: WriteId(0),
+            },
+            now,
+        );
+        let tuning = &config.tuning;
+        let timeout_us = tuning.request_timeout_ms * 1000;
+        let limits = Limits {
+            count_max: tuning.pending_proposals_max,
+            timeout_us,
+            retry_us: tuning.election_timeout_ms * 2000,
+        };
+        Ok(Self {
+            peers,
+            raft,
+            log,
+            store,
+            machine,
+            applied: start.position,
+            applied_time: start.time,
+            committed: VecDeque::new(),
+            unsynced: None,
+            origins: start.origins,
+            proposals: PendingProposals::new(config.node, config.incarnation, limits),
+            reads: PendingReads::new(
+                timeout_us,
+                tuning.heartbeat_interval_ms * 1000,
+                tuning.pending_proposals_max,
+            ),
+            snapshots: Snapshots::new(start.snapshot),
+            transfers: Transfers::new(tuning.snapshot_chunk_bytes, tuning.election_timeout_ms * 1000),
+            hashes: HashChecks::default(),
+            tick_awaited: None,
+            leader_changes: 0,
+            effects: Vec::new(),
+            config,
+        })
+    }
+}
+
+/// What the machine was restored to.
+#[derive(Default)]
+struct Start {
+    position: LogPosition,
+    time: ClusterTime,
+    origins: OriginWindow,
+    snapshot: Option<SnapshotInfo>,
+}
+
+fn bootstrap(log: &mut LogStore, config: &ReplicaConfig) -> Result<RecoveredGroup, StorageError> {
+    let base = SnapshotMeta { membership: config.membership.clone(), ..SnapshotMeta::default() };
+    log.append(&Write {
+        id: WriteId(0),
+        group: GROUP,
+        hard_state: Some(HardState::default()),
+        snapshot: Some(base.clone()),
+        entries: Vec::new(),
+    })?;
+    log.sync()?;
+    Ok(RecoveredGroup { base, ..RecoveredGroup::default() })
+}
+
+/// Restores the machine from the newest usable snapshot. A damaged one is passed over if an older one and
+/// the log together hold the same.
+fn restore_newest<M: StateMachine>(
+    store: &SnapshotStore,
+    recovered: &RecoveredGroup,
+    machine: &mut M,
+) -> Result<Start, ReplicaError> {
+    let mut failure = None;
+    let mut candidates: Vec<_> =
+        store.list()?.into_iter().filter(|info| info.automatic && is_usable(info, recovered)).collect();
+    candidates.sort_by_key(|info| info.meta.position.index);
+    for info in candidates.into_iter().rev() {
+        match restore_contents(store, &info.name, machine) {
+            Ok(origins) => {
+                return Ok(Start {
+                    position: info.meta.position,
+                    time: info.meta.time,
+                    origins,
+                    snapshot: Some(info),
+                });
+            }
+            Err(error) => {
+                tracing::error!("passing over snapshot {}: {error}", info.name);
+                failure = Some(error);
+            }
+        }
+    }
+    if recovered.base.position.index.0 == 0 {
+        return Ok(Start::default());
+    }
+    Err(failure.unwrap_or_else(|| {
+        ReplicaError::Storage(StorageError::Mismatch(format!(
+            "the log begins behind index {} but there is no snapshot of what was before; move the data \
+             directory away and let this node catch up from its peers, or restore a snapshot",
+            recovered.base.position.index
+        )))
+    }))
+}
+
+/// Whether the log continues from a snapshot: it is of an entry that the log holds, or of its base. One that
+/// is ahead of the log was received and not yet installed; the leader will send it again.
+fn is_usable(info: &SnapshotInfo, recovered: &RecoveredGroup) -> bool {
+    let position = info.meta.position;
+    info.group == GROUP
+        && (position == recovered.base.position
+            || recovered.entries.iter().any(|entry| entry.position() == position))
+}
+
+fn raft_config(config: &ReplicaConfig) -> Config {
+    let tuning = &config.tuning;
+    Config {
+        group: GROUP,
+        node: config.node,
+        heartbeat_interval_us: tuning.heartbeat_interval_ms * 1000,
+        election_timeout_us: tuning.election_timeout_ms * 1000,
+        clock_drift_ppm: tuning.clock_drift_ppm,
+        tail_bytes_max: tuning.tail_bytes_max,
+        uncommitted_bytes_max: tuning.uncommitted_bytes_max,
+        inflight_bytes_max: tuning.inflight_bytes_max,
+        append_bytes_max: tuning.append_bytes_max,
+        seed: config.seed,
+        #[cfg(feature = "planted-bugs")]
+        planted_bug: config.planted_bug,
+    }
+}

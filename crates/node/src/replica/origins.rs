@@ -1,0 +1,114 @@
+//! Applied at most once: what is remembered of the proposals that were applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruvector_protocol::{Incarnation, NodeId, Origin};
+use serde::{Deserialize, Serialize};
+
+/// Which proposals were applied, by the node that they came from. Part of the replicated state: it changes
+/// only by applied entries and travels in snapshots.
+///
+/// It stays small because every proposal tells which sequences its origin will never propose again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginWindow {
+    nodes: BTreeMap<NodeId, NodeWindow>,
+    /// The sum of the hashes of what is in `nodes`.
+    hash: u64,
+}
+
+/// Of one node, its newest start. Invariant: all of `applied` is at or above `settled_below`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct NodeWindow {
+    incarnation: Incarnation,
+    settled_below: u64,
+    applied: BTreeSet<u64>,
+}
+
+impl OriginWindow {
+    /// Whether a proposal is to be applied now: it was not before, and its origin still wants it to be.
+    pub(super) fn admit(&mut self, origin: &Origin) -> bool {
+        let window = self.nodes.entry(origin.node).or_default();
+        if origin.incarnation < window.incarnation {
+            return false;
+        }
+        if origin.incarnation > window.incarnation {
+            for sequence in std::mem::take(&mut window.applied) {
+                self.hash = self.hash.wrapping_sub(hash_of(origin.node, window.incarnation, sequence));
+            }
+            *window = NodeWindow { incarnation: origin.incarnation, ..NodeWindow::default() };
+        }
+        while let Some(&first) = window.applied.first()
+            && first < origin.settled_below
+        {
+            window.applied.pop_first();
+            self.hash = self.hash.wrapping_sub(hash_of(origin.node, window.incarnation, first));
+        }
+        window.settled_below = window.settled_below.max(origin.settled_below);
+        if origin.sequence < window.settled_below || !window.applied.insert(origin.sequence) {
+            return false;
+        }
+        self.hash = self.hash.wrapping_add(hash_of(origin.node, window.incarnation, origin.sequence));
+        true
+    }
+
+    /// A hash of the contents, in O(1).
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// Mixes the three numbers (the finalizer of SplitMix64, applied in turn).
+fn hash_of(node: NodeId, incarnation: Incarnation, sequence: u64) -> u64 {
+    [node.0, incarnation.0, sequence].into_iter().fold(0x9e37_79b9_7f4a_7c15, |state, number| {
+        let mut mixed = (state ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(incarnation: u64, sequence: u64, settled_below: u64) -> Origin {
+        Origin { node: NodeId(1), incarnation: Incarnation(incarnation), sequence, settled_below }
+    }
+
+    #[test]
+    fn a_retry_is_not_applied_again() {
+        let mut window = OriginWindow::default();
+        assert!(window.admit(&origin(1, 1, 1)));
+        assert!(!window.admit(&origin(1, 1, 1)));
+        assert!(window.admit(&origin(1, 3, 1)), "out of order is fine");
+        assert!(window.admit(&origin(1, 2, 1)));
+        assert!(!window.admit(&origin(1, 3, 2)));
+    }
+
+    #[test]
+    fn what_the_origin_gave_up_is_never_applied() {
+        let mut window = OriginWindow::default();
+        assert!(window.admit(&origin(1, 9, 9)));
+        assert!(!window.admit(&origin(1, 5, 1)), "a delayed proposal whose caller was told it is unknown");
+    }
+
+    #[test]
+    fn an_older_start_of_the_node_is_refused_and_forgotten() {
+        let mut window = OriginWindow::default();
+        assert!(window.admit(&origin(1, 7, 1)));
+        assert!(window.admit(&origin(2, 1, 1)));
+        assert!(!window.admit(&origin(1, 8, 1)));
+        let mut fresh = OriginWindow::default();
+        assert!(fresh.admit(&origin(2, 1, 1)));
+        assert_eq!(window.hash(), fresh.hash(), "the hash is that of the contents, whatever came before");
+    }
+
+    #[test]
+    fn settled_sequences_take_no_memory() {
+        let mut window = OriginWindow::default();
+        for sequence in 1..=10_000 {
+            assert!(window.admit(&origin(1, sequence, sequence.saturating_sub(10).max(1))));
+        }
+        assert!(window.nodes[&NodeId(1)].applied.len() <= 11);
+    }
+}

@@ -1,0 +1,186 @@
+//! Reads, from their arrival to the moment they may be made.
+
+use std::collections::BTreeMap;
+
+use ruvector_protocol::{Index, Input, ReadId, Timestamp};
+use ruvector_state_machine::StateMachine;
+
+use super::{Output, ReadGrant, Replica, ReplicaError, Ticket};
+use crate::handle::{NodeError, ReadLevel};
+
+/// The reads that wait.
+#[derive(Debug)]
+pub(super) struct PendingReads {
+    next: u64,
+    /// Not yet made safe.
+    asked: BTreeMap<ReadId, Asked>,
+    /// Those of `asked` that the core refused and that are asked again at `retry_at` or when a leader is known.
+    refused: Vec<ReadId>,
+    retry_at: Option<Timestamp>,
+    /// Made safe, waiting for an index to be applied.
+    granted: BTreeMap<(Index, ReadId), (Ticket, ReadGrant)>,
+    timeout_us: u64,
+    retry_us: u64,
+    count_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    ticket: Ticket,
+    level: ruvector_protocol::ReadLevel,
+    deadline: Timestamp,
+}
+
+impl PendingReads {
+    pub(super) fn new(timeout_us: u64, retry_us: u64, count_max: usize) -> Self {
+        Self {
+            next: 1,
+            asked: BTreeMap::new(),
+            refused: Vec::new(),
+            retry_at: None,
+            granted: BTreeMap::new(),
+            timeout_us,
+            retry_us,
+            count_max,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        // All wait equally long, so the first is due first.
+        let expiry = self.asked.first_key_value().map(|(_, asked)| asked.deadline);
+        expiry.into_iter().chain(self.retry_at).min()
+    }
+
+    fn add(&mut self, now: Timestamp, ticket: Ticket, level: ruvector_protocol::ReadLevel) -> Option<ReadId> {
+        if self.asked.len() + self.granted.len() >= self.count_max {
+            return None;
+        }
+        let id = ReadId(self.next);
+        self.next += 1;
+        self.asked.insert(id, Asked { ticket, level, deadline: now.after_micros(self.timeout_us) });
+        Some(id)
+    }
+
+    /// Those that were refused and still wait, by level, to be asked again.
+    fn take_refused(&mut self) -> Vec<Input> {
+        self.retry_at = None;
+        let refused = std::mem::take(&mut self.refused);
+        [ruvector_protocol::ReadLevel::Strong, ruvector_protocol::ReadLevel::Lease]
+            .into_iter()
+            .filter_map(|level| {
+                let ids: Vec<_> = refused
+                    .iter()
+                    .copied()
+                    .filter(|id| self.asked.get(id).is_some_and(|asked| asked.level == level))
+                    .collect();
+                (!ids.is_empty()).then_some(Input::Read { ids, level })
+            })
+            .collect()
+    }
+}
+
+impl<M: StateMachine> Replica<M> {
+    pub(super) fn read(
+        &mut self,
+        now: Timestamp,
+        reads: Vec<(Ticket, ReadLevel)>,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        let mut strong = Vec::new();
+        let mut lease = Vec::new();
+        for (ticket, level) in reads {
+            let (level, ids) = match level {
+                ReadLevel::Strong => (ruvector_protocol::ReadLevel::Strong, &mut strong),
+                ReadLevel::Lease => (ruvector_protocol::ReadLevel::Lease, &mut lease),
+                ReadLevel::Stale { max_staleness_ms } => {
+                    let result = self.grant_stale(now, max_staleness_ms);
+                    outputs.push(Output::ReadReady { ticket, result });
+                    continue;
+                }
+            };
+            match self.reads.add(now, ticket, level) {
+                Some(id) => ids.push(id),
+                None => outputs.push(Output::ReadReady { ticket, result: Err(NodeError::TooBusy) }),
+            }
+        }
+        for (ids, level) in
+            [(strong, ruvector_protocol::ReadLevel::Strong), (lease, ruvector_protocol::ReadLevel::Lease)]
+        {
+            if !ids.is_empty() {
+                self.step(now, Input::Read { ids, level }, outputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn grant_stale(&self, now: Timestamp, max_staleness_ms: Option<u64>) -> Result<ReadGrant, NodeError> {
+        let staleness_us = self.raft.staleness_us(now);
+        match (max_staleness_ms, staleness_us) {
+            (Some(max_ms), Some(staleness)) if staleness <= max_ms.saturating_mul(1000) => {}
+            (None, _) => {}
+            (Some(_), staleness) => {
+                return Err(NodeError::TooStale { staleness_ms: staleness.map(|us| us.div_ceil(1000)) });
+            }
+        }
+        Ok(ReadGrant { lease_until: None, staleness_us })
+    }
+
+    /// The core made reads safe: they may be made once `index` is applied.
+    pub(super) fn reads_safe(
+        &mut self,
+        ids: Vec<ReadId>,
+        index: Index,
+        lease_until: Option<Timestamp>,
+        outputs: &mut Vec<Output<M>>,
+    ) {
+        let grant = ReadGrant { lease_until, staleness_us: Some(0) };
+        for id in ids {
+            // A read whose time is over is forgotten by now.
+            let Some(asked) = self.reads.asked.remove(&id) else { continue };
+            if index <= self.applied.index {
+                outputs.push(Output::ReadReady { ticket: asked.ticket, result: Ok(grant) });
+            } else {
+                self.reads.granted.insert((index, id), (asked.ticket, grant));
+            }
+        }
+    }
+
+    pub(super) fn reads_refused(&mut self, now: Timestamp, ids: Vec<ReadId>) {
+        self.reads.refused.extend(ids);
+        self.reads.retry_at.get_or_insert(now.after_micros(self.reads.retry_us));
+    }
+
+    /// Lets go the reads that waited for what has been applied by now.
+    pub(super) fn release_reads(&mut self, outputs: &mut Vec<Output<M>>) {
+        while let Some(first) = self.reads.granted.first_entry()
+            && first.key().0 <= self.applied.index
+        {
+            let (ticket, grant) = first.remove();
+            outputs.push(Output::ReadReady { ticket, result: Ok(grant) });
+        }
+    }
+
+    /// What is to be asked again because a leader is known.
+    pub(super) fn reads_for_new_leader(&mut self) -> Vec<Input> {
+        self.reads.take_refused()
+    }
+
+    pub(super) fn wake_reads(
+        &mut self,
+        now: Timestamp,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        while let Some(first) = self.reads.asked.first_entry()
+            && first.get().deadline <= now
+        {
+            let ticket = first.remove().ticket;
+            outputs.push(Output::ReadReady { ticket, result: Err(NodeError::NoLeader) });
+        }
+        if self.reads.retry_at.is_some_and(|at| at <= now) {
+            for input in self.reads.take_refused() {
+                self.step(now, input, outputs)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,271 @@
+//! Snapshots on their way between peers: a file in chunks, each acknowledged, a few under way at a time.
+
+use std::collections::BTreeMap;
+
+use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
+use ruvector_protocol::{Input, LogPosition, Message, NodeId, SnapshotMeta, Term, Timestamp};
+use ruvector_state_machine::StateMachine;
+use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
+
+use super::{GROUP, Output, Replica, ReplicaError, SnapshotJob};
+
+/// The transfers of this replica: at most one to each peer, and one from a peer.
+#[derive(Debug)]
+pub(super) struct Transfers {
+    outgoing: BTreeMap<NodeId, Outgoing>,
+    incoming: Option<Incoming>,
+    chunk_bytes: usize,
+    /// After this long without progress the last chunks are sent again, in microseconds.
+    patience_us: u64,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    info: SnapshotInfo,
+    /// Everything before this was acknowledged.
+    acknowledged: u64,
+    /// Everything before this was sent.
+    sent: u64,
+    progress_at: Timestamp,
+    /// Times in a row that patience ran out.
+    stalls: u32,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    from: NodeId,
+    meta: SnapshotMeta,
+    total_bytes: u64,
+    /// `None` while the complete file is being verified.
+    receiver: Option<SnapshotReceiver>,
+}
+
+/// How many chunks may be under way to a peer.
+const CHUNKS_UNDER_WAY_MAX: u64 = 4;
+/// After how many stalls in a row a transfer is given up.
+const STALLS_MAX: u32 = 10;
+
+impl Transfers {
+    pub(super) fn new(chunk_bytes: usize, patience_us: u64) -> Self {
+        Self { outgoing: BTreeMap::new(), incoming: None, chunk_bytes, patience_us }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.outgoing.values().map(|transfer| transfer.progress_at.after_micros(self.patience_us)).min()
+    }
+
+    pub(super) fn is_sending(&self, name: &str) -> bool {
+        self.outgoing.values().any(|transfer| transfer.info.name == name)
+    }
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// The core found a follower to be behind the log. Answers at once if there is no snapshot to send yet.
+    pub(super) fn begin_transfer(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<Option<Input>, ReplicaError> {
+        let Some(info) = self.snapshots.newest_info().cloned() else {
+            self.snapshot_now(outputs);
+            return Ok(Some(Input::SnapshotSent { to, position: None }));
+        };
+        tracing::info!("sending snapshot {} to {:x}", info.name, to.0);
+        let transfer = Outgoing { info, acknowledged: 0, sent: 0, progress_at: now, stalls: 0 };
+        self.transfers.outgoing.insert(to, transfer);
+        self.send_chunks(to, outputs)?;
+        Ok(None)
+    }
+
+    fn send_chunks(&mut self, to: NodeId, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+        let chunk_bytes = self.transfers.chunk_bytes;
+        let Some(transfer) = self.transfers.outgoing.get_mut(&to) else { return Ok(()) };
+        let total_bytes = transfer.info.file_bytes;
+        let window_end = transfer.acknowledged + CHUNKS_UNDER_WAY_MAX * chunk_bytes as u64;
+        let mut chunks = Vec::new();
+        while transfer.sent < total_bytes.min(window_end) {
+            let offset = transfer.sent;
+            let data = self.store.read_raw(&transfer.info.name, offset, chunk_bytes)?;
+            assert!(!data.is_empty(), "snapshot {} ends before {total_bytes}", transfer.info.name);
+            transfer.sent += data.len() as u64;
+            let meta = transfer.info.meta.clone();
+            chunks.push(SnapshotChunk { meta, total_bytes, offset, data });
+        }
+        for chunk in chunks {
+            outputs.push(Output::Send(self.envelope(to, Message::SnapshotChunk(chunk))));
+        }
+        Ok(())
+    }
+
+    pub(super) fn chunk_answered(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        response: &SnapshotChunkResponse,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        let Some(transfer) = self.transfers.outgoing.get_mut(&from) else { return Ok(()) };
+        if transfer.info.meta.position != response.position {
+            return Ok(());
+        }
+        if response.next_offset >= transfer.info.file_bytes {
+            return self.end_transfer(now, from, Some(response.position), outputs);
+        }
+        if response.next_offset == 0 && transfer.acknowledged > 0 {
+            // The receiver lost what it had.
+            transfer.acknowledged = 0;
+            transfer.sent = 0;
+            transfer.stalls += 1;
+        }
+        if response.next_offset > transfer.acknowledged {
+            transfer.acknowledged = response.next_offset;
+            transfer.sent = transfer.sent.max(response.next_offset);
+            transfer.progress_at = now;
+            transfer.stalls = 0;
+        }
+        self.send_chunks(from, outputs)
+    }
+
+    fn end_transfer(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        position: Option<LogPosition>,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        if self.transfers.outgoing.remove(&to).is_none() {
+            return Ok(());
+        }
+        self.step(now, Input::SnapshotSent { to, position }, outputs)
+    }
+
+    pub(super) fn transfer_peer_lost(
+        &mut self,
+        now: Timestamp,
+        peer: NodeId,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        self.end_transfer(now, peer, None, outputs)
+    }
+
+    /// Sends again what was not acknowledged for long; gives up in the end.
+    pub(super) fn wake_transfers(
+        &mut self,
+        now: Timestamp,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        let patience_us = self.transfers.patience_us;
+        let stalled: Vec<_> = self
+            .transfers
+            .outgoing
+            .iter()
+            .filter(|(_, transfer)| transfer.progress_at.after_micros(patience_us) <= now)
+            .map(|(to, _)| *to)
+            .collect();
+        for to in stalled {
+            let Some(transfer) = self.transfers.outgoing.get_mut(&to) else { continue };
+            transfer.stalls += 1;
+            transfer.progress_at = now;
+            transfer.sent = transfer.acknowledged;
+            if transfer.stalls > STALLS_MAX || self.raft.leader() != Some(self.config.node) {
+                tracing::warn!("gave up sending a snapshot to {:x}", to.0);
+                self.end_transfer(now, to, None, outputs)?;
+            } else {
+                self.send_chunks(to, outputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive_chunk(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        chunk: SnapshotChunk,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        if term < self.raft.term() {
+            return Ok(());
+        }
+        let position = chunk.meta.position;
+        let next_offset = if position.index <= self.applied.index {
+            chunk.total_bytes
+        } else {
+            self.take_chunk(from, term, chunk, outputs)?
+        };
+        let response = SnapshotChunkResponse { position, next_offset };
+        outputs.push(Output::Send(self.envelope(from, Message::SnapshotChunkResponse(response))));
+        Ok(())
+    }
+
+    /// Writes a chunk if it is the one wanted; answers with the next byte wanted.
+    fn take_chunk(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        chunk: SnapshotChunk,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<u64, ReplicaError> {
+        let continues = self.transfers.incoming.as_ref().is_some_and(|incoming| {
+            incoming.from == from && incoming.meta == chunk.meta && incoming.total_bytes == chunk.total_bytes
+        });
+        if !continues {
+            if chunk.offset != 0 || chunk.data.is_empty() {
+                return Ok(0);
+            }
+            let receiver = self.store.receive(GROUP, &chunk.meta, chunk.total_bytes)?;
+            self.transfers.incoming = Some(Incoming {
+                from,
+                meta: chunk.meta.clone(),
+                total_bytes: chunk.total_bytes,
+                receiver: Some(receiver),
+            });
+        }
+        let Some(incoming) = &mut self.transfers.incoming else { return Ok(0) };
+        let Some(receiver) = &mut incoming.receiver else {
+            // All of it is here and being verified: the core acknowledges it when it is installed.
+            return Ok(chunk.total_bytes.saturating_sub(1));
+        };
+        let fits = chunk.data.len() as u64 <= chunk.total_bytes.saturating_sub(chunk.offset);
+        if chunk.offset == receiver.next_offset() && fits {
+            receiver.write(&chunk.data)?;
+        }
+        let next_offset = receiver.next_offset();
+        if next_offset == chunk.total_bytes
+            && let Some(receiver) = incoming.receiver.take()
+        {
+            outputs.push(Output::Run(SnapshotJob::Complete { from, term, meta: chunk.meta, receiver }));
+            return Ok(chunk.total_bytes.saturating_sub(1));
+        }
+        Ok(next_offset)
+    }
+
+    /// A received file was verified, or was found not usable: a new transfer may come.
+    pub(super) fn transfer_completed(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        term: Term,
+        meta: SnapshotMeta,
+        result: Result<SnapshotInfo, StorageError>,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        self.transfers.incoming = None;
+        let position = meta.position;
+        let next_offset = match result {
+            Ok(info) => {
+                tracing::info!("received snapshot {} from {:x}", info.name, from.0);
+                self.step(now, Input::SnapshotReceived { from, term, meta }, outputs)?;
+                info.file_bytes
+            }
+            Err(error) => {
+                tracing::warn!("a snapshot from {:x} was not usable: {error}", from.0);
+                0
+            }
+        };
+        let response = SnapshotChunkResponse { position, next_offset };
+        outputs.push(Output::Send(self.envelope(from, Message::SnapshotChunkResponse(response))));
+        Ok(())
+    }
+}
