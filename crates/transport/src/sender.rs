@@ -1,0 +1,255 @@
+//! What waits to be sent to one peer, and how it gets onto the connection.
+//!
+//! The thread that calls [`Peer::flush`] writes to the socket itself, without a hop to another thread. Only
+//! when the socket takes no more is the rest left to the peer's dialler (see [`crate::dialer`]), which then
+//! waits for the socket to become writable.
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ruvector_protocol::{Envelope, NodeId};
+
+use crate::PeerCounters;
+use crate::frame::{FrameError, KEEP_ALIVE, append_frame};
+use crate::notice::Notices;
+use crate::wake::Waker;
+
+/// How much the dialler writes before it lets others at the queue.
+const BACKLOG_WRITE_BYTES: usize = 256 << 10;
+/// An empty queue that grew beyond this gives its memory back.
+const IDLE_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// One peer as its senders, its dialler and its receiver share it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    /// Where it listens, `host:port`.
+    pub(crate) address: String,
+    /// Wakes the dialler.
+    pub(crate) waker: Waker,
+    pub(crate) notices: Notices,
+    pub(crate) received_bytes: AtomicU64,
+    queue_bytes_max: usize,
+    outbox: Mutex<Outbox>,
+    /// The connection whose handshake is under way, so that stopping can end it.
+    dialling: Mutex<Option<Arc<TcpStream>>>,
+    loss_reported: AtomicBool,
+    sent_bytes: AtomicU64,
+    dropped_messages: AtomicU64,
+}
+
+/// Invariants: `written <= bytes.len()`; without a connection `bytes` is empty; `bytes[written..]` begins within
+/// or at the start of a frame and ends with the end of one.
+#[derive(Debug, Default)]
+struct Outbox {
+    connection: Option<Arc<TcpStream>>,
+    bytes: Vec<u8>,
+    written: usize,
+    /// The socket took no more; the dialler waits until it does and then writes.
+    blocked: bool,
+    /// Whether anything was written since the last [`Peer::keep_alive`].
+    active: bool,
+}
+
+/// How far a write to the socket came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Everything,
+    LimitReached,
+    SocketFull,
+    Broken,
+}
+
+impl Peer {
+    pub(crate) fn new(id: NodeId, address: String, queue_bytes_max: usize) -> io::Result<Self> {
+        Ok(Self {
+            id,
+            address,
+            waker: Waker::new()?,
+            notices: Notices::default(),
+            received_bytes: AtomicU64::new(0),
+            queue_bytes_max,
+            outbox: Mutex::default(),
+            dialling: Mutex::default(),
+            // Nothing was ever connected, so there is nothing to lose yet.
+            loss_reported: AtomicBool::new(true),
+            sent_bytes: AtomicU64::new(0),
+            dropped_messages: AtomicU64::new(0),
+        })
+    }
+
+    /// Queues a message, or drops and counts it: when there is no connection, when the queue is full, or when
+    /// it is larger than a frame may be. A message is taken whenever the queue is empty, whatever its size.
+    pub(crate) fn send(&self, envelope: &Envelope) {
+        let mut outbox = self.outbox();
+        let queued = outbox.bytes.len() - outbox.written;
+        if outbox.connection.is_none() || queued >= self.queue_bytes_max {
+            self.dropped_messages.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let length_before = outbox.bytes.len();
+        match append_frame(&mut outbox.bytes, envelope) {
+            Ok(()) => {
+                let over = outbox.bytes.len() - outbox.written > self.queue_bytes_max;
+                if over && queued > 0 {
+                    outbox.bytes.truncate(length_before);
+                    self.dropped_messages.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(
+                error @ (FrameError::TooLarge { .. } | FrameError::Checksum { .. } | FrameError::Encoding(_)),
+            ) => {
+                drop(outbox);
+                self.dropped_messages.fetch_add(1, Ordering::Relaxed);
+                self.notices
+                    .warn("unsendable", format_args!("a message to node {} was dropped: {error}", self.id));
+            }
+        }
+    }
+
+    /// Writes everything queued, as far as the socket takes it now.
+    pub(crate) fn flush(&self) {
+        let mut outbox = self.outbox();
+        if outbox.blocked || outbox.bytes.is_empty() {
+            return;
+        }
+        match self.write(&mut outbox, usize::MAX) {
+            Progress::Everything => {}
+            Progress::SocketFull | Progress::LimitReached => {
+                outbox.blocked = true;
+                self.waker.wake();
+            }
+            Progress::Broken => outbox.close(),
+        }
+    }
+
+    /// Whether [`write_backlog`](Self::write_backlog) must be called when the socket is writable.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.outbox().blocked
+    }
+
+    /// Writes a part of what waits; for the dialler, when the socket has become writable.
+    pub(crate) fn write_backlog(&self) {
+        let mut outbox = self.outbox();
+        match self.write(&mut outbox, BACKLOG_WRITE_BYTES) {
+            Progress::Everything => outbox.blocked = false,
+            Progress::SocketFull | Progress::LimitReached => {}
+            Progress::Broken => outbox.close(),
+        }
+    }
+
+    /// Sends a keep-alive if nothing was sent since the last call, so that a connection that has silently
+    /// gone dead is noticed at both ends.
+    pub(crate) fn keep_alive(&self) {
+        let mut outbox = self.outbox();
+        let active = std::mem::take(&mut outbox.active);
+        if active || outbox.connection.is_none() || !outbox.bytes.is_empty() {
+            return;
+        }
+        outbox.bytes.extend_from_slice(&KEEP_ALIVE);
+        drop(outbox);
+        self.flush();
+        self.outbox().active = false;
+    }
+
+    /// From now on messages are queued and written to `connection`, which must be non-blocking.
+    pub(crate) fn connect(&self, connection: Arc<TcpStream>) {
+        *self.outbox() = Outbox { connection: Some(connection), ..Outbox::default() };
+    }
+
+    /// Forgets the connection and what was queued for it.
+    pub(crate) fn disconnect(&self) {
+        *self.outbox() = Outbox::default();
+    }
+
+    /// Notes the connection that is being made (or `None` when that is over), for [`interrupt`](Self::interrupt).
+    pub(crate) fn set_dialling(&self, connection: Option<Arc<TcpStream>>) {
+        *self.dialling.lock().expect("nothing panics while holding this lock") = connection;
+    }
+
+    /// Makes the dialler look up from whatever it waits for.
+    pub(crate) fn interrupt(&self) {
+        self.waker.wake();
+        let dialling = self.dialling.lock().expect("nothing panics while holding this lock");
+        if let Some(connection) = &*dialling {
+            // An error means that it is closed already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// A connection in either direction was established: its loss will be news.
+    pub(crate) fn arrived(&self) {
+        self.loss_reported.store(false, Ordering::Relaxed);
+    }
+
+    /// A connection in either direction broke. Answers whether that is news: when a peer dies both directions
+    /// break, and its owner is told once.
+    pub(crate) fn loss_is_news(&self) -> bool {
+        !self.loss_reported.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn counters(&self) -> PeerCounters {
+        PeerCounters {
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            dropped_messages: self.dropped_messages.load(Ordering::Relaxed),
+            connected: self.outbox().connection.is_some(),
+        }
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().expect("nothing panics while holding this lock")
+    }
+
+    fn write(&self, outbox: &mut Outbox, bytes_max: usize) -> Progress {
+        let Some(connection) = outbox.connection.clone() else { return Progress::Everything };
+        let limit = outbox.written.saturating_add(bytes_max).min(outbox.bytes.len());
+        while outbox.written < limit {
+            match (&*connection).write(&outbox.bytes[outbox.written..limit]) {
+                Ok(0) => return Progress::Broken,
+                Ok(count) => {
+                    outbox.written += count;
+                    outbox.active = true;
+                    self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    outbox.compact();
+                    return Progress::SocketFull;
+                }
+                Err(_) => return Progress::Broken,
+            }
+        }
+        outbox.compact();
+        if outbox.bytes.is_empty() { Progress::Everything } else { Progress::LimitReached }
+    }
+}
+
+impl Outbox {
+    /// Frees what was written once that is worth moving the rest.
+    fn compact(&mut self) {
+        if self.written == self.bytes.len() {
+            self.bytes.clear();
+            self.written = 0;
+            if self.bytes.capacity() > IDLE_QUEUE_BYTES_MAX {
+                self.bytes = Vec::new();
+            }
+        } else if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Ends the connection; the dialler reads the end of the stream and takes it from there.
+    fn close(&mut self) {
+        if let Some(connection) = &self.connection {
+            // An error means that it is closed already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        self.bytes.clear();
+        self.written = 0;
+        self.blocked = false;
+    }
+}

@@ -1,0 +1,439 @@
+//! Transports that talk to each other, and to what is not a transport, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ruvector_protocol::message::SnapshotChunk;
+use ruvector_protocol::{Envelope, GroupId, Message, NodeId, SnapshotMeta, Term};
+use ruvector_transport::{Transport, TransportConfig, TransportEvent};
+
+/// Far more than anything here takes; only a broken transport reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+const CLUSTER: u64 = 0xc1;
+
+struct Node {
+    id: NodeId,
+    address: String,
+    transport: Transport,
+    events: Receiver<TransportEvent>,
+}
+
+/// Bound listeners for nodes 1 to `count`, so that all addresses are known before the first node starts.
+fn listeners(count: u64) -> BTreeMap<NodeId, TcpListener> {
+    (1..=count).map(|id| (NodeId(id), TcpListener::bind("127.0.0.1:0").unwrap())).collect()
+}
+
+fn addresses(listeners: &BTreeMap<NodeId, TcpListener>) -> BTreeMap<NodeId, String> {
+    listeners.iter().map(|(id, listener)| (*id, listener.local_addr().unwrap().to_string())).collect()
+}
+
+fn start(
+    cluster_id: u64,
+    id: NodeId,
+    listener: TcpListener,
+    addresses: &BTreeMap<NodeId, String>,
+    queue_bytes_max: usize,
+) -> Node {
+    let (sender, events): (Sender<TransportEvent>, _) = channel();
+    let mut peers = addresses.clone();
+    let address = peers.remove(&id).unwrap();
+    let client_address = format!("client-of-{id}");
+    let config = TransportConfig { cluster_id, node: id, client_address, listener, peers, queue_bytes_max };
+    // The receiving end is gone once the test is over.
+    let on_event = Arc::new(move |event| sender.send(event).unwrap_or(()));
+    Node { id, address, transport: Transport::start(config, on_event).unwrap(), events }
+}
+
+fn cluster(count: u64) -> Vec<Node> {
+    let listeners = listeners(count);
+    let addresses = addresses(&listeners);
+    listeners
+        .into_iter()
+        .map(|(id, listener)| start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX))
+        .collect()
+}
+
+fn message(from: NodeId, to: NodeId, number: u64, data: Bytes) -> Envelope {
+    let chunk =
+        SnapshotChunk { meta: SnapshotMeta::default(), total_bytes: data.len() as u64, offset: number, data };
+    let message = Message::SnapshotChunk(chunk);
+    Envelope { group: GroupId::METADATA, from, to, term: Term(1), message }
+}
+
+fn number_of(envelope: &Envelope) -> u64 {
+    let Message::SnapshotChunk(chunk) = &envelope.message else { panic!("unexpected {envelope:?}") };
+    chunk.offset
+}
+
+impl Node {
+    fn send(&self, to: NodeId, number: u64, data: Bytes) {
+        self.transport.send(message(self.id, to, number, data));
+    }
+
+    /// Takes events until one fits.
+    fn await_event<T>(&self, what: &str, mut fits: impl FnMut(TransportEvent) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = self.events.recv_timeout(left).unwrap_or_else(|_| panic!("no {what}"));
+            if let Some(found) = fits(event) {
+                return found;
+            }
+        }
+    }
+
+    fn await_connected(&self, to: NodeId) -> String {
+        self.await_event("connection", |event| match event {
+            TransportEvent::PeerConnected { peer, client_address } if peer == to => Some(client_address),
+            TransportEvent::PeerConnected { .. }
+            | TransportEvent::Received(_)
+            | TransportEvent::PeerLost(_) => None,
+        })
+    }
+
+    fn await_message(&self) -> Envelope {
+        self.await_event("message", |event| match event {
+            TransportEvent::Received(envelope) => Some(envelope),
+            TransportEvent::PeerConnected { .. } | TransportEvent::PeerLost(_) => None,
+        })
+    }
+
+    fn await_lost(&self, peer: NodeId) {
+        self.await_event("loss", |event| (event == TransportEvent::PeerLost(peer)).then_some(()));
+    }
+
+    fn is_connected(&self, to: NodeId) -> bool {
+        self.transport.counters()[&to].connected
+    }
+}
+
+fn await_condition(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn three_nodes_hear_each_other_in_order() {
+    let nodes = cluster(3);
+    for node in &nodes {
+        for other in nodes.iter().filter(|other| other.id != node.id) {
+            await_condition("connection", || node.is_connected(other.id));
+        }
+    }
+    for number in 0..1000 {
+        for node in &nodes {
+            for other in nodes.iter().filter(|other| other.id != node.id) {
+                node.send(other.id, number, Bytes::from(vec![7; 100]));
+            }
+            node.transport.flush();
+        }
+    }
+    for node in &nodes {
+        let mut expected: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for _ in 0..2000 {
+            let envelope = node.await_message();
+            let next = expected.entry(envelope.from).or_default();
+            assert_eq!(number_of(&envelope), *next, "from {}", envelope.from);
+            *next += 1;
+        }
+    }
+    let counters = nodes[0].transport.counters();
+    assert_eq!(counters[&NodeId(2)].dropped_messages, 0);
+    assert!(counters[&NodeId(2)].sent_bytes > 100_000, "{counters:?}");
+    assert!(counters[&NodeId(2)].received_bytes > 100_000, "{counters:?}");
+}
+
+#[test]
+fn peers_tell_each_other_where_their_clients_go() {
+    let nodes = cluster(2);
+    assert_eq!(nodes[0].await_connected(NodeId(2)), "client-of-2");
+    assert_eq!(nodes[1].await_connected(NodeId(1)), "client-of-1");
+}
+
+#[test]
+fn more_than_the_sockets_hold_arrives_whole_and_in_order() {
+    let nodes = cluster(2);
+    nodes[0].await_connected(NodeId(2));
+    let data: Vec<u8> = (0..8 << 20).map(|i: u32| (i % 253) as u8).collect();
+    let data = Bytes::from(data);
+    for number in 0..6 {
+        nodes[0].send(NodeId(2), number, data.clone());
+        nodes[0].transport.flush();
+    }
+    nodes[0].send(NodeId(2), 6, Bytes::new());
+    nodes[0].transport.flush();
+    for number in 0..6 {
+        let received = nodes[1].await_message();
+        assert!(received == message(NodeId(1), NodeId(2), number, data.clone()), "message {number} differs");
+    }
+    assert_eq!(number_of(&nodes[1].await_message()), 6);
+}
+
+#[test]
+fn a_peer_that_stops_is_reported_once_and_found_again_when_it_is_back() {
+    let listeners = listeners(2);
+    let addresses = addresses(&listeners);
+    let mut nodes: Vec<Node> = listeners
+        .into_iter()
+        .map(|(id, listener)| start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX))
+        .collect();
+    let (second, first) = (nodes.pop().unwrap(), nodes.pop().unwrap());
+    first.await_connected(NodeId(2));
+    second.await_connected(NodeId(1));
+    second.send(NodeId(1), 0, Bytes::new());
+    second.transport.flush();
+    first.await_message();
+
+    let address = second.address.clone();
+    drop(second);
+    first.await_lost(NodeId(2));
+    await_condition("disconnection", || !first.is_connected(NodeId(2)));
+    first.send(NodeId(2), 1, Bytes::new());
+    assert_eq!(first.transport.counters()[&NodeId(2)].dropped_messages, 1);
+
+    let second = start(CLUSTER, NodeId(2), TcpListener::bind(address).unwrap(), &addresses, QUEUE_BYTES_MAX);
+    let mut losses = 0;
+    first.await_event("second connection", |event| match event {
+        TransportEvent::PeerLost(_) => {
+            losses += 1;
+            None
+        }
+        TransportEvent::PeerConnected { .. } => Some(()),
+        TransportEvent::Received(_) => None,
+    });
+    assert_eq!(losses, 0, "one death was reported more than once");
+    first.send(NodeId(2), 2, Bytes::new());
+    first.transport.flush();
+    assert_eq!(number_of(&second.await_message()), 2);
+}
+
+#[test]
+fn a_peer_of_another_cluster_or_with_another_id_is_refused_by_both_sides() {
+    let listeners = listeners(3);
+    let addresses = addresses(&listeners);
+    let mut listeners = listeners.into_values();
+    let first = start(CLUSTER, NodeId(1), listeners.next().unwrap(), &addresses, QUEUE_BYTES_MAX);
+    let stranger = start(0xbad, NodeId(2), listeners.next().unwrap(), &addresses, QUEUE_BYTES_MAX);
+    // Node 3's address is answered by one that calls itself node 4.
+    let mut misplaced = addresses.clone();
+    misplaced.insert(NodeId(4), misplaced[&NodeId(3)].clone());
+    misplaced.remove(&NodeId(3));
+    let wrong = start(CLUSTER, NodeId(4), listeners.next().unwrap(), &misplaced, QUEUE_BYTES_MAX);
+    for _ in 0..100 {
+        for (node, peer) in [(&first, 2), (&first, 3), (&stranger, 1), (&wrong, 1)] {
+            assert!(!node.is_connected(NodeId(peer)), "{} connected to {peer}", node.id);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(first.events.try_recv().is_err(), "a refused peer was reported");
+    // It was refused over real connections, not for want of one.
+    await_condition("refusal of node 4 by node 1", || {
+        let mut probe = TcpStream::connect(&first.address).unwrap();
+        probe.write_all(&hello(CLUSTER, 4, 1)).unwrap();
+        let mut answer = Vec::new();
+        probe.read_to_end(&mut answer).unwrap();
+        // reply magic, version, length, checksum, then variant 1 (refused), variant 3 (unknown sender)
+        answer.starts_with(b"ruv-answ") && answer.ends_with(&[1, 3])
+    });
+}
+
+/// A hello, byte for byte as documented.
+fn hello(cluster_id: u64, from: u64, to: u64) -> Vec<u8> {
+    let body = postcard::to_stdvec(&(cluster_id, from, to, "")).unwrap();
+    let mut bytes = b"ruv-dial".to_vec();
+    bytes.extend_from_slice(&1u32.to_le_bytes());
+    bytes.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// A connection that shook hands with `node` as if it were `from`.
+fn shake_hands(node: &Node, from: u64) -> TcpStream {
+    let mut connection = TcpStream::connect(&node.address).unwrap();
+    connection.write_all(&hello(CLUSTER, from, node.id.0)).unwrap();
+    let mut reply = [0; 20];
+    connection.read_exact(&mut reply).unwrap();
+    assert!(reply.starts_with(b"ruv-answ"));
+    let body_bytes = u32::from_le_bytes(reply[12..16].try_into().unwrap()) as usize;
+    let mut body = vec![0; body_bytes];
+    connection.read_exact(&mut body).unwrap();
+    assert_eq!(body[0], 0, "refused: {body:?}");
+    connection
+}
+
+fn frame(envelope: &Envelope) -> Vec<u8> {
+    let payload = postcard::to_stdvec(envelope).unwrap();
+    let mut bytes = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
+    bytes.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+    bytes.extend_from_slice(&payload);
+    bytes
+}
+
+/// Whether the other side ends the connection. It may do so with a reset, as unread bytes are lying there.
+fn is_closed(connection: &mut TcpStream) -> bool {
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut rest = [0; 64];
+    loop {
+        match connection.read(&mut rest) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn garbage_and_other_protocols_are_closed_and_harm_nobody() {
+    let nodes = cluster(2);
+    nodes[0].await_connected(NodeId(2));
+    let mut version = hello(CLUSTER, 2, 1);
+    version[8] = 99;
+    let mut long = hello(CLUSTER, 2, 1);
+    long[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut flipped = hello(CLUSTER, 2, 1);
+    *flipped.last_mut().unwrap() ^= 1;
+    let garbage: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0xff; 100_000],
+        &version,
+        &long,
+        &flipped,
+    ];
+    for bytes in garbage {
+        let mut connection = TcpStream::connect(&nodes[0].address).unwrap();
+        // It may be closed before all of it is written.
+        let _ = connection.write_all(bytes);
+        assert!(is_closed(&mut connection), "still open after {:?}", &bytes[..8]);
+    }
+    nodes[1].send(NodeId(1), 1, Bytes::new());
+    nodes[1].transport.flush();
+    assert_eq!(number_of(&nodes[0].await_message()), 1);
+}
+
+#[test]
+fn a_damaged_oversized_or_misaddressed_frame_ends_the_connection() {
+    let listeners = listeners(1);
+    let mut addresses = addresses(&listeners);
+    // A peer that does not answer, so that only this test's connections speak for it.
+    addresses.insert(NodeId(2), "127.0.0.1:1".to_owned());
+    let (id, listener) = listeners.into_iter().next().unwrap();
+    let node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let good = frame(&message(NodeId(2), NodeId(1), 5, Bytes::new()));
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let bad: [Vec<u8>; 5] = [
+        damaged,
+        [0xff; 8].to_vec(),
+        [3, 0, 0, 0].into_iter().chain(crc32c::crc32c(&[0xff; 3]).to_le_bytes()).chain([0xff; 3]).collect(),
+        frame(&message(NodeId(3), NodeId(1), 5, Bytes::new())),
+        frame(&message(NodeId(2), NodeId(3), 5, Bytes::new())),
+    ];
+    for bytes in bad {
+        let mut connection = shake_hands(&node, 2);
+        connection.write_all(&good).unwrap();
+        assert_eq!(number_of(&node.await_message()), 5);
+        connection.write_all(&bytes).unwrap();
+        assert!(is_closed(&mut connection), "still open after {bytes:?}");
+        node.await_lost(NodeId(2));
+    }
+    assert!(node.events.try_recv().is_err(), "something bad was passed on");
+}
+
+#[test]
+fn a_newer_connection_replaces_the_older_without_a_loss() {
+    let listeners = listeners(1);
+    let mut addresses = addresses(&listeners);
+    addresses.insert(NodeId(2), "127.0.0.1:1".to_owned());
+    let (id, listener) = listeners.into_iter().next().unwrap();
+    let node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let mut older = shake_hands(&node, 2);
+    let mut newer = shake_hands(&node, 2);
+    assert!(is_closed(&mut older));
+    newer.write_all(&frame(&message(NodeId(2), NodeId(1), 9, Bytes::new()))).unwrap();
+    let first = node.events.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(first, TransportEvent::Received(_)), "{first:?}");
+    drop(newer);
+    node.await_lost(NodeId(2));
+}
+
+#[test]
+fn strangers_are_bounded_and_leave_room_again() {
+    let nodes = cluster(2);
+    nodes[0].await_connected(NodeId(2));
+    nodes[1].await_connected(NodeId(1));
+    let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&nodes[0].address).unwrap()).collect();
+    let mut one_more = TcpStream::connect(&nodes[0].address).unwrap();
+    assert!(is_closed(&mut one_more));
+    drop(silent);
+    await_condition("room for another", || {
+        let mut probe = TcpStream::connect(&nodes[0].address).unwrap();
+        let sent = probe.write_all(&hello(0xbad, 2, 1));
+        let mut answer = Vec::new();
+        sent.and_then(|()| probe.read_to_end(&mut answer)).is_ok() && answer.starts_with(b"ruv-answ")
+    });
+}
+
+#[test]
+fn a_full_queue_drops_the_newest_and_counts_them() {
+    let listeners = listeners(1);
+    let mut addresses = addresses(&listeners);
+    // A peer that shakes hands and then reads nothing.
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    addresses.insert(NodeId(2), peer.local_addr().unwrap().to_string());
+    let (id, listener) = listeners.into_iter().next().unwrap();
+    let node = start(CLUSTER, id, listener, &addresses, 1 << 20);
+    let (mut connection, _) = peer.accept().unwrap();
+    let mut hello_prefix = [0; 20];
+    connection.read_exact(&mut hello_prefix).unwrap();
+    let body_bytes = u32::from_le_bytes(hello_prefix[12..16].try_into().unwrap()) as usize;
+    connection.read_exact(&mut vec![0; body_bytes]).unwrap();
+    let body = [0, 0];
+    let mut welcome = b"ruv-answ".to_vec();
+    welcome.extend_from_slice(&1u32.to_le_bytes());
+    welcome.extend_from_slice(&2u32.to_le_bytes());
+    welcome.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    welcome.extend_from_slice(&body);
+    connection.write_all(&welcome).unwrap();
+    node.await_connected(NodeId(2));
+
+    let dropped = || node.transport.counters()[&NodeId(2)].dropped_messages;
+    let mut number = 0;
+    while dropped() == 0 {
+        node.send(NodeId(2), number, Bytes::from(vec![1; 100_000]));
+        node.transport.flush();
+        number += 1;
+        assert!(number < 10_000, "a gigabyte was taken for a peer that does not read");
+    }
+    drop(connection);
+    node.await_lost(NodeId(2));
+}
+
+#[test]
+fn dropping_a_transport_ends_its_threads_even_while_they_wait() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listeners = listeners(1);
+    let mut addresses = addresses(&listeners);
+    // Accepted by the operating system, never answered: the dialler waits in its handshake.
+    addresses.insert(NodeId(2), silent.local_addr().unwrap().to_string());
+    let (id, listener) = listeners.into_iter().next().unwrap();
+    let node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let (_dialling, _) = silent.accept().unwrap();
+    let _stranger = TcpStream::connect(&node.address).unwrap();
+    let Node { transport, events, .. } = node;
+    drop(transport);
+    // The threads held the senders: the channel is closed once they are gone.
+    assert_eq!(events.recv_timeout(PATIENCE), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+}
