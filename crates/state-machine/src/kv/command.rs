@@ -150,6 +150,7 @@ pub enum TxnOp {
     /// Delete.
     Delete(DeleteRequest),
     /// A transaction inside.
+    #[serde(deserialize_with = "super::codec::nested_txn")]
     Txn(TxnRequest),
 }
 
@@ -223,14 +224,6 @@ pub enum Command {
         /// Their ids.
         ids: Vec<LeaseId>,
     },
-}
-
-impl Command {
-    /// The bytes for the log.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        todo!()
-    }
 }
 
 /// What a command answers, with the store's revision after it.

@@ -2,47 +2,80 @@
 
 use std::io::{self, Read, Write};
 
-use super::command::Response;
+use super::command::{Command, KvError, Outcome, Response};
+use super::snapshot;
+use super::store::Store;
 use super::view::KvView;
 use crate::machine::{Committed, RestoreError, StateMachine};
 
 /// The key-value machine.
+///
+/// An entry is applied in three steps: the leases whose deadline has come by the entry's time end, the
+/// command is done, and a bounded piece of compacted history is taken out. A command that is refused has
+/// changed nothing, but the other two steps have happened.
 #[derive(Debug, Default)]
-pub struct KvMachine {}
+pub struct KvMachine {
+    store: Store,
+}
+
+impl KvMachine {
+    fn entry<Answer>(&mut self, time_ms: u64, apply: impl FnOnce(&mut Store) -> Answer) -> Answer {
+        let sequence_before = self.store.history.next_sequence();
+        self.store.advance_time(time_ms);
+        let answer = apply(&mut self.store);
+        self.store.forget_some(self.store.history.next_sequence() - sequence_before);
+        answer
+    }
+}
 
 impl StateMachine for KvMachine {
     type Response = Response;
     type View = KvView;
 
     fn apply(&mut self, entry: &Committed) -> Response {
-        let _ = entry;
-        todo!()
+        self.entry(entry.time_ms, |store| {
+            let result = Command::decode(&entry.command).and_then(|command| apply_command(store, command));
+            Response { revision: store.revision, result }
+        })
     }
 
-    fn advance_time(&mut self, index: u64, time_ms: u64) {
-        let _ = (index, time_ms);
-        todo!()
+    fn advance_time(&mut self, _index: u64, time_ms: u64) {
+        self.entry(time_ms, |_| ());
     }
 
     fn wake_at_ms(&self) -> Option<u64> {
-        todo!()
+        self.store.leases.next_to_expire().map(|(deadline_ms, _)| deadline_ms)
     }
 
     fn view(&self) -> KvView {
-        todo!()
+        KvView::of(self.store.clone())
     }
 
     fn state_hash(&self) -> u128 {
-        todo!()
+        self.store.state_hash()
     }
 
     fn write_snapshot(view: &KvView, writer: &mut dyn Write) -> io::Result<()> {
-        let _ = (view, writer);
-        todo!()
+        snapshot::write(view.store(), writer)
     }
 
     fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
-        let _ = reader;
-        todo!()
+        self.store = snapshot::read(reader)?;
+        Ok(())
+    }
+}
+
+fn apply_command(store: &mut Store, command: Command) -> Result<Outcome, KvError> {
+    match command {
+        Command::Put(request) => {
+            store.check_put(&request)?;
+            Ok(Outcome::Put(store.change(|store, at| store.put(at, request))))
+        }
+        Command::Delete(request) => Ok(Outcome::Delete(store.change(|store, at| store.delete(at, &request)))),
+        Command::Txn(request) => store.txn(request).map(Outcome::Txn),
+        Command::Compact { revision } => store.compact(revision),
+        Command::LeaseGrant { id, ttl_seconds } => store.grant_lease(id, ttl_seconds),
+        Command::LeaseRevoke { id } => store.revoke_lease(id),
+        Command::LeaseRenew { ids } => Ok(store.renew_leases(&ids)),
     }
 }

@@ -1,9 +1,31 @@
 //! The key-value machine with etcd's semantics.
+//!
+//! [`KvMachine`] owns the present state and applies [`Command`]s to it; a [`KvView`] is a version of the state
+//! that stays as it is, and all reads happen there. The state is made of persistent maps, so taking a view
+//! copies nothing, and applying a command copies only the few tree nodes on its way.
+//!
+//! Semantics are those of etcd v3 (<https://etcd.io/docs/v3.6/learning/api/>): the store starts at revision 1,
+//! every command that changes keys raises the revision by one, and all changes of a command share it.
+//! What differs is said where it does: [`TxnRequest::check_duplicate_keys`].
 
+mod codec;
 pub mod command;
+mod compaction;
+mod compare;
+mod duplicate;
+mod hash;
+mod history;
+mod lease;
 pub mod machine;
+mod range;
+mod snapshot;
+mod store;
+mod txn;
+mod versions;
 pub mod view;
 
 pub use command::*;
+pub use lease::LEASE_TTL_SECONDS_MAX;
 pub use machine::KvMachine;
+pub use txn::TXN_DEPTH_MAX;
 pub use view::{Event, EventKind, KvView, LeaseInfo};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::command::{
     KeyValue, KvError, LeaseId, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse,
 };
+use super::store::Store;
 
 /// What happened to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +42,36 @@ pub struct LeaseInfo {
 
 /// One version of the store. Cloning it is cheap.
 #[derive(Clone, Debug)]
-pub struct KvView {}
+pub struct KvView {
+    store: Arc<Store>,
+}
 
 impl KvView {
+    pub(super) fn of(store: Store) -> Self {
+        Self { store: Arc::new(store) }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The revision of this version.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        todo!()
+        self.store.revision
     }
 
-    /// History at and below this revision is forgotten.
+    /// History below this revision is forgotten; 0 if nothing ever was. The keys as of this revision can
+    /// still be read, the changes at and below it can't.
     #[must_use]
     pub fn compacted(&self) -> Revision {
-        todo!()
+        self.store.compacted
     }
 
     /// The cluster time of the last entry applied, in milliseconds.
     #[must_use]
     pub fn time_ms(&self) -> u64 {
-        todo!()
+        self.store.time_ms
     }
 
     /// Reads keys.
@@ -67,17 +79,15 @@ impl KvView {
     /// # Errors
     /// [`KvError::Compacted`], [`KvError::FutureRevision`].
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, KvError> {
-        let _ = request;
-        todo!()
+        self.store.range(request)
     }
 
     /// Evaluates a transaction that writes nothing in either branch.
     ///
     /// # Errors
-    /// As [`range`](Self::range).
+    /// As [`range`](Self::range), and [`KvError::UnknownCommand`] if it does write or is nested too deep.
     pub fn read_only_txn(&self, request: &TxnRequest) -> Result<TxnResponse, KvError> {
-        let _ = request;
-        todo!()
+        self.store.read_only_txn(request)
     }
 
     /// The changes of revisions `from..=through`, in order, the changes of one revision together and in
@@ -90,38 +100,45 @@ impl KvView {
         from: Revision,
         through: Revision,
     ) -> Result<impl Iterator<Item = Event> + '_, KvError> {
-        let _ = (from, through);
-        Ok(std::iter::empty())
+        let compacted = self.store.compacted;
+        if from <= compacted {
+            return Err(KvError::Compacted { requested: from, compacted });
+        }
+        Ok(self.store.events(from, through))
     }
 
     /// One lease.
     #[must_use]
     pub fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
-        let _ = id;
-        todo!()
+        self.store.leases.get(id).map(|lease| LeaseInfo {
+            id,
+            granted_ttl_seconds: lease.granted_ttl_seconds,
+            expires_at_ms: lease.expires_at_ms,
+            keys: lease.keys.iter().cloned().collect(),
+        })
     }
 
     /// All leases' ids, ascending.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseId> {
-        todo!()
+        self.store.leases.iter().map(|(id, _)| *id).collect()
     }
 
     /// How many keys exist.
     #[must_use]
     pub fn key_count(&self) -> usize {
-        todo!()
+        self.store.live_keys()
     }
 
     /// About how many bytes keys, values and history take (etcd's "db size").
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.store.size_bytes()
     }
 
     /// The hash of the contents.
     #[must_use]
     pub fn state_hash(&self) -> u128 {
-        todo!()
+        self.store.state_hash()
     }
 }

@@ -1,0 +1,53 @@
+//! The conditions of transactions.
+
+use bytes::Bytes;
+
+use super::command::{Compare, CompareOperator, CompareTarget, KeyValue, Revision};
+use super::store::Store;
+use super::versions::ReadPoint;
+
+impl Store {
+    /// Whether a comparison holds now: for every key of its range, or, if the range has no keys, for a key
+    /// whose counters are all zero. A comparison by value never holds for keys that don't exist, because
+    /// an empty value would look the same (etcd's `applyCompare`).
+    pub(super) fn holds(&self, compare: &Compare) -> bool {
+        let mut keys = self.visible(&compare.range, ReadPoint::Newest).peekable();
+        if keys.peek().is_none() {
+            return match compare.target {
+                CompareTarget::Value(_) => false,
+                CompareTarget::Version(_)
+                | CompareTarget::Create(_)
+                | CompareTarget::Mod(_)
+                | CompareTarget::Lease(_) => holds_for(compare, &nonexistent()),
+            };
+        }
+        keys.all(|kv| holds_for(compare, kv))
+    }
+}
+
+fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
+    let ordering = match &compare.target {
+        CompareTarget::Version(version) => kv.version.cmp(version),
+        CompareTarget::Create(revision) => kv.create_revision.cmp(revision),
+        CompareTarget::Mod(revision) => kv.mod_revision.cmp(revision),
+        CompareTarget::Value(value) => kv.value.cmp(value),
+        CompareTarget::Lease(lease) => kv.lease.map_or(0, |lease| lease.0).cmp(lease),
+    };
+    match compare.operator {
+        CompareOperator::Equal => ordering.is_eq(),
+        CompareOperator::Greater => ordering.is_gt(),
+        CompareOperator::Less => ordering.is_lt(),
+        CompareOperator::NotEqual => ordering.is_ne(),
+    }
+}
+
+fn nonexistent() -> KeyValue {
+    KeyValue {
+        key: Bytes::new(),
+        value: Bytes::new(),
+        create_revision: Revision(0),
+        mod_revision: Revision(0),
+        version: 0,
+        lease: None,
+    }
+}

@@ -1,0 +1,131 @@
+//! Leases: granted, renewed and ended by applied entries only, on the cluster time that the entries carry.
+
+use bytes::Bytes;
+use imbl::{OrdMap, OrdSet};
+
+use super::command::{KvError, LeaseId, Outcome};
+use super::store::Store;
+
+/// The longest time to live, in seconds (etcd's `MaxLeaseTTL`).
+pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
+
+/// A lease.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    /// The time to live it was granted, and gets again with each renewal, in seconds.
+    pub(super) granted_ttl_seconds: i64,
+    /// When it ends, in milliseconds of cluster time.
+    pub(super) expires_at_ms: u64,
+    /// The keys that end with it.
+    pub(super) keys: OrdSet<Bytes>,
+}
+
+/// All leases.
+///
+/// Invariant: `deadlines` has exactly the deadline and id of each lease of `by_id`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leases {
+    by_id: OrdMap<LeaseId, Lease>,
+    deadlines: OrdSet<(u64, LeaseId)>,
+}
+
+impl Leases {
+    /// One lease.
+    pub(super) fn get(&self, id: LeaseId) -> Option<&Lease> {
+        self.by_id.get(&id)
+    }
+
+    /// All of them, by id ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LeaseId, &Lease)> {
+        self.by_id.iter()
+    }
+
+    /// The lease that ends next and its deadline in milliseconds; of several, the one with the smallest id.
+    pub(super) fn next_to_expire(&self) -> Option<(u64, LeaseId)> {
+        self.deadlines.get_min().copied()
+    }
+
+    pub(super) fn insert(&mut self, id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64) {
+        let lease = Lease { granted_ttl_seconds, expires_at_ms, keys: OrdSet::new() };
+        let replaced = self.by_id.insert(id, lease);
+        assert!(replaced.is_none(), "lease {id:?} granted twice");
+        self.deadlines.insert((expires_at_ms, id));
+    }
+
+    pub(super) fn remove(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.by_id.remove(&id)?;
+        self.deadlines.remove(&(lease.expires_at_ms, id));
+        Some(lease)
+    }
+
+    /// Sets a deadline and answers with the granted time to live and the deadline before.
+    pub(super) fn set_deadline(&mut self, id: LeaseId, expires_at_ms: u64) -> (i64, u64) {
+        let lease = self.by_id.get_mut(&id).expect("the caller has looked the lease up");
+        let old = std::mem::replace(&mut lease.expires_at_ms, expires_at_ms);
+        let granted_ttl_seconds = lease.granted_ttl_seconds;
+        self.deadlines.remove(&(old, id));
+        self.deadlines.insert((expires_at_ms, id));
+        (granted_ttl_seconds, old)
+    }
+
+    pub(super) fn attach(&mut self, id: LeaseId, key: Bytes) {
+        let lease = self.by_id.get_mut(&id).expect("the lease was looked up before the key was written");
+        lease.keys.insert(key);
+    }
+
+    /// Takes a key off a lease; a lease that is just ending has no list any more.
+    pub(super) fn detach(&mut self, id: LeaseId, key: &Bytes) {
+        if let Some(lease) = self.by_id.get_mut(&id) {
+            lease.keys.remove(key);
+        }
+    }
+}
+
+impl Store {
+    /// Moves the cluster time on, never back, and ends the leases whose deadline has come, the earliest first
+    /// and of several the one with the smallest id.
+    pub(super) fn advance_time(&mut self, time_ms: u64) {
+        self.time_ms = self.time_ms.max(time_ms);
+        while let Some((deadline, id)) = self.leases.next_to_expire() {
+            if deadline > self.time_ms {
+                break;
+            }
+            self.end_lease(id);
+        }
+    }
+
+    /// Makes a lease that lives `ttl_seconds` from the present cluster time.
+    pub(super) fn grant_lease(&mut self, id: LeaseId, ttl_seconds: i64) -> Result<Outcome, KvError> {
+        if id == LeaseId(0) {
+            return Err(KvError::LeaseNotFound(id));
+        }
+        if !(1..=LEASE_TTL_SECONDS_MAX).contains(&ttl_seconds) {
+            return Err(KvError::LeaseTtlOutOfBounds(ttl_seconds));
+        }
+        if self.leases.get(id).is_some() {
+            return Err(KvError::LeaseExists(id));
+        }
+        self.insert_lease(id, ttl_seconds, self.deadline_after(ttl_seconds));
+        Ok(Outcome::LeaseGrant { ttl_seconds })
+    }
+
+    /// Ends a lease and its keys.
+    pub(super) fn revoke_lease(&mut self, id: LeaseId) -> Result<Outcome, KvError> {
+        self.end_lease(id).map(|()| Outcome::LeaseRevoke).ok_or(KvError::LeaseNotFound(id))
+    }
+
+    /// Lets leases live their full time from now on.
+    pub(super) fn renew_leases(&mut self, ids: &[LeaseId]) -> Outcome {
+        Outcome::LeaseRenew(ids.iter().map(|id| self.renew_lease(*id)).collect())
+    }
+
+    fn renew_lease(&mut self, id: LeaseId) -> Option<i64> {
+        let ttl_seconds = self.leases.get(id)?.granted_ttl_seconds;
+        self.set_lease_deadline(id, self.deadline_after(ttl_seconds));
+        Some(ttl_seconds)
+    }
+
+    fn deadline_after(&self, ttl_seconds: i64) -> u64 {
+        self.time_ms.saturating_add(ttl_seconds.unsigned_abs().saturating_mul(1000))
+    }
+}

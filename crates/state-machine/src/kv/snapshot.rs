@@ -1,0 +1,309 @@
+//! A version of the store as a stream of bytes.
+//!
+//! ```text
+//! magic "rvkvsnap" · format version, u32 little-endian · records
+//! record: length of its body, u32 little-endian · body, postcard of [`Record`]
+//! order:  Header · Lease by id · Base by key · Change oldest first · End
+//! ```
+//! Everything is streamed: neither side holds more than one record beside the store itself. The format has no
+//! checksum of its own, since files have one per chunk, but the end record carries the state hash, and a
+//! reader that arrives at another one refuses the snapshot.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::command::{KeyValue, LeaseId, Revision};
+use super::history::History;
+use super::lease::LEASE_TTL_SECONDS_MAX;
+use super::store::Store;
+use super::versions::is_tombstone;
+use crate::machine::RestoreError;
+
+const MAGIC: [u8; 8] = *b"rvkvsnap";
+const FORMAT_VERSION: u32 = 1;
+const BUFFER_BYTES: usize = 64 * 1024;
+/// The longest record body. A command of that size never gets into a log.
+const RECORD_BYTES_MAX: usize = 1 << 30;
+/// No counter of a real store comes near this; with this bound none can overflow after a restore.
+const COUNTER_MAX: i64 = i64::MAX / 2;
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Record {
+    /// The counters.
+    Header { revision: Revision, compacted: Revision, time_ms: u64, history_first_sequence: u64 },
+    /// A lease.
+    Lease { id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64 },
+    /// A key's version that is older than history.
+    Base(KeyValue),
+    /// A change of history.
+    Change(KeyValue),
+    /// All is said: how many records came before this one, and the state hash.
+    End { records: u64, state_hash: u128 },
+}
+
+/// Writes a store.
+pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
+    let mut writer = RecordWriter::start(writer)?;
+    writer.write(&Record::Header {
+        revision: store.revision,
+        compacted: store.compacted,
+        time_ms: store.time_ms,
+        history_first_sequence: store.history.first_sequence(),
+    })?;
+    for (&id, lease) in store.leases.iter() {
+        let (granted_ttl_seconds, expires_at_ms) = (lease.granted_ttl_seconds, lease.expires_at_ms);
+        writer.write(&Record::Lease { id, granted_ttl_seconds, expires_at_ms })?;
+    }
+    for kv in base_versions(store) {
+        writer.write(&Record::Base(kv.clone()))?;
+    }
+    for kv in store.history.iter() {
+        writer.write(&Record::Change(KeyValue::clone(kv)))?;
+    }
+    writer.finish(store.state_hash())
+}
+
+/// The versions that are older than history, by key. Compaction may have stopped in the middle of
+/// a revision; its changes that are still in history are no base.
+fn base_versions(store: &Store) -> impl Iterator<Item = &KeyValue> {
+    let history_start = store.history.oldest().map(|kv| kv.mod_revision);
+    let first_in_history: BTreeSet<&Bytes> = store
+        .history
+        .iter()
+        .take_while(|kv| Some(kv.mod_revision) == history_start)
+        .map(|kv| &kv.key)
+        .collect();
+    store.keys.values().map(|versions| &**versions.oldest()).filter(move |kv| match history_start {
+        None => true,
+        Some(start) if kv.mod_revision == start => !first_in_history.contains(&kv.key),
+        Some(start) => kv.mod_revision < start,
+    })
+}
+
+/// Reads a store.
+pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
+    let mut reader = RecordReader::start(reader)?;
+    let mut store = read_header(&mut reader)?;
+    let mut section = Section::Leases;
+    loop {
+        let record = reader.next()?;
+        section = section.after(&record)?;
+        match record {
+            Record::Lease { id, granted_ttl_seconds, expires_at_ms } => {
+                add_lease(&mut store, id, granted_ttl_seconds, expires_at_ms)?;
+            }
+            Record::Base(kv) => add_base(&mut store, kv)?,
+            Record::Change(kv) => add_change(&mut store, kv)?,
+            Record::Header { .. } => return Err(damaged("a second header")),
+            Record::End { records, state_hash } => {
+                reader.expect_end(records)?;
+                attach_keys_to_leases(&mut store)?;
+                return checked(store, state_hash);
+            }
+        }
+    }
+}
+
+fn read_header(reader: &mut RecordReader<'_>) -> Result<Store, RestoreError> {
+    match reader.next()? {
+        Record::Header { revision, compacted, time_ms, history_first_sequence } => {
+            require((1..COUNTER_MAX).contains(&revision.0), "its revision is out of bounds")?;
+            require((0..=revision.0).contains(&compacted.0), "it is compacted beyond its revision")?;
+            let sequence_in_bounds = history_first_sequence < COUNTER_MAX.unsigned_abs();
+            require(sequence_in_bounds, "its number of changes is out of bounds")?;
+            let mut store = Store::default();
+            store.history = History::starting_at(history_first_sequence);
+            store.revision = revision;
+            store.compacted = compacted;
+            store.time_ms = time_ms;
+            Ok(store)
+        }
+        Record::Lease { .. } | Record::Base(_) | Record::Change(_) | Record::End { .. } => {
+            Err(damaged("the header is not first"))
+        }
+    }
+}
+
+/// Which kind of records is being read.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Section {
+    Leases,
+    Base,
+    Changes,
+    End,
+}
+
+impl Section {
+    fn after(self, record: &Record) -> Result<Self, RestoreError> {
+        let section = match record {
+            Record::Header { .. } | Record::Lease { .. } => Self::Leases,
+            Record::Base(_) => Self::Base,
+            Record::Change(_) => Self::Changes,
+            Record::End { .. } => Self::End,
+        };
+        require(self <= section, "its records are out of order")?;
+        Ok(section)
+    }
+}
+
+fn add_lease(
+    store: &mut Store,
+    id: LeaseId,
+    ttl_seconds: i64,
+    expires_at_ms: u64,
+) -> Result<(), RestoreError> {
+    require(id.0 != 0 && store.leases.get(id).is_none(), "a lease id is 0 or not unique")?;
+    require((1..=LEASE_TTL_SECONDS_MAX).contains(&ttl_seconds), "a lease's time to live is out of bounds")?;
+    store.insert_lease(id, ttl_seconds, expires_at_ms);
+    Ok(())
+}
+
+fn add_base(store: &mut Store, kv: KeyValue) -> Result<(), RestoreError> {
+    check_version(store, &kv)?;
+    require(!is_tombstone(&kv), "a deletion is older than history")?;
+    require(kv.mod_revision <= store.compacted, "a version older than history is not compacted")?;
+    require(!store.keys.contains_key(&kv.key), "a key has two versions older than history")?;
+    store.insert_base(Arc::new(kv));
+    Ok(())
+}
+
+fn add_change(store: &mut Store, mut kv: KeyValue) -> Result<(), RestoreError> {
+    check_version(store, &kv)?;
+    let key_revision = store.keys.get(&kv.key).map(|versions| versions.newest().mod_revision);
+    require(
+        key_revision.is_none_or(|revision| revision < kv.mod_revision),
+        "a key's changes are out of order",
+    )?;
+    let newest = store.history.newest().map(|newest| newest.mod_revision);
+    require(newest.is_none_or(|newest| newest <= kv.mod_revision), "history is out of order")?;
+    if let Some(versions) = store.keys.get(&kv.key) {
+        kv.key = versions.newest().key.clone();
+    }
+    store.append(Arc::new(kv));
+    Ok(())
+}
+
+fn check_version(store: &Store, kv: &KeyValue) -> Result<(), RestoreError> {
+    require(
+        kv.mod_revision.0 > 1 && kv.mod_revision <= store.revision,
+        "a change is of no revision that was",
+    )?;
+    require(kv.lease != Some(LeaseId(0)), "a lease id is 0")?;
+    if kv.version == 0 {
+        return require(kv.lease.is_none() && kv.value.is_empty(), "a deletion has a lease or a value");
+    }
+    require(
+        (2..=kv.mod_revision.0).contains(&kv.create_revision.0),
+        "a key is changed before it is created",
+    )?;
+    let versions_possible = kv.mod_revision.0 - kv.create_revision.0 + 1;
+    require((1..=versions_possible).contains(&kv.version), "a version number is out of bounds")
+}
+
+fn attach_keys_to_leases(store: &mut Store) -> Result<(), RestoreError> {
+    let leased = store.keys.values().map(super::versions::Versions::newest);
+    let leased: Vec<_> = leased.filter_map(|kv| kv.lease.map(|lease| (lease, kv.key.clone()))).collect();
+    for (lease, key) in leased {
+        require(store.leases.get(lease).is_some(), "a key is attached to a lease that is missing")?;
+        store.leases.attach(lease, key);
+    }
+    Ok(())
+}
+
+fn checked(store: Store, expected_hash: u128) -> Result<Store, RestoreError> {
+    let hash = store.state_hash();
+    if hash != expected_hash {
+        return Err(damaged(&format!("its contents hash to {hash:032x} instead of {expected_hash:032x}")));
+    }
+    Ok(store)
+}
+
+struct RecordWriter<'writer> {
+    writer: BufWriter<&'writer mut dyn Write>,
+    body: Vec<u8>,
+    records: u64,
+}
+
+impl<'writer> RecordWriter<'writer> {
+    fn start(writer: &'writer mut dyn Write) -> io::Result<Self> {
+        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, writer);
+        writer.write_all(&MAGIC)?;
+        writer.write_all(&FORMAT_VERSION.to_le_bytes())?;
+        Ok(Self { writer, body: Vec::new(), records: 0 })
+    }
+
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        self.body.clear();
+        self.body = postcard::to_extend(record, std::mem::take(&mut self.body)).map_err(io::Error::other)?;
+        let length = u32::try_from(self.body.len()).ok().filter(|_| self.body.len() <= RECORD_BYTES_MAX);
+        let length = length.ok_or_else(|| io::Error::other("a record is too long for a snapshot"))?;
+        self.records += 1;
+        self.writer.write_all(&length.to_le_bytes())?;
+        self.writer.write_all(&self.body)
+    }
+
+    fn finish(mut self, state_hash: u128) -> io::Result<()> {
+        self.write(&Record::End { records: self.records, state_hash })?;
+        self.writer.flush()
+    }
+}
+
+struct RecordReader<'reader> {
+    reader: BufReader<&'reader mut dyn Read>,
+    body: Vec<u8>,
+    records: u64,
+}
+
+impl<'reader> RecordReader<'reader> {
+    fn start(reader: &'reader mut dyn Read) -> Result<Self, RestoreError> {
+        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        let mut this = Self { reader, body: Vec::new(), records: 0 };
+        require(this.array()? == MAGIC, "it is no snapshot of this machine")?;
+        let version = u32::from_le_bytes(this.array()?);
+        require(version == FORMAT_VERSION, &format!("its format version {version} is not known"))?;
+        Ok(this)
+    }
+
+    fn next(&mut self) -> Result<Record, RestoreError> {
+        let length = u32::from_le_bytes(self.array()?) as usize;
+        require(length <= RECORD_BYTES_MAX, "a record is too long")?;
+        self.body.clear();
+        // Memory grows with the bytes that really come, not with the length that was claimed.
+        let read = (&mut self.reader).take(length as u64).read_to_end(&mut self.body)?;
+        require(read == length, "it ends early")?;
+        self.records += 1;
+        match postcard::take_from_bytes(&self.body) {
+            Ok((record, [])) => Ok(record),
+            Ok(_) => Err(damaged("a record is longer than its contents")),
+            Err(error) => Err(damaged(&format!("a record can't be decoded: {error}"))),
+        }
+    }
+
+    /// After the end record, which says how many came before it.
+    fn expect_end(&mut self, records: u64) -> Result<(), RestoreError> {
+        require(records + 1 == self.records, "records are missing")?;
+        let read = self.reader.read(&mut [0])?;
+        require(read == 0, "it goes on after its end")
+    }
+
+    fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], RestoreError> {
+        let mut array = [0; LENGTH];
+        match self.reader.read_exact(&mut array) {
+            Ok(()) => Ok(array),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(damaged("it ends early")),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn require(condition: bool, otherwise: &str) -> Result<(), RestoreError> {
+    if condition { Ok(()) } else { Err(damaged(otherwise)) }
+}
+
+fn damaged(how: &str) -> RestoreError {
+    RestoreError::Format(how.into())
+}
