@@ -1,2 +1,51 @@
-//! The developer tool.
-fn main() {}
+//! The developer tool: `cargo xtask <command>`.
+
+mod pipeline;
+mod process;
+mod tidy;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The developer tool of ruvector-consensus.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Everything that must pass: format, tidy, lints, docs, tests, simulator seeds.
+    Test,
+    /// What continuous integration runs: the same as `test`.
+    Ci,
+    /// The rules of this repository that no other tool checks.
+    Tidy,
+    /// Runs the simulator, as in `--seeds 0..2000` or `--seed 7 --trace`; `--help` shows its arguments.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Passed on to the simulator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Command::parse() {
+        Command::Test | Command::Ci => pipeline::run(&workspace_root()),
+        Command::Tidy => tidy::run(&workspace_root()),
+        Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The directory that this package's directory lies in.
+fn workspace_root() -> PathBuf {
+    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("the package lies in the workspace").to_owned()
+}

@@ -1,0 +1,39 @@
+//! Running other programs.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// `cargo` with `arguments`, in the workspace's root.
+pub(crate) fn cargo<S: AsRef<OsStr>>(root: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
+    // Set when cargo runs this tool: the very same cargo.
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root);
+    command
+}
+
+/// Runs a command whose output goes where this tool's goes.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = display(command);
+    println!("$ {line}");
+    let status = command.status().with_context(|| format!("can't run `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed: {status}");
+    Ok(())
+}
+
+/// Runs a command and answers what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let line = display(command);
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("can't run `{line}`"))?;
+    ensure!(output.status.success(), "`{line}` failed: {}", output.status);
+    Ok(output.stdout)
+}
+
+fn display(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_else(|| command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
