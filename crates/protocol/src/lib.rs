@@ -9,12 +9,18 @@
 //! inputs give the same effects, byte for byte; the simulator rests on that.
 
 pub mod io;
+mod log;
 pub mod message;
+mod progress;
+mod quorum;
 pub mod raft;
+mod random;
 pub mod types;
 
 pub use io::{Effect, Input, ReadId, ReadLevel, RejectReason, Write};
 pub use message::{Envelope, Message};
+#[cfg(feature = "planted-bugs")]
+pub use raft::PlantedBug;
 pub use raft::{Config, FollowerStatus, Raft, RaftStatus, Restored, RoleName};
 pub use types::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,

@@ -1,0 +1,395 @@
+//! What a replica has in every role: its term and vote, its log, what is durable, what is applied.
+
+use std::collections::VecDeque;
+
+use super::clock::{ClusterClock, Freshness};
+use super::config::{Config, Restored};
+use super::writes::{Vote, Writes};
+use crate::io::{Effect, ReadId, RejectReason};
+use crate::log::Log;
+use crate::message::{
+    AppendOutcome, AppendResponse, Envelope, FollowerStamp, LeaderStamp, Message, VoteResponse,
+};
+use crate::random::Random;
+use crate::types::{
+    HardState, Index, LogPosition, Membership, NodeId, Proposal, SnapshotMeta, Term, Timestamp, WriteId,
+};
+
+/// A term that no cluster reaches by elections: a message with a higher one is damaged or forged.
+const TERM_MAX: Term = Term(u64::MAX / 2);
+
+/// The state that does not depend on the role.
+///
+/// Invariants:
+/// - the term never falls; the vote changes only with the term, or from none to one;
+/// - `applied <= handed <= commit <= last`; what is handed out was durable here at that moment;
+/// - the commit index never falls.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) membership: Membership,
+    /// The time of the input that is being handled.
+    pub(crate) now: Timestamp,
+    /// The effects of that input so far.
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) random: Random,
+    term: Term,
+    voted_for: Option<NodeId>,
+    pub(crate) log: Log,
+    commit: Index,
+    /// Given out in [`Effect::Apply`].
+    handed: Index,
+    applied: Index,
+    pub(crate) writes: Writes,
+    held: VecDeque<HeldReply>,
+    pub(crate) clock: ClusterClock,
+    pub(crate) freshness: Freshness,
+    /// When a leader was last heard, or this replica started: a vote given before a restart may
+    /// be within some leader's lease, and only time heals that.
+    pub(crate) leader_heard_at: Timestamp,
+    /// The last number used for a batch of reads. Begins anywhere, so that an answer to
+    /// an earlier start of this node can't be mistaken for one to this.
+    read_batch: u64,
+    dropped_messages: u64,
+}
+
+/// An answer that waits for a write.
+#[derive(Debug)]
+struct HeldReply {
+    after: WriteId,
+    to: NodeId,
+    term: Term,
+    reply: Reply,
+}
+
+#[derive(Debug)]
+enum Reply {
+    Vote,
+    Append { matched: Index, echo: Timestamp, read_round: u64 },
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, restored: Restored, now: Timestamp) -> Self {
+        let Restored { hard_state, base, entries, applied, last_write } = restored;
+        let log = Log::new(&base, entries);
+        let last = log.last();
+        assert!(
+            base.position.index <= applied && applied <= last.index,
+            "applied {applied} is not within the log, {:?} to {last:?}",
+            base.position
+        );
+        let voted_for = hard_state.voted_for.filter(|_| hard_state.term >= last.term);
+        let mut random = Random::seeded(config.seed);
+        Self {
+            membership: base.membership,
+            now,
+            effects: Vec::new(),
+            term: hard_state.term.max(last.term),
+            voted_for,
+            commit: hard_state.commit.min(last.index).max(applied),
+            handed: applied,
+            applied,
+            writes: Writes::new(last_write, hard_state, last.index),
+            held: VecDeque::new(),
+            clock: ClusterClock::new(log.last_time(), now),
+            freshness: Freshness::default(),
+            leader_heard_at: now,
+            read_batch: random.draw() >> 1,
+            dropped_messages: 0,
+            random,
+            log,
+            config,
+        }
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.term
+    }
+
+    pub(crate) fn vote(&self) -> Vote {
+        Vote { term: self.term, voted_for: self.voted_for }
+    }
+
+    pub(crate) fn commit(&self) -> Index {
+        self.commit
+    }
+
+    pub(crate) fn applied(&self) -> Index {
+        self.applied
+    }
+
+    pub(crate) fn dropped_messages(&self) -> u64 {
+        self.dropped_messages
+    }
+
+    /// A message that can't be right, or asks for what this replica can't do.
+    pub(crate) fn drop_message(&mut self) {
+        self.dropped_messages += 1;
+    }
+
+    pub(crate) fn is_voter(&self) -> bool {
+        self.membership.voters.contains(&self.config.node)
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_voter() && self.membership.voters.len() == 1
+    }
+
+    pub(crate) fn peers(&self) -> Vec<NodeId> {
+        self.membership.voters.iter().copied().filter(|voter| *voter != self.config.node).collect()
+    }
+
+    /// Whether the envelope is from a member to this replica, and of a possible term.
+    pub(crate) fn is_from_peer(&self, envelope: &Envelope) -> bool {
+        envelope.group == self.config.group
+            && envelope.to == self.config.node
+            && envelope.from != self.config.node
+            && self.membership.voters.contains(&envelope.from)
+            && envelope.term <= TERM_MAX
+    }
+
+    /// Whether a leader was heard so recently that its lease may still hold: no vote, and no higher
+    /// term from a candidate, until then (Raft thesis sections 4.2.3 and 6.4.1).
+    pub(crate) fn is_leader_recent(&self) -> bool {
+        self.now.micros_since(self.leader_heard_at) < self.config.election_timeout_us
+    }
+
+    /// A fresh election timeout, in microseconds.
+    pub(crate) fn draw_election_timeout_us(&mut self) -> u64 {
+        let minimum = self.config.election_timeout_us;
+        self.random.between(minimum, minimum.saturating_mul(2))
+    }
+
+    pub(crate) fn next_read_batch(&mut self) -> u64 {
+        self.read_batch = self.read_batch.wrapping_add(1);
+        self.read_batch
+    }
+
+    /// Enters a higher term, in which nobody has this replica's vote yet.
+    pub(crate) fn enter_term(&mut self, term: Term) {
+        assert!(term > self.term, "term {term} entered from term {}", self.term);
+        self.term = term;
+        self.voted_for = None;
+    }
+
+    /// Gives this term's vote.
+    pub(crate) fn vote_for(&mut self, node: NodeId) {
+        assert!(
+            self.voted_for.is_none_or(|voted_for| voted_for == node),
+            "second vote in term {}: for {node} after {:?}",
+            self.term,
+            self.voted_for
+        );
+        self.voted_for = Some(node);
+    }
+
+    pub(crate) fn hard_state(&self) -> HardState {
+        HardState { term: self.term, voted_for: self.voted_for, commit: self.commit }
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.send_in_term(to, self.term, message);
+    }
+
+    pub(crate) fn send_in_term(&mut self, to: NodeId, term: Term, message: Message) {
+        let envelope = Envelope { group: self.config.group, from: self.config.node, to, term, message };
+        self.effects.push(Effect::Send(envelope));
+    }
+
+    pub(crate) fn reject_reads(&mut self, ids: Vec<ReadId>, reason: RejectReason) {
+        if !ids.is_empty() {
+            self.effects.push(Effect::RejectReads { ids, reason });
+        }
+    }
+
+    pub(crate) fn reject_proposals(&mut self, proposals: &[Proposal], reason: RejectReason) {
+        if !proposals.is_empty() {
+            let origins = proposals.iter().map(|proposal| proposal.origin).collect();
+            self.effects.push(Effect::RejectProposals { origins, reason });
+        }
+    }
+
+    pub(crate) fn follower_stamp(&self, leader: &LeaderStamp) -> FollowerStamp {
+        FollowerStamp { echo: leader.sent_at, read_round: leader.read_round, responded_at: self.now }
+    }
+
+    /// The write after which all that was changed until now is durable.
+    pub(crate) fn covering_write(&self) -> WriteId {
+        self.writes.covering(&self.hard_state())
+    }
+
+    /// Grants the vote to `to` as soon as it is durable.
+    pub(crate) fn grant_vote(&mut self, to: NodeId) {
+        let is_durable = self.writes.is_vote_durable(self.vote());
+        if is_durable || self.config.planted(super::config::PlantedBug::VoteBeforeDurable) {
+            self.send(to, Message::VoteResponse(VoteResponse { granted: true }));
+        } else {
+            self.hold(to, Reply::Vote);
+        }
+    }
+
+    /// Tells the leader that the log matches through `matched` as soon as that is durable.
+    pub(crate) fn accept_append(&mut self, leader: NodeId, matched: Index, stamp: &LeaderStamp) {
+        if matched <= self.writes.durable_index() && self.writes.is_vote_durable(self.vote()) {
+            let stamp = self.follower_stamp(stamp);
+            let outcome = AppendOutcome::Accepted { matched };
+            self.send(leader, Message::AppendResponse(AppendResponse { outcome, stamp }));
+        } else {
+            let reply = Reply::Append { matched, echo: stamp.sent_at, read_round: stamp.read_round };
+            self.hold(leader, reply);
+        }
+    }
+
+    /// Holds a reply until what was changed until now is durable. Replies to appends that wait for the
+    /// same write become one, so there are never more than writes.
+    fn hold(&mut self, to: NodeId, reply: Reply) {
+        let held = HeldReply { after: self.covering_write(), to, term: self.term, reply };
+        if let Some(newest) = self.held.back_mut().filter(|newest| newest.awaits_the_same(&held)) {
+            newest.reply.merge(&held.reply);
+        } else {
+            self.held.push_back(held);
+        }
+    }
+
+    /// A write is durable: what waited for it goes out, unless the term has moved on since.
+    pub(crate) fn persisted(&mut self, id: WriteId) {
+        self.writes.complete(id);
+        let mut append: Option<HeldReply> = None;
+        while let Some(held) = self.held.pop_front_if(|held| held.after <= id) {
+            if held.term != self.term {
+                continue;
+            }
+            match (&held.reply, &mut append) {
+                (Reply::Vote, _) => self.send(held.to, Message::VoteResponse(VoteResponse { granted: true })),
+                (Reply::Append { .. }, Some(earlier)) => earlier.reply.merge(&held.reply),
+                (Reply::Append { .. }, None) => append = Some(held),
+            }
+        }
+        if let Some(HeldReply { to, reply: Reply::Append { matched, echo, read_round }, .. }) = append {
+            let stamp = FollowerStamp { echo, read_round, responded_at: self.now };
+            let outcome = AppendOutcome::Accepted { matched };
+            self.send(to, Message::AppendResponse(AppendResponse { outcome, stamp }));
+        }
+    }
+
+    /// Everything through `index` is committed.
+    ///
+    /// # Panics
+    /// If the log does not reach there.
+    pub(crate) fn commit_through(&mut self, index: Index) {
+        let last = self.log.last();
+        assert!(index <= last.index, "commit {index} beyond the log's end {last:?}");
+        self.commit = self.commit.max(index);
+    }
+
+    /// The state machine has applied everything through `index`.
+    pub(crate) fn applied_through(&mut self, index: Index) {
+        assert!(index <= self.handed, "applied {index}, but only {} was handed out", self.handed);
+        self.applied = self.applied.max(index);
+        self.freshness.applied(self.applied);
+        self.trim_log();
+    }
+
+    fn trim_log(&mut self) {
+        let through = self.applied.min(self.writes.durable_index());
+        self.log.trim(through, self.config.tail_bytes_max);
+    }
+
+    /// The durable log now begins behind `meta`.
+    pub(crate) fn compacted(&mut self, meta: &SnapshotMeta) {
+        if meta.position.index <= self.log.base().index {
+            return;
+        }
+        assert!(
+            meta.position.index <= self.applied,
+            "compacted to {:?}, but only {} is applied",
+            meta.position,
+            self.applied
+        );
+        self.log.compact(meta.position);
+    }
+
+    /// Replaces log and state by a snapshot that is ahead of both.
+    pub(crate) fn install(&mut self, meta: SnapshotMeta) {
+        let index = meta.position.index;
+        assert!(index > self.commit, "snapshot at {index} installed over commit {}", self.commit);
+        self.log = Log::new(&meta, Vec::new());
+        self.membership = meta.membership.clone();
+        self.commit = index;
+        self.handed = index;
+        self.applied = index;
+        self.freshness.applied(index);
+        let write = self.writes.issue_snapshot(self.config.group, self.hard_state(), meta.clone());
+        self.effects.push(Effect::Persist(write));
+        self.effects.push(Effect::InstallSnapshot(meta));
+    }
+
+    /// What may be applied: committed, and durable here, so that no snapshot of this replica's state can
+    /// ever be ahead of its own log.
+    fn applicable(&self) -> Index {
+        self.commit.min(self.writes.durable_index()).max(self.handed)
+    }
+
+    /// Whether entries wait to be handed out.
+    pub(crate) fn is_apply_due(&self) -> bool {
+        self.applicable() > self.handed
+    }
+
+    /// Hands newly committed entries to the state machine.
+    pub(crate) fn hand_out(&mut self) {
+        let through = self.applicable();
+        if through > self.handed {
+            let entries: Vec<_> = self.log.entries(self.handed.next(), through).cloned().collect();
+            self.handed = through;
+            self.effects.push(Effect::Apply(entries));
+        }
+    }
+
+    /// Writes what changed, in one write.
+    pub(crate) fn write_changes(&mut self) {
+        let hard_state = self.hard_state();
+        if !self.writes.is_write_due(&hard_state) {
+            return;
+        }
+        let entries = match self.writes.unwritten_from() {
+            Some(first) => self.log.entries(first, self.log.last().index).cloned().collect(),
+            None => Vec::new(),
+        };
+        let write = self.writes.issue(self.config.group, hard_state, entries);
+        self.effects.push(Effect::Persist(write));
+    }
+
+    /// Whether a log that ends at `last` is at least as complete as this one (Raft thesis section 3.6.1).
+    pub(crate) fn is_up_to_date(&self, last: LogPosition) -> bool {
+        last >= self.log.last()
+    }
+}
+
+impl HeldReply {
+    fn awaits_the_same(&self, other: &Self) -> bool {
+        self.after == other.after
+            && self.to == other.to
+            && self.term == other.term
+            && matches!(
+                (&self.reply, &other.reply),
+                (Reply::Append { .. }, Reply::Append { .. }) | (Reply::Vote, Reply::Vote)
+            )
+    }
+}
+
+impl Reply {
+    /// Makes one reply of two to the same leader in the same term: it says the most that either says.
+    fn merge(&mut self, later: &Self) {
+        match (self, later) {
+            (
+                Self::Append { matched, echo, read_round },
+                Self::Append { matched: later_matched, echo: later_echo, read_round: later_round },
+            ) => {
+                *matched = (*matched).max(*later_matched);
+                *echo = (*echo).max(*later_echo);
+                *read_round = (*read_round).max(*later_round);
+            }
+            (Self::Vote, _) | (Self::Append { .. }, Self::Vote) => {}
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! How a replica becomes a leader: pre-vote, vote, and what voters answer (Raft thesis sections 3.4 and 9.6).
+
+use std::collections::BTreeMap;
+
+use super::{Leader, Raft, Role};
+use crate::message::{
+    AppendOutcome, AppendResponse, Envelope, HeartbeatResponse, Message, PreVoteRequest, PreVoteResponse,
+    VoteRequest, VoteResponse,
+};
+use crate::quorum::{self, VoteResult};
+use crate::types::{NodeId, Term, Timestamp, WriteId};
+
+/// Asks whether it would be elected; its term stays as it is.
+#[derive(Debug)]
+pub(super) struct PreCandidate {
+    deadline: Timestamp,
+    votes: BTreeMap<NodeId, bool>,
+    /// The leader's connection broke and it was not heard since: asks again soon.
+    is_leader_lost: bool,
+}
+
+impl PreCandidate {
+    pub(super) fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+}
+
+/// Asks for votes in its term, once its own is durable.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// The write that its own vote is in.
+    vote_write: WriteId,
+    /// When it gives up; none while its own vote is not durable.
+    deadline: Option<Timestamp>,
+    votes: BTreeMap<NodeId, bool>,
+}
+
+impl Candidate {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+}
+
+impl Raft {
+    /// No leader was heard for an election timeout, or a campaign led nowhere.
+    pub(super) fn election_timed_out(&mut self) {
+        if self.core.is_alone() {
+            self.campaign();
+        } else if self.core.is_voter() {
+            self.pre_campaign();
+        } else {
+            self.follow(None);
+        }
+    }
+
+    /// Asks all voters whether they would elect this replica.
+    fn pre_campaign(&mut self) {
+        let is_leader_lost = match &self.role {
+            Role::Follower(follower) => follower.is_leader_lost(),
+            Role::PreCandidate(candidate) => candidate.is_leader_lost,
+            Role::Candidate(_) | Role::Leader(_) => false,
+        };
+        let wait_us = if is_leader_lost {
+            let interval_us = self.core.config.heartbeat_interval_us;
+            self.core.random.between(interval_us / 2, interval_us.saturating_mul(3) / 2)
+        } else {
+            self.core.draw_election_timeout_us()
+        };
+        let candidate = PreCandidate {
+            deadline: self.core.now.after_micros(wait_us),
+            votes: BTreeMap::from([(self.core.config.node, true)]),
+            is_leader_lost,
+        };
+        if let Role::Follower(former) = std::mem::replace(&mut self.role, Role::PreCandidate(candidate)) {
+            former.leave(&mut self.core);
+        }
+        let request = PreVoteRequest { last: self.core.log.last() };
+        let term = self.core.term().next();
+        for peer in self.core.peers() {
+            self.core.send_in_term(peer, term, Message::PreVoteRequest(request.clone()));
+        }
+    }
+
+    /// Enters the next term and votes for itself; asks the others when that is durable.
+    fn campaign(&mut self) {
+        let node = self.core.config.node;
+        assert!(
+            self.core.is_alone() || !self.core.is_leader_recent(),
+            "campaign at {} although a leader was heard at {}: its lease may hold",
+            self.core.now,
+            self.core.leader_heard_at
+        );
+        self.core.enter_term(self.core.term().next());
+        self.core.vote_for(node);
+        let vote_write = self.core.covering_write();
+        let candidate = Candidate { vote_write, deadline: None, votes: BTreeMap::new() };
+        if let Role::Follower(former) = std::mem::replace(&mut self.role, Role::Candidate(candidate)) {
+            former.leave(&mut self.core);
+        }
+    }
+
+    /// A write completed: if this candidate's own vote is durable now, it counts, and the others are asked.
+    pub(super) fn ask_for_votes(&mut self) {
+        let timeout_us = self.core.draw_election_timeout_us();
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if candidate.deadline.is_some() || self.core.writes.completed() < candidate.vote_write {
+            return;
+        }
+        candidate.deadline = Some(self.core.now.after_micros(timeout_us));
+        candidate.votes.insert(self.core.config.node, true);
+        let request = VoteRequest { last: self.core.log.last() };
+        for peer in self.core.peers() {
+            self.core.send(peer, Message::VoteRequest(request.clone()));
+        }
+        self.lead_if_elected();
+    }
+
+    fn lead_if_elected(&mut self) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        let result = quorum::vote_result(&self.core.membership.voters, &candidate.votes);
+        if result == VoteResult::Won {
+            let leader = Leader::open_term(&mut self.core);
+            self.role = Role::Leader(Box::new(leader));
+        }
+    }
+
+    /// Whether this replica would vote for a candidate whose log ends at `last`, in a later term.
+    fn would_vote(&self, request: &PreVoteRequest) -> bool {
+        let leads = matches!(self.role, Role::Leader(_));
+        !leads && !self.core.is_leader_recent() && self.core.is_up_to_date(request.last)
+    }
+
+    pub(super) fn pre_vote_requested(&mut self, from: NodeId, term: Term, request: &PreVoteRequest) {
+        let granted = term > self.core.term() && self.would_vote(request);
+        let answer_term = if granted { term } else { self.core.term() };
+        self.core.send_in_term(from, answer_term, Message::PreVoteResponse(PreVoteResponse { granted }));
+    }
+
+    pub(super) fn pre_vote_answered(&mut self, from: NodeId, term: Term, response: &PreVoteResponse) {
+        let asked = self.core.term().next();
+        let Role::PreCandidate(candidate) = &mut self.role else { return };
+        if response.granted && term != asked {
+            return;
+        }
+        candidate.votes.insert(from, response.granted);
+        if quorum::vote_result(&self.core.membership.voters, &candidate.votes) == VoteResult::Won {
+            self.campaign();
+        }
+    }
+
+    pub(super) fn vote_requested(&mut self, from: NodeId, request: &VoteRequest) {
+        let is_free = self.core.vote().voted_for.is_none_or(|voted_for| voted_for == from);
+        let leader_known = self.leader().is_some();
+        if !is_free || leader_known || self.core.is_leader_recent() || !self.core.is_up_to_date(request.last)
+        {
+            self.core.send(from, Message::VoteResponse(VoteResponse { granted: false }));
+            return;
+        }
+        self.core.vote_for(from);
+        self.core.grant_vote(from);
+        if let Role::Follower(follower) = &mut self.role {
+            follower.vote_given(&mut self.core);
+        }
+    }
+
+    pub(super) fn vote_answered(&mut self, from: NodeId, response: &VoteResponse) {
+        let interval_us = self.core.config.heartbeat_interval_us;
+        let wait_us = self.core.random.between(interval_us / 2, interval_us.saturating_mul(4));
+        let soon = self.core.now.after_micros(wait_us);
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        candidate.votes.insert(from, response.granted);
+        if !response.granted {
+            // Somebody else stands in this term: rather than wait the whole timeout, which is there for
+            // slow disks and networks, try again soon, each at its own random moment.
+            candidate.deadline = candidate.deadline.map(|deadline| deadline.min(soon));
+        }
+        self.lead_if_elected();
+    }
+
+    /// A message of a higher term than ours. Returns whether it is to be handled.
+    pub(super) fn meet_higher_term(&mut self, envelope: &Envelope) -> bool {
+        let leader = match &envelope.message {
+            // Speaks of a term that may never be.
+            Message::PreVoteRequest(_) | Message::PreVoteResponse(PreVoteResponse { granted: true }) => {
+                return true;
+            }
+            // Whoever hears a leader lets no candidate depose it (Raft thesis section 4.2.3).
+            Message::VoteRequest(_) if self.hears_leader() => return false,
+            Message::AppendRequest(_) | Message::Heartbeat(_) | Message::SnapshotChunk(_) => {
+                Some(envelope.from)
+            }
+            Message::VoteRequest(_)
+            | Message::VoteResponse(_)
+            | Message::PreVoteResponse(_)
+            | Message::AppendResponse(_)
+            | Message::HeartbeatResponse(_)
+            | Message::ForwardProposals(_)
+            | Message::ReadIndexRequest(_)
+            | Message::ReadIndexResponse(_)
+            | Message::SnapshotChunkResponse(_)
+            | Message::StateHash(_) => None,
+        };
+        self.core.enter_term(envelope.term);
+        self.follow(leader);
+        true
+    }
+
+    fn hears_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_)) || self.core.is_leader_recent()
+    }
+
+    /// A message of an older term. Whoever speaks as a leader or candidate learns that its term has passed: a
+    /// replica that is alone in a higher term could otherwise neither be led nor be elected.
+    pub(super) fn answer_from_newer_term(&mut self, envelope: &Envelope) {
+        let answer = match &envelope.message {
+            Message::PreVoteRequest(_) => Message::PreVoteResponse(PreVoteResponse { granted: false }),
+            Message::VoteRequest(_) => Message::VoteResponse(VoteResponse { granted: false }),
+            Message::Heartbeat(heartbeat) => Message::HeartbeatResponse(HeartbeatResponse {
+                stamp: self.core.follower_stamp(&heartbeat.stamp),
+            }),
+            Message::AppendRequest(request) => Message::AppendResponse(AppendResponse {
+                outcome: AppendOutcome::Rejected {
+                    previous: request.previous,
+                    candidate: self.core.log.last(),
+                },
+                stamp: self.core.follower_stamp(&request.stamp),
+            }),
+            Message::PreVoteResponse(_)
+            | Message::VoteResponse(_)
+            | Message::AppendResponse(_)
+            | Message::HeartbeatResponse(_)
+            | Message::ForwardProposals(_)
+            | Message::ReadIndexRequest(_)
+            | Message::ReadIndexResponse(_)
+            | Message::SnapshotChunk(_)
+            | Message::SnapshotChunkResponse(_)
+            | Message::StateHash(_) => return,
+        };
+        self.core.send(envelope.from, answer);
+    }
+}

@@ -1,0 +1,230 @@
+//! What a replica does while another leads, or nobody.
+
+use super::core::Core;
+use super::reads::FollowerReads;
+use crate::io::{ReadId, ReadLevel, RejectReason};
+use crate::message::{
+    AppendOutcome, AppendRequest, AppendResponse, ForwardProposals, Heartbeat, HeartbeatResponse,
+    LeaderStamp, Message, ReadIndexResponse,
+};
+use crate::types::{Entry, Index, LogPosition, NodeId, Proposal, SnapshotMeta, Term, Timestamp};
+
+/// A follower's own data.
+#[derive(Debug)]
+pub(super) struct Follower {
+    leader: Option<NodeId>,
+    /// When it asks for a pre-vote, unless a leader is heard before.
+    election_deadline: Timestamp,
+    /// The leader's connection broke and it was not heard since.
+    is_leader_lost: bool,
+    reads: FollowerReads,
+}
+
+impl Follower {
+    pub(super) fn new(core: &mut Core, leader: Option<NodeId>) -> Self {
+        // Whoever is the only voter can disturb no other leader.
+        let wait_us = if core.is_alone() { 0 } else { core.draw_election_timeout_us() };
+        Self {
+            leader,
+            election_deadline: core.now.after_micros(wait_us),
+            is_leader_lost: false,
+            reads: FollowerReads::default(),
+        }
+    }
+
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    pub(super) fn is_leader_lost(&self) -> bool {
+        self.is_leader_lost
+    }
+
+    pub(super) fn election_deadline(&self) -> Option<Timestamp> {
+        Some(self.election_deadline)
+    }
+
+    /// Campaigns no later than at `deadline`.
+    pub(super) fn campaign_by(&mut self, deadline: Timestamp) {
+        self.election_deadline = self.election_deadline.min(deadline);
+    }
+
+    pub(super) fn deadline(&self, core: &Core) -> Option<Timestamp> {
+        let election = core.is_voter().then_some(self.election_deadline);
+        let reads = self.reads.deadline(core.config.heartbeat_interval_us);
+        [election, reads].into_iter().flatten().min()
+    }
+
+    /// Time has passed; returns whether it is time to campaign.
+    pub(super) fn wake(&mut self, core: &mut Core) -> bool {
+        if let Some(leader) = self.leader {
+            self.reads.wake(core, leader);
+        }
+        core.is_voter() && self.election_deadline <= core.now
+    }
+
+    /// Stops following: reads that wait for this leader are given back.
+    pub(super) fn leave(self, core: &mut Core) {
+        core.reject_reads(self.reads.into_ids(), RejectReason::LeadershipLost);
+    }
+
+    pub(super) fn leader_heard(&mut self, core: &mut Core) {
+        core.leader_heard_at = core.now;
+        self.is_leader_lost = false;
+        self.put_election_off(core);
+    }
+
+    /// Another replica got this one's vote, and time to make use of it.
+    pub(super) fn vote_given(&mut self, core: &mut Core) {
+        self.put_election_off(core);
+    }
+
+    fn put_election_off(&mut self, core: &mut Core) {
+        let timeout_us = core.draw_election_timeout_us();
+        self.election_deadline = core.now.after_micros(timeout_us);
+    }
+
+    /// The connection to a peer broke. If it was the leader, asks for a pre-vote as soon as the leader's lease
+    /// can be over, and not a random time later. Asking sooner is of no use: neither this replica nor any
+    /// other that heard the leader would vote.
+    pub(super) fn peer_lost(&mut self, core: &mut Core, peer: NodeId) {
+        if self.leader != Some(peer) || self.is_leader_lost {
+            return;
+        }
+        self.is_leader_lost = true;
+        let lease_over = core.leader_heard_at.after_micros(core.config.election_timeout_us).max(core.now);
+        let jitter_us = core.random.between(0, core.config.heartbeat_interval_us / 2);
+        self.campaign_by(lease_over.after_micros(jitter_us));
+    }
+
+    pub(super) fn forward(&self, core: &mut Core, proposals: Vec<Proposal>) {
+        match self.leader {
+            Some(leader) if !proposals.is_empty() => {
+                core.send(leader, Message::ForwardProposals(ForwardProposals { proposals }));
+            }
+            Some(_) => {}
+            None => core.reject_proposals(&proposals, RejectReason::NoLeader),
+        }
+    }
+
+    pub(super) fn read(&mut self, core: &mut Core, ids: Vec<ReadId>, level: ReadLevel) {
+        match self.leader {
+            Some(leader) => self.reads.add(core, leader, ids, level),
+            None => core.reject_reads(ids, RejectReason::NoLeader),
+        }
+    }
+
+    pub(super) fn read_index(&mut self, core: &mut Core, from: NodeId, response: &ReadIndexResponse) {
+        if self.leader == Some(from) {
+            self.reads.answered(core, from, response);
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, core: &mut Core, leader: NodeId, heartbeat: &Heartbeat) {
+        hear_stamp(core, &heartbeat.stamp, heartbeat.commit);
+        if heartbeat.commit <= core.log.last().index {
+            core.commit_through(heartbeat.commit);
+        } else {
+            core.drop_message();
+        }
+        let stamp = core.follower_stamp(&heartbeat.stamp);
+        core.send(leader, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+    }
+
+    /// Appends what is new and answers when it is durable (Raft thesis section 3.5).
+    pub(super) fn append(&mut self, core: &mut Core, leader: NodeId, request: AppendRequest) {
+        let AppendRequest { previous, entries, commit, stamp } = request;
+        if !is_continuous(previous, &entries, core.term()) || replaces_committed(core, &entries) {
+            core.drop_message();
+            return;
+        }
+        hear_stamp(core, &stamp, commit);
+        if previous.index < core.log.floor() {
+            // What is committed equals the leader's log.
+            let matched = core.commit();
+            core.accept_append(leader, matched, &stamp);
+            return;
+        }
+        if !core.log.matches(previous) {
+            let outcome = AppendOutcome::Rejected { previous, candidate: highest_match(core, previous) };
+            let stamp = core.follower_stamp(&stamp);
+            core.send(leader, Message::AppendResponse(AppendResponse { outcome, stamp }));
+            return;
+        }
+        let matched = entries.last().map_or(previous.index, |entry| entry.index);
+        append_new(core, entries);
+        core.commit_through(commit.min(matched));
+        core.accept_append(leader, matched, &stamp);
+    }
+
+    /// A verified snapshot from the leader.
+    pub(super) fn snapshot_received(&mut self, core: &mut Core, leader: NodeId, meta: SnapshotMeta) {
+        let index = meta.position.index;
+        if index > core.commit() {
+            if core.log.matches(meta.position) {
+                core.commit_through(index);
+            } else {
+                core.install(meta);
+            }
+        }
+        let matched = core.commit();
+        let stamp = LeaderStamp {
+            sent_at: Timestamp(0),
+            read_round: 0,
+            cluster_time: core.clock.read(core.now),
+            answering: None,
+        };
+        core.accept_append(leader, matched.min(index), &stamp);
+    }
+}
+
+fn hear_stamp(core: &mut Core, stamp: &LeaderStamp, commit: Index) {
+    core.clock.hear(core.term(), stamp, core.now);
+    let (applied, now) = (core.applied(), core.now);
+    core.freshness.hear(stamp.answering, commit, applied, now);
+}
+
+/// Whether the entries can be a piece of a leader's log: consecutive, neither term nor time going back.
+fn is_continuous(previous: LogPosition, entries: &[Entry], leader_term: Term) -> bool {
+    let mut last = previous;
+    let mut time = None;
+    for entry in entries {
+        let follows = last.index.0.checked_add(1) == Some(entry.index.0) && entry.term >= last.term;
+        if !follows || time > Some(entry.time) {
+            return false;
+        }
+        last = entry.position();
+        time = Some(entry.time);
+    }
+    last.term <= leader_term
+}
+
+/// Whether the entries contradict what is committed here, which no leader's log does.
+fn replaces_committed(core: &Core, entries: &[Entry]) -> bool {
+    entries
+        .iter()
+        .take_while(|entry| entry.index <= core.commit())
+        .any(|entry| core.log.term_at(entry.index).is_some_and(|term| term != entry.term))
+}
+
+/// The highest position at which the leader's log, which holds `previous`, can equal this one.
+fn highest_match(core: &Core, previous: LogPosition) -> LogPosition {
+    let committed = core.log.term_at(core.commit()).map(|term| LogPosition { term, index: core.commit() });
+    let possible = core.log.highest_at_most(previous.index, previous.term);
+    possible.max(committed).unwrap_or_default()
+}
+
+/// Appends the entries from the first one on that the log does not hold yet; what it holds instead goes.
+fn append_new(core: &mut Core, entries: Vec<Entry>) {
+    let mut new = entries.into_iter().skip_while(|entry| core.log.matches(entry.position())).peekable();
+    let Some(first) = new.peek().map(|entry| entry.index) else { return };
+    let new: Vec<Entry> = new.collect();
+    if first <= core.log.last().index {
+        assert!(first > core.commit(), "entry {first} replaced, but {} is committed", core.commit());
+        core.log.truncate_after(Index(first.0 - 1));
+    }
+    core.writes.log_changed_from(first);
+    for entry in new {
+        core.log.append(entry);
+    }
+}

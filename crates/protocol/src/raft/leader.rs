@@ -1,0 +1,284 @@
+//! What a leader does: takes proposals, counts acknowledgements, keeps its lease, gives reads their index.
+
+use std::collections::BTreeMap;
+
+use super::config::PlantedBug;
+use super::core::Core;
+use super::reads::{LeaderReads, Reader};
+use super::status::FollowerStatus;
+use crate::io::{ReadId, ReadLevel};
+use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
+use crate::progress::Progress;
+use crate::quorum;
+use crate::types::{ENTRY_OVERHEAD_BYTES, Entry, Index, NodeId, Payload, Proposal, Timestamp};
+
+/// A leader's own data.
+///
+/// Invariants: `opened_at` is the index of the no-op of its own term, which opens it; the log from there on is
+/// of its own making and only grows.
+#[derive(Debug)]
+pub(super) struct Leader {
+    pub(super) followers: BTreeMap<NodeId, Progress>,
+    pub(super) reads: LeaderReads,
+    /// Since when it leads.
+    elected_at: Timestamp,
+    /// The index of the no-op that opened the term.
+    opened_at: Index,
+    pub(super) heartbeat_due: Timestamp,
+    /// Followers may not know yet what is committed; they are told when nothing else is left to do.
+    pub(super) is_commit_news: bool,
+    uncommitted_bytes: usize,
+    /// Since when the others commit without this node's disk having moved.
+    own_disk_behind_since: Option<Timestamp>,
+}
+
+impl Leader {
+    /// Begins to lead: a no-op opens the term, so that what older terms left can be committed (Raft thesis
+    /// section 3.6.2).
+    pub(super) fn open_term(core: &mut Core) -> Self {
+        let last = core.log.last().index;
+        let uncommitted_bytes = core.log.entries(core.commit().next(), last).map(Entry::weight).sum();
+        let mut leader = Self {
+            followers: core.peers().into_iter().map(|peer| (peer, Progress::new(last))).collect(),
+            reads: LeaderReads::default(),
+            elected_at: core.now,
+            opened_at: last.next(),
+            heartbeat_due: core.now.after_micros(core.config.heartbeat_interval_us),
+            is_commit_news: false,
+            uncommitted_bytes,
+            own_disk_behind_since: None,
+        };
+        let last_time = core.log.last_time();
+        core.clock.lead(last_time, core.now);
+        leader.append(core, Payload::Noop);
+        leader.replicate_to_all(core);
+        leader
+    }
+
+    /// Whether an entry of its own term is committed: only then it knows all that is committed.
+    pub(super) fn is_established(&self, core: &Core) -> bool {
+        core.commit() >= self.opened_at
+    }
+
+    /// Takes the proposals into the log; returns those that there is no room for.
+    pub(super) fn propose(&mut self, core: &mut Core, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
+        let refused = proposals.split_off(self.room_for(core, &proposals));
+        for proposal in proposals {
+            self.append(core, Payload::Command(proposal));
+        }
+        self.replicate_to_all(core);
+        refused
+    }
+
+    /// How many of the proposals fit below the bound of uncommitted bytes. One always does when nothing is
+    /// uncommitted; behind the first that does not fit none is taken, so that their order stays.
+    fn room_for(&self, core: &Core, proposals: &[Proposal]) -> usize {
+        let mut bytes = self.uncommitted_bytes;
+        proposals
+            .iter()
+            .take_while(|proposal| {
+                let is_first = bytes == 0;
+                bytes = bytes.saturating_add(ENTRY_OVERHEAD_BYTES + proposal.command.len());
+                is_first || bytes <= core.config.uncommitted_bytes_max
+            })
+            .count()
+    }
+
+    /// Lets cluster time pass in the log.
+    pub(super) fn propose_tick(&mut self, core: &mut Core) {
+        if self.is_established(core) {
+            self.append(core, Payload::Tick);
+            self.replicate_to_all(core);
+        }
+    }
+
+    fn append(&mut self, core: &mut Core, payload: Payload) {
+        let time = core.clock.read(core.now).max(core.log.last_time());
+        let entry = Entry { term: core.term(), index: core.log.last().index.next(), time, payload };
+        self.uncommitted_bytes += entry.weight();
+        core.writes.log_changed_from(entry.index);
+        core.log.append(entry);
+    }
+
+    /// A write of this node completed: its own log counts as far as it is durable.
+    pub(super) fn own_log_durable(&mut self, core: &mut Core) {
+        self.own_disk_behind_since = None;
+        self.advance_commit(core);
+    }
+
+    pub(super) fn append_answered(&mut self, core: &mut Core, from: NodeId, response: &AppendResponse) {
+        if !self.hear(core, from, &response.stamp) {
+            return;
+        }
+        let Some(progress) = self.followers.get_mut(&from) else { return };
+        match response.outcome {
+            AppendOutcome::Accepted { matched } if matched > core.log.last().index => {
+                core.drop_message();
+                return;
+            }
+            AppendOutcome::Accepted { matched } => {
+                progress.accepted(matched, core.log.floor(), core.now);
+                if progress.is_replicating() && progress.told_commit < core.commit() {
+                    self.is_commit_news = true;
+                }
+                self.advance_commit(core);
+            }
+            AppendOutcome::Rejected { previous, candidate } => {
+                progress.rejected(previous, candidate, &core.log);
+            }
+        }
+        self.replicate(core, from);
+        self.confirm_reads(core);
+    }
+
+    pub(super) fn heartbeat_answered(&mut self, core: &mut Core, from: NodeId, response: &HeartbeatResponse) {
+        if !self.hear(core, from, &response.stamp) {
+            return;
+        }
+        let Some(progress) = self.followers.get_mut(&from) else { return };
+        if progress.seems_lost(response.stamp.echo, core.config.heartbeat_interval_us) {
+            progress.probe_again();
+        }
+        self.replicate(core, from);
+        self.confirm_reads(core);
+    }
+
+    /// Notes a sign of life; returns whether it can be one.
+    fn hear(&mut self, core: &mut Core, from: NodeId, stamp: &FollowerStamp) -> bool {
+        let is_possible = stamp.echo <= core.now && stamp.read_round <= self.reads.round();
+        match self.followers.get_mut(&from) {
+            Some(progress) if is_possible => {
+                progress.heard(stamp, core.now);
+                true
+            }
+            Some(_) | None => {
+                core.drop_message();
+                false
+            }
+        }
+    }
+
+    /// Commits what a quorum holds durably, if that reaches into this term (Raft thesis section 3.6.2).
+    fn advance_commit(&mut self, core: &mut Core) {
+        let own = core.is_voter().then(|| core.writes.durable_index());
+        let matched = self.followers.values().map(|progress| progress.matched).chain(own);
+        let reached = quorum::reached_by_quorum(matched);
+        let is_own_term = core.log.term_at(reached) == Some(core.term());
+        if reached <= core.commit()
+            || !(is_own_term || core.config.planted(PlantedBug::CommitOlderTermByCounting))
+        {
+            return;
+        }
+        let bytes: usize = core.log.entries(core.commit().next(), reached).map(Entry::weight).sum();
+        assert!(
+            self.uncommitted_bytes >= bytes,
+            "{bytes} bytes committed through {reached} of {} uncommitted",
+            self.uncommitted_bytes
+        );
+        self.uncommitted_bytes -= bytes;
+        core.commit_through(reached);
+        self.is_commit_news = true;
+        if reached > core.writes.durable_index() {
+            self.own_disk_behind_since.get_or_insert(core.now);
+        }
+        self.open_round(core);
+    }
+
+    /// Reads of this node.
+    pub(super) fn read(&mut self, core: &mut Core, ids: Vec<ReadId>, level: ReadLevel) {
+        if !ids.is_empty() {
+            self.take_read(core, Reader::Here(ids), level == ReadLevel::Lease);
+        }
+    }
+
+    /// Reads of a follower.
+    pub(super) fn read_for_follower(&mut self, core: &mut Core, from: NodeId, request: &ReadIndexRequest) {
+        let reader = Reader::Follower { node: from, batch: request.batch };
+        self.take_read(core, reader, request.lease);
+    }
+
+    fn take_read(&mut self, core: &mut Core, reader: Reader, may_use_lease: bool) {
+        let lease = self.lease_until(core, core.now).filter(|_| may_use_lease && self.is_established(core));
+        if let Some(lease_until) = lease {
+            reader.serve(core, core.commit(), Some(lease_until));
+        } else {
+            self.reads.add(core, reader);
+            self.open_round(core);
+        }
+    }
+
+    /// Opens a round of confirmations for the reads that wait, once the term's no-op is committed: before
+    /// that this leader may not know of everything that is committed (Raft thesis section 6.4, step 1).
+    fn open_round(&mut self, core: &mut Core) {
+        let may_open = self.is_established(core) || core.config.planted(PlantedBug::ReadIndexBeforeNoop);
+        if may_open && self.reads.open_round(core.commit()) {
+            if core.is_alone() {
+                self.reads.confirm(core, self.reads.round());
+            } else {
+                self.heartbeat(core);
+            }
+        }
+    }
+
+    fn confirm_reads(&mut self, core: &mut Core) {
+        let own = core.is_voter().then(|| self.reads.round());
+        let rounds = self.followers.values().map(|progress| progress.answered_round).chain(own);
+        let confirmed = quorum::reached_by_quorum(rounds);
+        self.reads.confirm(core, confirmed);
+        self.open_round(core);
+    }
+
+    /// The end of the lease, if it is after `now`. No other leader can be elected before: a quorum answered
+    /// messages sent at or after its beginning, and votes for nobody for an election timeout since (Raft
+    /// thesis section 6.4.1).
+    pub(super) fn lease_until(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
+        let own = core.is_voter().then_some(Some(now));
+        let answered = self.followers.values().map(|progress| progress.answered_sent_at).chain(own);
+        let begins = quorum::reached_by_quorum(answered)?;
+        let timeout_us = core.config.election_timeout_us;
+        let drift_us = timeout_us.saturating_mul(core.config.clock_drift_ppm).div_ceil(1_000_000);
+        let until = begins.after_micros(timeout_us.saturating_sub(drift_us));
+        (until > now).then_some(until)
+    }
+
+    /// When leadership ends unless a quorum is heard.
+    fn quorum_deadline(&self, core: &Core) -> Timestamp {
+        let own = core.is_voter().then_some(Timestamp(u64::MAX));
+        let heard = self.followers.values().map(|progress| progress.heard_at.unwrap_or(self.elected_at));
+        quorum::reached_by_quorum(heard.chain(own)).after_micros(core.config.election_timeout_us)
+    }
+
+    /// When leadership ends unless this node's disk catches up with what the others committed without it.
+    fn disk_deadline(&self, core: &Core) -> Option<Timestamp> {
+        self.own_disk_behind_since.map(|since| since.after_micros(core.config.election_timeout_us))
+    }
+
+    /// Whether no quorum was heard for an election timeout (Raft thesis section 6.2), or this node's disk has
+    /// stood still for as long while the others' go on: one of them had better lead.
+    pub(super) fn must_step_down(&self, core: &Core) -> bool {
+        self.quorum_deadline(core) <= core.now
+            || self.disk_deadline(core).is_some_and(|deadline| deadline <= core.now)
+    }
+
+    /// When it must be woken.
+    pub(super) fn deadline(&self, core: &Core) -> Timestamp {
+        let news = self.is_commit_news.then_some(core.now);
+        let due = self.heartbeat_due.min(self.quorum_deadline(core));
+        [news, self.disk_deadline(core)].into_iter().flatten().fold(due, Timestamp::min)
+    }
+
+    /// Stops leading: reads that wait are given back. What was appended stays, and is seen in the log.
+    pub(super) fn leave(self, core: &mut Core) {
+        self.reads.leave(core);
+    }
+
+    pub(super) fn follower_statuses(&self) -> Vec<FollowerStatus> {
+        let status = |(node, progress): (&NodeId, &Progress)| FollowerStatus {
+            node: *node,
+            matched: progress.matched,
+            state: progress.state_name(),
+            heard_at: progress.heard_at,
+        };
+        self.followers.iter().map(status).collect()
+    }
+}

@@ -1,0 +1,54 @@
+//! What a replica shows of itself.
+
+use crate::types::{Index, LogPosition, Membership, NodeId, Term, Timestamp};
+
+/// What a replica does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// A leader's view of one follower, for status displays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// The follower.
+    pub node: NodeId,
+    /// The last index known to match.
+    pub matched: Index,
+    /// `probe`, `replicate` or `snapshot`.
+    pub state: &'static str,
+    /// When it was last heard.
+    pub heard_at: Option<Timestamp>,
+}
+
+/// A copy of what there is to know of a replica, for status displays and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftStatus {
+    /// What it does.
+    pub role: RoleName,
+    /// The current term.
+    pub term: Term,
+    /// The leader it knows of.
+    pub leader: Option<NodeId>,
+    /// Who got its vote in this term.
+    pub voted_for: Option<NodeId>,
+    /// The committed index.
+    pub commit: Index,
+    /// Handed to the state machine and answered.
+    pub applied: Index,
+    /// Where the log ends.
+    pub last: LogPosition,
+    /// Where the log begins: the snapshot it lies behind.
+    pub base: LogPosition,
+    /// Who takes part.
+    pub membership: Membership,
+    /// The followers, if it leads.
+    pub followers: Vec<FollowerStatus>,
+}

@@ -1,0 +1,150 @@
+//! What is durable, what is on its way to the disk, and what waits for it.
+
+use std::collections::VecDeque;
+
+use crate::io::Write;
+use crate::types::{Entry, GroupId, HardState, Index, NodeId, SnapshotMeta, Term, WriteId};
+
+/// The writes of one group.
+///
+/// Invariants:
+/// - write numbers rise by one, and complete in order;
+/// - `durable_index` never counts an entry that a later write replaces: replacing entries takes the
+///   replaced ones out of every pending write's account at once.
+#[derive(Debug)]
+pub(crate) struct Writes {
+    issued: WriteId,
+    completed: WriteId,
+    pending: VecDeque<PendingWrite>,
+    /// What the newest write carries.
+    written: HardState,
+    durable_vote: Vote,
+    durable_index: Index,
+    /// The first entry that no write carries yet.
+    unwritten_from: Option<Index>,
+}
+
+/// The part of the hard state that must be durable before it is spoken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vote {
+    pub(crate) term: Term,
+    pub(crate) voted_for: Option<NodeId>,
+}
+
+#[derive(Debug)]
+struct PendingWrite {
+    id: WriteId,
+    vote: Vote,
+    /// The log is durable through this index once the write is.
+    through: Option<Index>,
+}
+
+impl Writes {
+    pub(crate) fn new(last_write: WriteId, hard_state: HardState, durable_index: Index) -> Self {
+        Self {
+            issued: last_write,
+            completed: last_write,
+            pending: VecDeque::new(),
+            written: hard_state,
+            durable_vote: vote_of(&hard_state),
+            durable_index,
+            unwritten_from: None,
+        }
+    }
+
+    /// The log is durable through this index.
+    pub(crate) fn durable_index(&self) -> Index {
+        self.durable_index
+    }
+
+    /// The newest write that completed.
+    pub(crate) fn completed(&self) -> WriteId {
+        self.completed
+    }
+
+    /// Whether this vote, and its term, are durable.
+    pub(crate) fn is_vote_durable(&self, vote: Vote) -> bool {
+        self.durable_vote == vote
+    }
+
+    /// The log changed from `first` on: what was there before is replaced.
+    pub(crate) fn log_changed_from(&mut self, first: Index) {
+        let kept = first.previous().unwrap_or_default();
+        self.durable_index = self.durable_index.min(kept);
+        for write in &mut self.pending {
+            write.through = write.through.map(|through| through.min(kept));
+        }
+        self.unwritten_from = Some(self.unwritten_from.map_or(first, |unwritten| unwritten.min(first)));
+    }
+
+    /// The first entry that the next write must carry.
+    pub(crate) fn unwritten_from(&self) -> Option<Index> {
+        self.unwritten_from
+    }
+
+    /// Whether something that must be durable is in no write yet. A commit index alone is not worth one.
+    pub(crate) fn is_write_due(&self, hard_state: &HardState) -> bool {
+        self.unwritten_from.is_some() || vote_of(&self.written) != vote_of(hard_state)
+    }
+
+    /// The write after which everything that was changed until now is durable.
+    pub(crate) fn covering(&self, hard_state: &HardState) -> WriteId {
+        if self.is_write_due(hard_state) { self.issued.next() } else { self.issued }
+    }
+
+    /// The next write, of these entries, which end the log.
+    pub(crate) fn issue(&mut self, group: GroupId, hard_state: HardState, entries: Vec<Entry>) -> Write {
+        let through = entries.last().map(|entry| entry.index);
+        self.unwritten_from = None;
+        self.number(group, hard_state, None, entries, through)
+    }
+
+    /// The next write, of a snapshot that replaces the whole log.
+    pub(crate) fn issue_snapshot(
+        &mut self,
+        group: GroupId,
+        hard_state: HardState,
+        meta: SnapshotMeta,
+    ) -> Write {
+        let through = meta.position.index;
+        self.durable_index = Index(0);
+        self.unwritten_from = None;
+        for write in &mut self.pending {
+            write.through = None;
+        }
+        self.number(group, hard_state, Some(meta), Vec::new(), Some(through))
+    }
+
+    fn number(
+        &mut self,
+        group: GroupId,
+        hard_state: HardState,
+        snapshot: Option<SnapshotMeta>,
+        entries: Vec<Entry>,
+        through: Option<Index>,
+    ) -> Write {
+        self.issued = self.issued.next();
+        self.pending.push_back(PendingWrite { id: self.issued, vote: vote_of(&hard_state), through });
+        let changed = self.written != hard_state;
+        self.written = hard_state;
+        Write { id: self.issued, group, hard_state: changed.then_some(hard_state), snapshot, entries }
+    }
+
+    /// Everything up to and with `id` is durable.
+    ///
+    /// # Panics
+    /// If no such write was issued.
+    pub(crate) fn complete(&mut self, id: WriteId) {
+        assert!(id <= self.issued, "write {id} completed, but only {} were issued", self.issued);
+        while self.pending.front().is_some_and(|write| write.id <= id) {
+            let Some(write) = self.pending.pop_front() else { return };
+            self.durable_vote = write.vote;
+            self.durable_index = self.durable_index.max(write.through.unwrap_or_default());
+        }
+        self.completed = self.completed.max(id);
+    }
+}
+
+fn vote_of(hard_state: &HardState) -> Vote {
+    Vote { term: hard_state.term, voted_for: hard_state.voted_for }
+}
