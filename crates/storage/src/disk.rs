@@ -2,7 +2,11 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::path::PathBuf;
+
+mod real;
+pub mod simulated;
+
+pub use real::RealDisk;
 
 /// A directory tree on a disk.
 pub trait Disk: Send + Sync + Debug {
@@ -16,12 +20,14 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system has it.
     fn list(&self, directory: &str) -> io::Result<Vec<String>>;
-    /// Makes a directory if it does not exist, and its parents.
+    /// Makes a directory if it does not exist, and its parents. Durable after the parent's
+    /// [`sync_directory`](Self::sync_directory).
     ///
     /// # Errors
     /// As the operating system has it.
     fn create_directory(&self, name: &str) -> io::Result<()>;
-    /// Renames a file, replacing the target. Durable after [`sync_directory`](Self::sync_directory).
+    /// Renames a file within its directory, replacing the target. Durable after
+    /// [`sync_directory`](Self::sync_directory).
     ///
     /// # Errors
     /// As the operating system has it.
@@ -31,7 +37,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system has it.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations, renames and removals in a directory durable.
+    /// Makes creations, renames and removals in a directory durable. The data directory itself is `""`.
     ///
     /// # Errors
     /// As the operating system has it. Never retried: see [`StorageError`](crate::StorageError).
@@ -65,10 +71,4 @@ pub trait DiskFile: Send + Debug {
     /// # Errors
     /// As the operating system has it.
     fn set_size(&mut self, bytes: u64) -> io::Result<()>;
-}
-
-/// A directory of the real file system.
-#[derive(Debug)]
-pub struct RealDisk {
-    root: PathBuf,
 }

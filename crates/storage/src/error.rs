@@ -37,3 +37,23 @@ pub enum StorageError {
     #[error("{0}")]
     Mismatch(String),
 }
+
+impl StorageError {
+    /// Wraps an error of the operating system, as in `.map_err(StorageError::io("writing", name))`.
+    pub(crate) fn io(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_owned();
+        move |source| Self::Io { action, file, source }
+    }
+
+    /// Whether the disk is full: nothing acknowledged is lost, and the node can be started again once there
+    /// is space.
+    #[must_use]
+    pub fn is_storage_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Corrupt { .. } | Self::Locked(_) | Self::Mismatch(_) => false,
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //! What this crate does not do: it does not know what an entry's command or a snapshot's contents mean, and
 //! it never decides what to delete: the replica does.
 
+mod codec;
 pub mod directory;
 pub mod disk;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod log;
 pub mod snapshot;
 
 pub use directory::{DirectoryLock, Identity, MemberAddress};
+pub use disk::simulated::{Crash, SimulatedDisk};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StorageError;
 pub use log::{LogOptions, LogStore, RecoveredGroup};

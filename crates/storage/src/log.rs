@@ -1,6 +1,7 @@
 //! The write-ahead log of all groups.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use ruvector_protocol::{Entry, GroupId, HardState, Index, SnapshotMeta, Write};
@@ -8,13 +9,31 @@ use ruvector_protocol::{Entry, GroupId, HardState, Index, SnapshotMeta, Write};
 use crate::disk::Disk;
 use crate::error::StorageError;
 
+mod batch;
+mod index;
+mod read;
+mod record;
+mod recovery;
+mod segment;
+
+use batch::{BatchBuffer, Tail};
+use index::GroupLog;
+use record::Record;
+use segment::SegmentSet;
+
 /// How the log is laid out.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// Size of a segment file, in bytes.
+    /// Size of a segment file, in bytes. A single [`Write`] that is larger gets a larger segment.
     pub segment_bytes: u64,
     /// How many used segments are kept to be used again.
     pub recycled_segments_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, recycled_segments_max: 2 }
+    }
 }
 
 /// What the log holds of a group.
@@ -29,20 +48,44 @@ pub struct RecoveredGroup {
 }
 
 /// The write-ahead log of all groups of a node.
+///
+/// - What [`sync`](Self::sync) returned for is there after any crash; each [`Write`] is there wholly or not at all.
+/// - A batch is written only after the one before it is durable, so a damaged batch with an intact one
+///   behind it was once durable: that is damage, and not the tail of a crash.
+/// - After a failed write or sync nothing is ever written again.
 #[derive(Debug)]
-pub struct LogStore {}
+pub struct LogStore {
+    options: LogOptions,
+    groups: BTreeMap<GroupId, GroupLog>,
+    segments: SegmentSet,
+    /// What was appended since the last sync.
+    batch: BatchBuffer,
+    tail: Tail,
+    /// Segments may have become needless since the last sync.
+    release_due: bool,
+    /// A write or a sync failed.
+    failed: bool,
+    sync_count: u64,
+}
 
 impl LogStore {
     /// Opens the log, repairing a torn tail, and returns what it holds of each group.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if anything but the tail is damaged.
+    /// [`StorageError::Corrupt`] if anything but the tail is damaged; [`StorageError::Mismatch`] if a newer
+    /// version wrote it.
     pub fn open(
         disk: Arc<dyn Disk>,
         options: LogOptions,
     ) -> Result<(Self, BTreeMap<GroupId, RecoveredGroup>), StorageError> {
-        let _ = (disk, options);
-        todo!()
+        let log = recovery::recover(disk, options)?;
+        let mut recovered = BTreeMap::new();
+        for (&group, held) in &log.groups {
+            let base = held.base().clone();
+            let entries = log.read(group, base.position.index.next(), held.last().index, usize::MAX)?;
+            recovered.insert(group, RecoveredGroup { hard_state: held.hard_state(), base, entries });
+        }
+        Ok((log, recovered))
     }
 
     /// Writes, not yet durable: [`sync`](Self::sync) makes it so. A group's first write must carry a
@@ -50,9 +93,19 @@ impl LogStore {
     ///
     /// # Errors
     /// If the disk refuses; the log then refuses everything from then on.
+    ///
+    /// # Panics
+    /// If the write breaks a rule of the log: entries that do not follow, a falling term, a changed vote, a
+    /// group without a beginning.
     pub fn append(&mut self, write: &Write) -> Result<(), StorageError> {
-        let _ = write;
-        todo!()
+        let reset = write.snapshot.iter().map(Record::Reset);
+        let hard_state = write.hard_state.iter().map(Record::HardState);
+        let entries = write.entries.iter().map(Record::Entry);
+        let records = reset.chain(hard_state).chain(entries);
+        if write.snapshot.is_some() {
+            self.release_due = true;
+        }
+        self.push(write.group, records)
     }
 
     /// Makes everything appended durable, with one sync unless a segment ended in between; with none if
@@ -61,7 +114,9 @@ impl LogStore {
     /// # Errors
     /// If the disk refuses; the log then refuses everything from then on.
     pub fn sync(&mut self) -> Result<(), StorageError> {
-        todo!()
+        self.check_usable()?;
+        let result = self.write_batch().and_then(|()| self.release_segments());
+        self.fail_if(result)
     }
 
     /// Entries `from..=through` of a group, as many as fit `bytes_max` but at least one; empty if `from` is
@@ -76,43 +131,143 @@ impl LogStore {
         through: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, StorageError> {
-        let _ = (group, from, through, bytes_max);
-        todo!()
+        self.check_usable()?;
+        let Some(log) = self.groups.get(&group) else { return Ok(Vec::new()) };
+        let source = read::Source { segments: &self.segments, batch: &self.batch, group };
+        source.read(log.locations(from, through), bytes_max)
     }
 
     /// The group's log now begins behind `base`: entries up to and with it may be forgotten; those behind
     /// it stay. Durable with the next [`sync`](Self::sync); segments that nobody needs are recycled then.
+    /// A base that is not ahead of the present one changes nothing.
     ///
     /// # Errors
     /// If the disk refuses.
+    ///
+    /// # Panics
+    /// If the group has no log, or holds another entry at the base's index.
     pub fn compact(&mut self, group: GroupId, base: &SnapshotMeta) -> Result<(), StorageError> {
-        let _ = (group, base);
-        todo!()
+        let present = self.groups.get(&group).map(|log| log.base().position.index);
+        if present.is_some_and(|present| base.position.index <= present) {
+            return self.check_usable();
+        }
+        self.release_due = true;
+        self.push(group, std::iter::once(Record::Base(base)))
     }
 
     /// First and last index held of a group: `(base + 1, last)`.
     #[must_use]
     pub fn bounds(&self, group: GroupId) -> Option<(Index, Index)> {
-        let _ = group;
-        todo!()
+        self.groups.get(&group).map(|log| (log.base().position.index.next(), log.last().index))
     }
 
     /// Bytes of all segment files, recycled ones included.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.segments.size_bytes()
     }
 
     /// Bytes of entries appended to a group since its base, for deciding when a snapshot is due.
     #[must_use]
     pub fn group_bytes(&self, group: GroupId) -> u64 {
-        let _ = group;
-        todo!()
+        self.groups.get(&group).map_or(0, GroupLog::bytes)
     }
 
     /// How many syncs have been done.
     #[must_use]
     pub fn sync_count(&self) -> u64 {
-        todo!()
+        self.sync_count
+    }
+
+    /// Adds records to the batch, all of them or none.
+    fn push<'a>(
+        &mut self,
+        group: GroupId,
+        records: impl Iterator<Item = Record<'a>> + Clone,
+    ) -> Result<(), StorageError> {
+        self.check_usable()?;
+        let bytes: usize = records.clone().map(|record| record.encoded_bytes()).sum();
+        if bytes == 0 {
+            return Ok(());
+        }
+        let result = self.make_room(bytes as u64);
+        self.fail_if(result)?;
+        if self.batch.is_empty() {
+            self.begin_batch();
+        }
+        for record in records {
+            let location = self.batch.push(group, record);
+            recovery::apply(&mut self.groups, group, record, location)
+                .unwrap_or_else(|violation| panic!("group {group} breaks a rule of the log: {violation}"));
+        }
+        Ok(())
+    }
+
+    /// Ends the segment if `bytes` more do not fit it. One that holds nothing takes records of any size.
+    fn make_room(&mut self, bytes: u64) -> Result<(), StorageError> {
+        let current = self.segments.current();
+        let (fresh, end) = match self.batch.is_empty() {
+            true => (current.is_fresh(), current.end + batch::BATCH_HEADER_BYTES as u64),
+            false => (false, self.batch.end()),
+        };
+        if fresh || end + bytes <= self.options.segment_bytes {
+            return Ok(());
+        }
+        self.write_batch()?;
+        self.segments.begin_next(self.tail)
+    }
+
+    /// Begins a batch at the end of the segment. A segment's first batch repeats what must not be lost
+    /// with the segments before it.
+    fn begin_batch(&mut self) {
+        let current = self.segments.current();
+        self.batch.begin(current.header.number, current.header.salt, current.end);
+        if current.is_fresh() {
+            for (&group, log) in &self.groups {
+                self.batch.push(group, Record::Carried(&log.carried()));
+            }
+        }
+    }
+
+    fn write_batch(&mut self) -> Result<(), StorageError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let segment = self.segments.current_mut();
+        let (start, bytes, tail) = self.batch.seal(self.tail);
+        let end = start + bytes.len() as u64;
+        segment.fill_ahead(end, self.options.segment_bytes)?;
+        segment.write(bytes, start)?;
+        segment.sync()?;
+        segment.filled = segment.filled.max(end);
+        segment.end = end;
+        self.sync_count += 1;
+        self.tail = tail;
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Gives up segments that no group needs, if that may have changed. Everything is durable by now, the
+    /// new bases among it.
+    fn release_segments(&mut self) -> Result<(), StorageError> {
+        if !std::mem::take(&mut self.release_due) {
+            return Ok(());
+        }
+        let current = self.segments.current().header.number;
+        let needed = self.groups.values().filter_map(GroupLog::oldest_segment).min().unwrap_or(current);
+        self.segments.release_below(needed)
+    }
+
+    fn check_usable(&self) -> Result<(), StorageError> {
+        if self.failed {
+            let source = io::Error::other("an earlier write or sync failed; the node must be started again");
+            return Err(StorageError::Io { action: "using", file: segment::DIRECTORY.to_owned(), source });
+        }
+        Ok(())
+    }
+
+    fn fail_if(&mut self, result: Result<(), StorageError>) -> Result<(), StorageError> {
+        self.failed |= result.is_err();
+        result
     }
 }

@@ -1,0 +1,82 @@
+//! The encodings that the log and the snapshot files share. All numbers are little-endian.
+//!
+//! Written out by hand on purpose: a derived encoding would let a change of a protocol type change the disk
+//! format unnoticed. Here a new field does not compile until its place on disk has been decided.
+
+use std::collections::BTreeSet;
+
+use bytes::{Buf, BufMut, TryGetError};
+use ruvector_protocol::{ClusterTime, HardState, Index, LogPosition, Membership, NodeId, SnapshotMeta, Term};
+
+/// Bytes whose checksum is right and whose contents make no sense all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+impl From<TryGetError> for Malformed {
+    fn from(_: TryGetError) -> Self {
+        Self("it ends too early")
+    }
+}
+
+/// Bytes that [`put_hard_state`] writes.
+pub(crate) const HARD_STATE_BYTES: usize = 25;
+
+/// Bytes that [`put_position`] writes.
+pub(crate) const POSITION_BYTES: usize = 16;
+
+/// Bytes that [`put_meta`] writes.
+pub(crate) fn meta_bytes(meta: &SnapshotMeta) -> usize {
+    POSITION_BYTES + 8 + 4 + 8 * meta.membership.voters.len()
+}
+
+pub(crate) fn put_position(out: &mut Vec<u8>, position: LogPosition) {
+    let LogPosition { term, index } = position;
+    out.put_u64_le(term.0);
+    out.put_u64_le(index.0);
+}
+
+pub(crate) fn get_position(input: &mut &[u8]) -> Result<LogPosition, Malformed> {
+    Ok(LogPosition { term: Term(input.try_get_u64_le()?), index: Index(input.try_get_u64_le()?) })
+}
+
+pub(crate) fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
+    let HardState { term, voted_for, commit } = *state;
+    out.put_u64_le(term.0);
+    out.put_u8(u8::from(voted_for.is_some()));
+    out.put_u64_le(voted_for.map_or(0, |node| node.0));
+    out.put_u64_le(commit.0);
+}
+
+pub(crate) fn get_hard_state(input: &mut &[u8]) -> Result<HardState, Malformed> {
+    let term = Term(input.try_get_u64_le()?);
+    let voted = input.try_get_u8()?;
+    let node = NodeId(input.try_get_u64_le()?);
+    let voted_for = match voted {
+        0 => None,
+        1 => Some(node),
+        _ => return Err(Malformed("the mark of a vote is neither 0 nor 1")),
+    };
+    Ok(HardState { term, voted_for, commit: Index(input.try_get_u64_le()?) })
+}
+
+pub(crate) fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {
+    let SnapshotMeta { position, time, membership } = meta;
+    let Membership { voters } = membership;
+    put_position(out, *position);
+    out.put_u64_le(time.0);
+    out.put_u32_le(u32::try_from(voters.len()).expect("a group has fewer than 2^32 voters"));
+    for voter in voters {
+        out.put_u64_le(voter.0);
+    }
+}
+
+pub(crate) fn get_meta(input: &mut &[u8]) -> Result<SnapshotMeta, Malformed> {
+    let position = get_position(input)?;
+    let time = ClusterTime(input.try_get_u64_le()?);
+    let voter_count = input.try_get_u32_le()?;
+    let mut voters = BTreeSet::new();
+    for _ in 0..voter_count {
+        voters.insert(NodeId(input.try_get_u64_le()?));
+    }
+    Ok(SnapshotMeta { position, time, membership: Membership { voters } })
+}

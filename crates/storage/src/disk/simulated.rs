@@ -1,0 +1,367 @@
+//! A disk in memory that loses what real disks lose, for the simulator and for crash tests.
+//!
+//! It is as unkind as POSIX allows: a write is durable after [`DiskFile::sync`] of its file, a name after
+//! [`Disk::sync_directory`] of its directory, and not before. What was not synced when the power went is
+//! kept or lost sector by sector. It draws nothing at random but from the seed it is given.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Disk, DiskFile};
+
+mod faults;
+mod image;
+mod names;
+
+use faults::{Faults, Verdict};
+use image::FileImage;
+use names::{NameChange, Names};
+
+/// The unit that a disk writes whole or not at all, in bytes.
+pub const SECTOR_BYTES: usize = 512;
+
+/// How a machine goes down, and so what is on its disk when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Only the process died: the operating system still has every write.
+    ProcessOnly,
+    /// The power went and nothing survives that was not synced.
+    LoseUnsynced,
+    /// The power went; of each file an arbitrary subset of the unsynced sectors survives, of each directory
+    /// an arbitrary prefix of the unsynced changes.
+    Torn {
+        /// Chooses which.
+        seed: u64,
+    },
+}
+
+/// One operation that changed the disk or would have, for traces and for counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A file was made.
+    Create(String),
+    /// Bytes were written.
+    Write {
+        /// The file, by the name it was opened with.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// How many.
+        bytes: usize,
+    },
+    /// A file was cut or grown to a size.
+    SetSize {
+        /// The file, by the name it was opened with.
+        file: String,
+        /// Its new size.
+        bytes: u64,
+    },
+    /// A file's writes were made durable.
+    Sync(String),
+    /// A directory was made.
+    CreateDirectory(String),
+    /// A file was renamed.
+    Rename {
+        /// Its name before.
+        from: String,
+        /// Its name after.
+        to: String,
+    },
+    /// A file was removed.
+    Remove(String),
+    /// A directory's names were made durable.
+    SyncDirectory(String),
+}
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: Names,
+    /// By file number; a file without a name stays until the next crash, as an open one does in POSIX.
+    files: Vec<FileImage>,
+    /// Rises with every crash: handles of an earlier epoch are dead.
+    epoch: u64,
+    faults: Faults,
+    trace: Vec<Operation>,
+}
+
+impl SimulatedDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The machine goes down and comes back: decides what survived, kills all open handles, clears all
+    /// planned faults.
+    pub fn crash(&self, crash: Crash) {
+        let mut state = self.lock();
+        let mut choose = Chooser::new(crash);
+        for file in &mut state.files {
+            file.crash(&mut choose);
+        }
+        state.names.crash(&mut choose);
+        state.forget_nameless_files();
+        state.epoch += 1;
+        state.faults.clear();
+    }
+
+    /// From now on `operations_left` operations happen, and none after: every later one fails until
+    /// [`crash`](Self::crash). With 0 the disk is dead at once.
+    pub fn halt_after(&self, operations_left: u64) {
+        self.lock().faults.halt_after(operations_left);
+    }
+
+    /// The operation after the next `operations_between` fails once with an error of this kind and changes
+    /// nothing (a failed sync leaves it open what is durable).
+    pub fn fail_after(&self, operations_between: u64, kind: io::ErrorKind) {
+        self.lock().faults.fail_after(operations_between, kind);
+    }
+
+    /// Bounds the sum of all file sizes: a write beyond it fails with `StorageFull`. `None` lifts the bound.
+    pub fn set_space_limit(&self, bytes: Option<u64>) {
+        self.lock().faults.space_limit = bytes;
+    }
+
+    /// Flips one bit (0 to 7) of one byte of a file, durably. Returns false if the file has no such byte.
+    pub fn flip_bit(&self, file: &str, offset: u64, bit: u8) -> bool {
+        let mut state = self.lock();
+        let Some(number) = state.names.find(file) else { return false };
+        state.files[number].flip_bit(offset, bit)
+    }
+
+    /// How many operations that change the disk have been tried so far; reads do not count.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.lock().faults.operations
+    }
+
+    /// How many files have been synced so far; directories do not count.
+    #[must_use]
+    pub fn file_syncs(&self) -> u64 {
+        self.lock().faults.file_syncs
+    }
+
+    /// The operations since the last call, in order; those that a fault stopped are the last to be listed.
+    #[must_use]
+    pub fn take_trace(&self) -> Vec<Operation> {
+        std::mem::take(&mut self.lock().trace)
+    }
+
+    /// A file's contents as a running process sees them.
+    #[must_use]
+    pub fn contents(&self, file: &str) -> Option<Vec<u8>> {
+        let state = self.lock();
+        state.names.find(file).map(|number| state.files[number].bytes().to_vec())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that panicked elsewhere must not hide behind a poisoned lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn begin(&mut self, operation: Operation) -> io::Result<()> {
+        let sync = matches!(operation, Operation::Sync(_));
+        self.trace.push(operation);
+        match self.faults.judge(sync) {
+            Verdict::Proceed => Ok(()),
+            Verdict::Fail(kind) => Err(io::Error::new(kind, "simulated fault")),
+        }
+    }
+
+    fn forget_nameless_files(&mut self) {
+        let named: BTreeSet<usize> = self.names.files().collect();
+        for (number, file) in self.files.iter_mut().enumerate() {
+            if !named.contains(&number) {
+                *file = FileImage::default();
+            }
+        }
+    }
+
+    fn check_up(&self) -> io::Result<()> {
+        if self.faults.halted() { Err(io::Error::other("the simulated machine is down")) } else { Ok(()) }
+    }
+
+    fn check_space(&self, growth: u64) -> io::Result<()> {
+        let Some(limit) = self.faults.space_limit else { return Ok(()) };
+        let used: u64 = self.names.files().map(|number| self.files[number].bytes().len() as u64).sum();
+        if growth > 0 && used + growth > limit {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk"));
+        }
+        Ok(())
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.lock();
+        state.check_up()?;
+        let number = match state.names.find(name) {
+            Some(number) => number,
+            None if create => {
+                state.begin(Operation::Create(name.to_owned()))?;
+                let number = state.files.len();
+                state.names.change(NameChange::Create { name: name.to_owned(), file: number })?;
+                state.files.push(FileImage::default());
+                number
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let epoch = state.epoch;
+        Ok(Box::new(SimulatedFile { disk: self.clone(), name: name.to_owned(), number, epoch }))
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let state = self.lock();
+        state.check_up()?;
+        Ok(state.names.list(directory))
+    }
+
+    fn create_directory(&self, name: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.names.is_directory(name) {
+            return state.check_up();
+        }
+        state.begin(Operation::CreateDirectory(name.to_owned()))?;
+        for parent in names::with_parents(name) {
+            if !state.names.is_directory(parent) {
+                state.names.change(NameChange::CreateDirectory(parent.to_owned()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Operation::Rename { from: from.to_owned(), to: to.to_owned() })?;
+        state.names.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned() })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Operation::Remove(name.to_owned()))?;
+        state.names.change(NameChange::Remove(name.to_owned()))
+    }
+
+    fn sync_directory(&self, name: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Operation::SyncDirectory(name.to_owned()))?;
+        state.names.sync(name)
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    name: String,
+    number: usize,
+    epoch: u64,
+}
+
+impl SimulatedFile {
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.lock();
+        if state.epoch != self.epoch {
+            return Err(io::Error::other("the file was opened before the simulated machine went down"));
+        }
+        Ok(state)
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.state()?;
+        state.check_up()?;
+        let bytes = state.files[self.number].bytes();
+        let found = usize::try_from(offset)
+            .ok()
+            .and_then(|start| Some(start..start.checked_add(buffer.len())?))
+            .and_then(|range| bytes.get(range))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.begin(Operation::Write { file: self.name.clone(), offset, bytes: bytes.len() })?;
+        let size = state.files[self.number].bytes().len() as u64;
+        state.check_space((offset + bytes.len() as u64).saturating_sub(size))?;
+        state.files[self.number].write(bytes, offset);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.begin(Operation::Sync(self.name.clone()))?;
+        state.files[self.number].sync();
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let state = self.state()?;
+        state.check_up()?;
+        Ok(state.files[self.number].bytes().len() as u64)
+    }
+
+    fn set_size(&mut self, bytes: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.begin(Operation::SetSize { file: self.name.clone(), bytes })?;
+        let size = state.files[self.number].bytes().len() as u64;
+        state.check_space(bytes.saturating_sub(size))?;
+        state.files[self.number].set_size(bytes);
+        Ok(())
+    }
+}
+
+/// Decides what survives a crash.
+#[derive(Debug)]
+struct Chooser {
+    crash: Crash,
+    random: u64,
+}
+
+impl Chooser {
+    fn new(crash: Crash) -> Self {
+        let random = match crash {
+            Crash::ProcessOnly | Crash::LoseUnsynced => 0,
+            Crash::Torn { seed } => seed,
+        };
+        Self { crash, random }
+    }
+
+    /// Whether the next sector survives.
+    fn survives(&mut self) -> bool {
+        match self.crash {
+            Crash::ProcessOnly => true,
+            Crash::LoseUnsynced => false,
+            Crash::Torn { .. } => self.next() & 1 == 1,
+        }
+    }
+
+    /// How many of `count` changes survive, from the first on.
+    fn prefix(&mut self, count: usize) -> usize {
+        match self.crash {
+            Crash::ProcessOnly => count,
+            Crash::LoseUnsynced => 0,
+            Crash::Torn { .. } => usize::try_from(self.next() % (count as u64 + 1)).unwrap_or(count),
+        }
+    }
+
+    /// `SplitMix64` (Steele, Lea, Flood 2014).
+    fn next(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

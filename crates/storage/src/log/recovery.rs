@@ -1,0 +1,313 @@
+//! Reading the log back after a stop or a crash. docs/DISK_FORMAT.md, "Recovery", says why each rule holds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ruvector_protocol::GroupId;
+
+use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchBuffer, BatchHeader, Tail, place_seed};
+use super::index::{GroupLog, Location, Violation};
+use super::record::{self, Record, RecordDefect};
+use super::segment::{
+    DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
+    SegmentSet, segment_name,
+};
+use super::{LogOptions, LogStore};
+use crate::disk::Disk;
+use crate::error::StorageError;
+
+/// What to do about a damaged log.
+pub(super) const ADVICE: &str = "this node's log can't be trusted: check the disk, then remove this node's data \
+    directory and let it join again and catch up from its peers, or restore the cluster from a snapshot";
+
+/// Opens the log and rebuilds the index of every group.
+pub(super) fn recover(disk: Arc<dyn Disk>, options: LogOptions) -> Result<LogStore, StorageError> {
+    disk.create_directory(DIRECTORY).map_err(StorageError::io("creating", DIRECTORY))?;
+    disk.sync_directory("").map_err(StorageError::io("syncing", "the data directory"))?;
+    // A segment's name may have been seen by a process that died before the name was durable.
+    disk.sync_directory(DIRECTORY).map_err(StorageError::io("syncing", DIRECTORY))?;
+    let listing = Listing::read(&*disk)?;
+    let mut replay = Replay::default();
+    let mut live: VecDeque<Segment> = VecDeque::new();
+    for (place, &number) in listing.segments.iter().enumerate() {
+        let is_last = place + 1 == listing.segments.len();
+        let segment = replay.segment(&*disk, number, live.back(), is_last)?;
+        live.push_back(segment);
+    }
+    replay.check_complete(live.front())?;
+    let spares = usable_spares(&*disk, listing.spares, options)?;
+    let tail = replay.tail;
+    let is_new = live.is_empty();
+    let mut segments = SegmentSet::new(disk, options, live, spares);
+    if is_new {
+        segments.begin_next(tail)?;
+    }
+    Ok(LogStore {
+        options,
+        groups: replay.groups,
+        segments,
+        batch: BatchBuffer::new(),
+        tail,
+        release_due: true,
+        failed: false,
+        sync_count: 0,
+    })
+}
+
+/// Applies a record to the groups' logs, when it is appended and when it is read back.
+///
+/// # Errors
+/// If it breaks a rule of the log.
+pub(super) fn apply(
+    groups: &mut BTreeMap<GroupId, GroupLog>,
+    group: GroupId,
+    record: Record<'_>,
+    location: Location,
+) -> Result<(), Violation> {
+    if let Record::Reset(base) = record {
+        groups.entry(group).or_insert_with(|| GroupLog::new(base.clone())).reset(base.clone());
+        return Ok(());
+    }
+    if let Record::Carried(carried) = record {
+        let log = groups.entry(group).or_insert_with(|| GroupLog::from_carried(carried.clone()));
+        let known = log.carried();
+        return if known == *carried {
+            Ok(())
+        } else {
+            Err(format!("the segment begins with {carried:?}, the ones before it end with {known:?}"))
+        };
+    }
+    let log = groups.get_mut(&group).ok_or("its log has no beginning")?;
+    match record {
+        Record::Entry(entry) => log.push(entry, location),
+        Record::HardState(state) => log.set_hard_state(*state),
+        Record::Base(base) => log.compact(base.clone()),
+        Record::Reset(_) | Record::Carried(_) => Ok(()),
+    }
+}
+
+/// Spares of the right size; others are left from a crash or from other options, and removed.
+fn usable_spares(
+    disk: &dyn Disk,
+    names: Vec<String>,
+    options: LogOptions,
+) -> Result<Vec<String>, StorageError> {
+    let mut usable = Vec::new();
+    for name in names {
+        let file = disk.open(&name, false).map_err(StorageError::io("opening", &name))?;
+        let bytes = file.size().map_err(StorageError::io("reading the size of", &name))?;
+        if bytes == options.segment_bytes && usable.len() < options.recycled_segments_max {
+            usable.push(name);
+        } else {
+            disk.remove(&name).map_err(StorageError::io("removing", &name))?;
+        }
+    }
+    Ok(usable)
+}
+
+/// The log as far as it was read back.
+#[derive(Debug, Default)]
+struct Replay {
+    groups: BTreeMap<GroupId, GroupLog>,
+    tail: Tail,
+}
+
+/// A segment's bytes on their way through recovery.
+struct Scan<'a> {
+    name: &'a str,
+    bytes: &'a [u8],
+    header: SegmentHeader,
+}
+
+/// Where a scan stopped: at the end of what is valid.
+struct ScanEnd {
+    offset: usize,
+    /// Where the last valid batch begins, if there is one.
+    last_batch: Option<usize>,
+}
+
+impl Replay {
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        number: u64,
+        before: Option<&Segment>,
+        is_last: bool,
+    ) -> Result<Segment, StorageError> {
+        let name = segment_name(number);
+        let mut file = disk.open(&name, false).map_err(StorageError::io("opening", &name))?;
+        let filled = file.size().map_err(StorageError::io("reading the size of", &name))?;
+        if u32::try_from(filled).is_err() {
+            return Err(corrupt(&name, 0, format!("it has {filled} bytes, more than a segment can have")));
+        }
+        let mut bytes = vec![0; usize::try_from(filled).unwrap_or(usize::MAX)];
+        file.read_at(&mut bytes, 0).map_err(StorageError::io("reading", &name))?;
+        let header = read_header(&name, number, &bytes)?;
+        self.check_follows(&name, &header, before)?;
+        let scan = Scan { name: &name, bytes: &bytes, header };
+        let end = self.batches(&scan)?;
+        if is_last {
+            scan.check_nothing_behind(end.offset, self.tail)?;
+            repair_tail(&scan, &end, &mut *file)?;
+        }
+        let end = end.offset as u64;
+        Ok(Segment { header, name, file, filled, end })
+    }
+
+    /// The segment before must end exactly where this one says that it did: it was durable by then.
+    fn check_follows(
+        &mut self,
+        name: &str,
+        header: &SegmentHeader,
+        before: Option<&Segment>,
+    ) -> Result<(), StorageError> {
+        let Some(before) = before else {
+            self.tail = header.tail;
+            return Ok(());
+        };
+        if header.number != before.header.number + 1 {
+            let missing = segment_name(before.header.number + 1);
+            return Err(corrupt(&missing, 0, format!("it is missing, and {name} is there")));
+        }
+        if header.previous_end != before.end || header.tail != self.tail {
+            let what = format!(
+                "batch {} is damaged or missing: {name} says that the batches before it end at byte {} with batch {}",
+                self.tail.next_sequence,
+                header.previous_end,
+                header.tail.next_sequence.saturating_sub(1),
+            );
+            return Err(corrupt(&before.name, before.end, what));
+        }
+        Ok(())
+    }
+
+    /// Takes all valid batches of a segment.
+    fn batches(&mut self, scan: &Scan<'_>) -> Result<ScanEnd, StorageError> {
+        let mut end = ScanEnd { offset: SEGMENT_HEADER_BYTES, last_batch: None };
+        while let Some(header) = BatchHeader::find(scan.bytes, end.offset, scan.header.salt) {
+            if header.sequence != self.tail.next_sequence || header.previous != self.tail.chain {
+                let expected = self.tail.next_sequence;
+                let what = format!("batch {} stands where batch {expected} belongs", header.sequence);
+                return Err(corrupt(scan.name, end.offset as u64, what));
+            }
+            let Some(body) = header.body(scan.bytes, end.offset) else { break };
+            self.records(scan, end.offset, &header, body)?;
+            self.tail = Tail { next_sequence: header.sequence + 1, chain: header.checksum };
+            end.last_batch = Some(end.offset);
+            end.offset += BATCH_HEADER_BYTES + body.len();
+        }
+        Ok(end)
+    }
+
+    /// Applies the records of a batch whose checksum was right.
+    fn records(
+        &mut self,
+        scan: &Scan<'_>,
+        batch: usize,
+        header: &BatchHeader,
+        body: &[u8],
+    ) -> Result<(), StorageError> {
+        let mut done = 0;
+        for _ in 0..header.record_count {
+            let offset = batch + BATCH_HEADER_BYTES + done;
+            let seed = place_seed(scan.header.salt, offset as u64);
+            let (group, decoded, bytes) =
+                record::decode(&body[done..], seed).map_err(|defect| scan.refuse(offset, defect))?;
+            let location = Location {
+                segment: scan.header.number,
+                offset: u32::try_from(offset).expect("a segment is smaller than 4 GiB"),
+                bytes: u32::try_from(bytes).expect("a record is smaller than its batch"),
+            };
+            apply(&mut self.groups, group, decoded.as_record(), location).map_err(|violation| {
+                corrupt(scan.name, offset as u64, format!("group {group}: {violation}"))
+            })?;
+            done += bytes;
+        }
+        let padding = &body[done..];
+        if padding.len() >= BATCH_ALIGNMENT || padding.iter().any(|&byte| byte != 0) {
+            let what = format!("batch {} has more than its records", header.sequence);
+            return Err(corrupt(scan.name, (batch + BATCH_HEADER_BYTES + done) as u64, what));
+        }
+        Ok(())
+    }
+
+    fn check_complete(&self, oldest: Option<&Segment>) -> Result<(), StorageError> {
+        let Some(oldest) = oldest else { return Ok(()) };
+        for (group, log) in &self.groups {
+            if let Some((first, last)) = log.missing() {
+                let what = format!(
+                    "the segments before it are missing, with entries {first} to {last} of group {group}"
+                );
+                return Err(corrupt(&oldest.name, 0, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Scan<'_> {
+    /// Looks for an intact batch behind the end. A batch is written only after the one before it is durable:
+    /// if there is one, what is damaged at the end was durable too.
+    fn check_nothing_behind(&self, end: usize, tail: Tail) -> Result<(), StorageError> {
+        for offset in (end..self.bytes.len()).step_by(BATCH_ALIGNMENT) {
+            let Some(later) = BatchHeader::find(self.bytes, offset, self.header.salt) else { continue };
+            if later.sequence > tail.next_sequence {
+                let damaged = tail.next_sequence;
+                let what = format!(
+                    "batch {damaged} is damaged and was durable: batch {} at byte {offset} was written after it",
+                    later.sequence
+                );
+                return Err(corrupt(self.name, end as u64, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, offset: usize, defect: RecordDefect) -> StorageError {
+        match defect {
+            RecordDefect::Damaged(what) => corrupt(self.name, offset as u64, what.to_owned()),
+            RecordDefect::UnknownKind(kind) => StorageError::Mismatch(format!(
+                "{} holds a record of unknown kind {kind} at byte {offset}: a newer version wrote it",
+                self.name
+            )),
+        }
+    }
+}
+
+fn read_header(name: &str, number: u64, bytes: &[u8]) -> Result<SegmentHeader, StorageError> {
+    let header = SegmentHeader::decode(bytes).map_err(|defect| match defect {
+        HeaderDefect::Damaged(what) => corrupt(name, 0, what.to_owned()),
+        HeaderDefect::Version(version) => StorageError::Mismatch(format!(
+            "{name} has log format {version}; this version knows {FORMAT_VERSION}: a newer version wrote it"
+        )),
+    })?;
+    if header.number != number {
+        return Err(corrupt(name, 0, format!("it is segment {} by its header", header.number)));
+    }
+    Ok(header)
+}
+
+/// Makes what was read durable before anybody acts on it, and a torn batch unreadable.
+///
+/// The last batch may be in the operating system's memory only: the process may have died between writing and
+/// syncing, or its sync may have failed, after which Linux takes the pages for clean. So it is written again.
+fn repair_tail(
+    scan: &Scan<'_>,
+    end: &ScanEnd,
+    file: &mut dyn crate::disk::DiskFile,
+) -> Result<(), StorageError> {
+    if let Some(start) = end.last_batch {
+        file.write_at(&scan.bytes[start..end.offset], start as u64)
+            .map_err(StorageError::io("writing", scan.name))?;
+    }
+    if BatchHeader::find(scan.bytes, end.offset, scan.header.salt).is_some() {
+        tracing::warn!(file = %scan.name, offset = end.offset, "dropped a batch that a crash tore");
+        file.write_at(&[0; BATCH_HEADER_BYTES], end.offset as u64)
+            .map_err(StorageError::io("writing", scan.name))?;
+    }
+    file.sync().map_err(StorageError::io("syncing", scan.name))
+}
+
+fn corrupt(file: &str, offset: u64, what: String) -> StorageError {
+    StorageError::Corrupt { file: file.to_owned(), offset, what, advice: ADVICE }
+}

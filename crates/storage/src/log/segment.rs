@@ -1,0 +1,266 @@
+//! Segment files: their names, their header, and the files in use. docs/DISK_FORMAT.md, "Segments".
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut};
+
+use super::LogOptions;
+use super::batch::Tail;
+use crate::disk::{Disk, DiskFile};
+use crate::error::StorageError;
+
+/// The directory of the log.
+pub(crate) const DIRECTORY: &str = "log";
+
+/// Bytes of a segment in front of its first batch.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+
+/// The format that this version writes, and the newest that it reads.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"RUVECLOG";
+const SEGMENT_SUFFIX: &str = ".segment";
+const SPARE_SUFFIX: &str = ".spare";
+const NUMBER_DIGITS: usize = 20;
+
+/// How far zeros are written ahead of the log's end, in bytes. Written in steps of this size together with a
+/// batch, they cost no sync of their own and a new node starts at once.
+const FILL_BYTES: u64 = 1 << 20;
+
+/// A segment's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: u64,
+    /// Seeds every checksum in the segment.
+    pub(crate) salt: u32,
+    /// Where in the segment before this one its last batch ends; 0 if there was none.
+    pub(crate) previous_end: u64,
+    /// Where the log stood when this segment began.
+    pub(crate) tail: Tail,
+}
+
+/// Why a segment's header can't be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderDefect {
+    Damaged(&'static str),
+    /// Written by a newer version.
+    Version(u32),
+}
+
+impl SegmentHeader {
+    /// The header of the segment that follows the log's present end.
+    pub(crate) fn following(number: u64, previous_end: u64, tail: Tail) -> Self {
+        let salt = crc32c::crc32c_append(tail.chain, &number.to_le_bytes());
+        Self { number, salt, previous_end, tail }
+    }
+
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let mut out = &mut bytes[..];
+        out.put_slice(&MAGIC);
+        out.put_u32_le(FORMAT_VERSION);
+        out.put_u32_le(self.salt);
+        out.put_u64_le(self.number);
+        out.put_u64_le(self.tail.next_sequence);
+        out.put_u64_le(self.previous_end);
+        out.put_u32_le(self.tail.chain);
+        let checksum = crc32c::crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(segment: &[u8]) -> Result<Self, HeaderDefect> {
+        let bytes = segment
+            .get(..SEGMENT_HEADER_BYTES)
+            .ok_or(HeaderDefect::Damaged("it is shorter than its header"))?;
+        let mut checksum = &bytes[60..];
+        if bytes[..8] != MAGIC {
+            return Err(HeaderDefect::Damaged("it does not begin as a segment does"));
+        }
+        if checksum.get_u32_le() != crc32c::crc32c(&bytes[..60]) {
+            return Err(HeaderDefect::Damaged("the header's checksum is wrong"));
+        }
+        let mut rest = &bytes[8..];
+        let version = rest.get_u32_le();
+        if version != FORMAT_VERSION {
+            return Err(HeaderDefect::Version(version));
+        }
+        let salt = rest.get_u32_le();
+        let number = rest.get_u64_le();
+        let next_sequence = rest.get_u64_le();
+        let previous_end = rest.get_u64_le();
+        let chain = rest.get_u32_le();
+        Ok(Self { number, salt, previous_end, tail: Tail { next_sequence, chain } })
+    }
+}
+
+/// What is found in the log's directory.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Numbers of the segments, rising.
+    pub(crate) segments: Vec<u64>,
+    /// Names of files that wait to be used again.
+    pub(crate) spares: Vec<String>,
+}
+
+impl Listing {
+    pub(crate) fn read(disk: &dyn Disk) -> Result<Self, StorageError> {
+        let mut listing = Self::default();
+        for name in disk.list(DIRECTORY).map_err(StorageError::io("listing", DIRECTORY))? {
+            if let Some(number) = name.strip_suffix(SEGMENT_SUFFIX).and_then(parse_number) {
+                listing.segments.push(number);
+            } else if name.strip_suffix(SPARE_SUFFIX).and_then(parse_number).is_some() {
+                listing.spares.push(format!("{DIRECTORY}/{name}"));
+            } else {
+                tracing::warn!(file = %name, "a file in the log's directory that is not of the log is left alone");
+            }
+        }
+        listing.segments.sort_unstable();
+        Ok(listing)
+    }
+}
+
+/// The path of a segment.
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{DIRECTORY}/{number:0NUMBER_DIGITS$}{SEGMENT_SUFFIX}")
+}
+
+fn spare_name(number: u64) -> String {
+    format!("{DIRECTORY}/{number:0NUMBER_DIGITS$}{SPARE_SUFFIX}")
+}
+
+fn parse_number(digits: &str) -> Option<u64> {
+    let plain = digits.len() == NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
+/// A segment in use.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: SegmentHeader,
+    pub(crate) name: String,
+    pub(crate) file: Box<dyn DiskFile>,
+    /// How far the file has been written, with zeros at least.
+    pub(crate) filled: u64,
+    /// Where the next batch goes.
+    pub(crate) end: u64,
+}
+
+impl Segment {
+    /// Whether it holds no batch yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.end == SEGMENT_HEADER_BYTES as u64
+    }
+
+    /// Writes zeros ahead of a batch that will end at `batch_end`. They become durable with the batch, so that
+    /// those behind it find blocks that the file system need not allocate (measured: half the time of a sync).
+    pub(crate) fn fill_ahead(&mut self, batch_end: u64, segment_bytes: u64) -> Result<(), StorageError> {
+        if self.filled >= segment_bytes || self.filled >= batch_end + FILL_BYTES / 2 {
+            return Ok(());
+        }
+        let target = (batch_end.max(self.filled) + FILL_BYTES).min(segment_bytes).max(self.filled);
+        let zeros = vec![0; usize::try_from(target - self.filled).expect("zeros are written in small steps")];
+        self.write(&zeros, self.filled)?;
+        self.filled = target;
+        Ok(())
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
+        self.file.write_at(bytes, offset).map_err(StorageError::io("writing", &self.name))
+    }
+
+    pub(crate) fn sync(&mut self) -> Result<(), StorageError> {
+        self.file.sync().map_err(StorageError::io("syncing", &self.name))
+    }
+}
+
+/// All files of the log.
+#[derive(Debug)]
+pub(crate) struct SegmentSet {
+    disk: Arc<dyn Disk>,
+    options: LogOptions,
+    /// Consecutive, oldest first; batches go to the last one.
+    live: VecDeque<Segment>,
+    /// Names of files of full size whose contents no longer matter.
+    spares: Vec<String>,
+}
+
+impl SegmentSet {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        live: VecDeque<Segment>,
+        spares: Vec<String>,
+    ) -> Self {
+        Self { disk, options, live, spares }
+    }
+
+    pub(crate) fn current(&self) -> &Segment {
+        self.live.back().expect("the log has a segment from the time it is opened")
+    }
+
+    pub(crate) fn current_mut(&mut self) -> &mut Segment {
+        self.live.back_mut().expect("the log has a segment from the time it is opened")
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&Segment> {
+        let first = self.live.front()?.header.number;
+        self.live.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let live: u64 = self.live.iter().map(|segment| segment.filled).sum();
+        live + self.spares.len() as u64 * self.options.segment_bytes
+    }
+
+    /// Begins the next segment. Its header is durable before it gets its name, so a file that is named as a
+    /// segment always has a good header, and everything in the segment before is durable by then.
+    pub(crate) fn begin_next(&mut self, tail: Tail) -> Result<(), StorageError> {
+        let header = match self.live.back() {
+            Some(last) => SegmentHeader::following(last.header.number + 1, last.end, tail),
+            None => SegmentHeader::following(1, 0, tail),
+        };
+        let spare = self.spares.pop().unwrap_or_else(|| spare_name(header.number));
+        let name = segment_name(header.number);
+        let mut file = self.disk.open(&spare, true).map_err(StorageError::io("creating", &spare))?;
+        let filled = file.size().map_err(StorageError::io("reading the size of", &spare))?;
+        file.write_at(&header.encode(), 0).map_err(StorageError::io("writing", &spare))?;
+        let end = SEGMENT_HEADER_BYTES as u64;
+        let mut segment = Segment { header, name: spare, file, filled: filled.max(end), end };
+        segment.fill_ahead(end, self.options.segment_bytes)?;
+        segment.sync()?;
+        self.disk.rename(&segment.name, &name).map_err(StorageError::io("naming", &name))?;
+        self.sync_directory()?;
+        segment.name = name;
+        self.live.push_back(segment);
+        Ok(())
+    }
+
+    /// Gives up segments below `number`, oldest first, each durably before the next, so that those that are
+    /// left are consecutive at any time.
+    pub(crate) fn release_below(&mut self, number: u64) -> Result<(), StorageError> {
+        while self.live.len() > 1 && self.live.front().is_some_and(|oldest| oldest.header.number < number) {
+            if let Some(oldest) = self.live.pop_front() {
+                self.retire(&oldest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, segment: &Segment) -> Result<(), StorageError> {
+        let usable = segment.filled == self.options.segment_bytes;
+        if usable && self.spares.len() < self.options.recycled_segments_max {
+            let spare = spare_name(segment.header.number);
+            self.disk.rename(&segment.name, &spare).map_err(StorageError::io("recycling", &segment.name))?;
+            self.spares.push(spare);
+        } else {
+            self.disk.remove(&segment.name).map_err(StorageError::io("removing", &segment.name))?;
+        }
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> Result<(), StorageError> {
+        self.disk.sync_directory(DIRECTORY).map_err(StorageError::io("syncing", DIRECTORY))
+    }
+}

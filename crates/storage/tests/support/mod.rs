@@ -1,0 +1,99 @@
+//! What the storage tests share: groups, writes, and the naive twin of the log.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ruvector_protocol::{
+    ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
+    Payload, Proposal, SnapshotMeta, Term, Write, WriteId,
+};
+use ruvector_storage::{LogOptions, LogStore, RecoveredGroup, SimulatedDisk, StorageError};
+
+pub type Recovered = BTreeMap<GroupId, RecoveredGroup>;
+
+pub const SMALL: LogOptions = LogOptions { segment_bytes: 4096, recycled_segments_max: 2 };
+
+pub fn open(disk: &SimulatedDisk) -> Result<(LogStore, Recovered), StorageError> {
+    LogStore::open(Arc::new(disk.clone()), SMALL)
+}
+
+pub fn meta(term: u64, index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        position: LogPosition { term: Term(term), index: Index(index) },
+        time: ClusterTime(index * 10),
+        membership: Membership { voters: [NodeId(1), NodeId(2), NodeId(3)].into() },
+    }
+}
+
+pub fn hard_state(term: u64, vote: Option<u64>, commit: u64) -> HardState {
+    HardState { term: Term(term), voted_for: vote.map(NodeId), commit: Index(commit) }
+}
+
+/// An entry whose command is `bytes` long and differs from that of any other entry.
+pub fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    let origin = Origin {
+        node: NodeId(1),
+        incarnation: Incarnation(7),
+        sequence: term * 1000 + index,
+        settled_below: index,
+    };
+    let payload = match bytes {
+        0 => Payload::Noop,
+        1 => Payload::Tick,
+        _ => {
+            let command: Vec<u8> = (0..bytes).map(|at| (at as u64 * 7 + index * 13 + term) as u8).collect();
+            Payload::Command(Proposal { origin, command: Bytes::from(command) })
+        }
+    };
+    Entry { term: Term(term), index: Index(index), time: ClusterTime(index * 10), payload }
+}
+
+pub fn write(group: u64) -> Write {
+    Write { id: WriteId(1), group: GroupId(group), hard_state: None, snapshot: None, entries: Vec::new() }
+}
+
+pub fn first_write(group: u64) -> Write {
+    Write { snapshot: Some(meta(0, 0)), hard_state: Some(hard_state(1, Some(1), 0)), ..write(group) }
+}
+
+pub fn entries(group: u64, entries: impl IntoIterator<Item = Entry>) -> Write {
+    Write { entries: entries.into_iter().collect(), ..write(group) }
+}
+
+/// What the log does, as simply as can be said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Twin {
+    pub groups: Recovered,
+}
+
+impl Twin {
+    pub fn append(&mut self, write: &Write) {
+        let group = self.groups.entry(write.group).or_default();
+        if let Some(meta) = &write.snapshot {
+            group.base = meta.clone();
+            group.entries.clear();
+        }
+        if let Some(state) = write.hard_state {
+            group.hard_state = state;
+        }
+        if let Some(first) = write.entries.first() {
+            group.entries.retain(|held| held.index < first.index);
+            group.entries.extend(write.entries.iter().cloned());
+        }
+    }
+
+    pub fn compact(&mut self, group: u64, base: &SnapshotMeta) {
+        let group = self.groups.get_mut(&GroupId(group)).unwrap();
+        if base.position.index > group.base.position.index {
+            group.entries.retain(|held| held.index > base.position.index);
+            group.base = base.clone();
+        }
+    }
+
+    pub fn last(&self, group: u64) -> LogPosition {
+        let group = &self.groups[&GroupId(group)];
+        group.entries.last().map_or(group.base.position, Entry::position)
+    }
+}
