@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use ruvector_protocol::{GroupId, Index, Write};
-use ruvector_storage::{Crash, SimulatedDisk};
+use ruvector_storage::{Crash, LogOptions, LogStore, SimulatedDisk};
 use support::*;
 
 #[test]
@@ -35,7 +37,8 @@ fn what_was_synced_is_there_after_reopening() {
 #[test]
 fn a_sync_is_one_sync_of_one_file() {
     let disk = SimulatedDisk::new();
-    let (mut log, _) = open(&disk).unwrap();
+    let options = LogOptions { segment_bytes: 1 << 20, recycled_segments_max: 1 };
+    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), options).unwrap();
     log.append(&first_write(1)).unwrap();
     log.append(&first_write(2)).unwrap();
     log.sync().unwrap();

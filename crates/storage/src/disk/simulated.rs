@@ -80,7 +80,7 @@ pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     names: Names,
     /// By file number; a file without a name stays until the next crash, as an open one does in POSIX.
@@ -96,6 +96,12 @@ impl SimulatedDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another disk that holds the same at this moment and goes its own way from then on.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.lock().clone())) }
     }
 
     /// The machine goes down and comes back: decides what survived, kills all open handles, clears all
@@ -152,6 +158,23 @@ impl SimulatedDisk {
     #[must_use]
     pub fn take_trace(&self) -> Vec<Operation> {
         std::mem::take(&mut self.lock().trace)
+    }
+
+    /// Replaces a file's contents durably, behind the back of whoever uses it; makes the file if need be.
+    ///
+    /// # Panics
+    /// If its directory does not exist.
+    pub fn set_contents(&self, file: &str, bytes: &[u8]) {
+        let mut state = self.lock();
+        let number = state.names.find(file).unwrap_or(state.files.len());
+        if number == state.files.len() {
+            state.files.push(FileImage::default());
+            state
+                .names
+                .place(NameChange::Create { name: file.to_owned(), file: number })
+                .expect("the directory of a placed file exists");
+        }
+        state.files[number] = FileImage::durable(bytes);
     }
 
     /// A file's contents as a running process sees them.

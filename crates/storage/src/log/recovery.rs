@@ -10,7 +10,7 @@ use super::index::{GroupLog, Location, Violation};
 use super::record::{self, Record, RecordDefect};
 use super::segment::{
     DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
-    SegmentSet, segment_name,
+    SegmentSet, Spare, segment_name,
 };
 use super::{LogOptions, LogStore};
 use crate::disk::Disk;
@@ -86,20 +86,21 @@ pub(super) fn apply(
     }
 }
 
-/// Spares of the right size; others are left from a crash or from other options, and removed.
+/// The spares that are worth keeping; the others are removed.
 fn usable_spares(
     disk: &dyn Disk,
     names: Vec<String>,
     options: LogOptions,
-) -> Result<Vec<String>, StorageError> {
+) -> Result<Vec<Spare>, StorageError> {
     let mut usable = Vec::new();
     for name in names {
         let file = disk.open(&name, false).map_err(StorageError::io("opening", &name))?;
         let bytes = file.size().map_err(StorageError::io("reading the size of", &name))?;
-        if bytes == options.segment_bytes && usable.len() < options.recycled_segments_max {
-            usable.push(name);
+        let spare = Spare { name, bytes };
+        if spare.is_usable(options, usable.len()) {
+            usable.push(spare);
         } else {
-            disk.remove(&name).map_err(StorageError::io("removing", &name))?;
+            disk.remove(&spare.name).map_err(StorageError::io("removing", &spare.name))?;
         }
     }
     Ok(usable)

@@ -24,9 +24,12 @@ const SEGMENT_SUFFIX: &str = ".segment";
 const SPARE_SUFFIX: &str = ".spare";
 const NUMBER_DIGITS: usize = 20;
 
-/// How far zeros are written ahead of the log's end, in bytes. Written in steps of this size together with a
-/// batch, they cost no sync of their own and a new node starts at once.
-const FILL_BYTES: u64 = 1 << 20;
+/// Zeros are written ahead of the log's end in this many steps a segment: 1 MiB at a time with the default size.
+/// They go to the disk together with a batch, cost no sync of their own, and a new node starts at once.
+const FILL_STEPS: u64 = 64;
+
+/// The smallest step, in bytes.
+const FILL_BYTES_MIN: u64 = 512;
 
 /// A segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,11 +159,12 @@ impl Segment {
     /// Writes zeros ahead of a batch that will end at `batch_end`. They become durable with the batch, so that
     /// those behind it find blocks that the file system need not allocate (measured: half the time of a sync).
     pub(crate) fn fill_ahead(&mut self, batch_end: u64, segment_bytes: u64) -> Result<(), StorageError> {
-        if self.filled >= segment_bytes || self.filled >= batch_end + FILL_BYTES / 2 {
+        let step = (segment_bytes / FILL_STEPS).max(FILL_BYTES_MIN);
+        if self.filled >= segment_bytes || self.filled >= batch_end + step / 2 {
             return Ok(());
         }
-        let target = (batch_end.max(self.filled) + FILL_BYTES).min(segment_bytes).max(self.filled);
-        let zeros = vec![0; usize::try_from(target - self.filled).expect("zeros are written in small steps")];
+        let target = (batch_end.max(self.filled) + step).min(segment_bytes);
+        let zeros = vec![0; usize::try_from(target - self.filled).expect("a segment fits memory")];
         self.write(&zeros, self.filled)?;
         self.filled = target;
         Ok(())
@@ -175,6 +179,13 @@ impl Segment {
     }
 }
 
+impl Spare {
+    /// Whether it is worth keeping beside `kept` others: not if a huge write made it huge.
+    pub(crate) fn is_usable(&self, options: LogOptions, kept: usize) -> bool {
+        self.bytes <= options.segment_bytes && kept < options.recycled_segments_max
+    }
+}
+
 /// All files of the log.
 #[derive(Debug)]
 pub(crate) struct SegmentSet {
@@ -182,8 +193,14 @@ pub(crate) struct SegmentSet {
     options: LogOptions,
     /// Consecutive, oldest first; batches go to the last one.
     live: VecDeque<Segment>,
-    /// Names of files of full size whose contents no longer matter.
-    spares: Vec<String>,
+    spares: Vec<Spare>,
+}
+
+/// A file that waits to be used again: its contents no longer matter, that its blocks are written does.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
 }
 
 impl SegmentSet {
@@ -191,7 +208,7 @@ impl SegmentSet {
         disk: Arc<dyn Disk>,
         options: LogOptions,
         live: VecDeque<Segment>,
-        spares: Vec<String>,
+        spares: Vec<Spare>,
     ) -> Self {
         Self { disk, options, live, spares }
     }
@@ -211,7 +228,8 @@ impl SegmentSet {
 
     pub(crate) fn size_bytes(&self) -> u64 {
         let live: u64 = self.live.iter().map(|segment| segment.filled).sum();
-        live + self.spares.len() as u64 * self.options.segment_bytes
+        let spare: u64 = self.spares.iter().map(|spare| spare.bytes).sum();
+        live + spare
     }
 
     /// Begins the next segment. Its header is durable before it gets its name, so a file that is named as a
@@ -221,7 +239,7 @@ impl SegmentSet {
             Some(last) => SegmentHeader::following(last.header.number + 1, last.end, tail),
             None => SegmentHeader::following(1, 0, tail),
         };
-        let spare = self.spares.pop().unwrap_or_else(|| spare_name(header.number));
+        let spare = self.spares.pop().map_or_else(|| spare_name(header.number), |spare| spare.name);
         let name = segment_name(header.number);
         let mut file = self.disk.open(&spare, true).map_err(StorageError::io("creating", &spare))?;
         let filled = file.size().map_err(StorageError::io("reading the size of", &spare))?;
@@ -249,10 +267,11 @@ impl SegmentSet {
     }
 
     fn retire(&mut self, segment: &Segment) -> Result<(), StorageError> {
-        let usable = segment.filled == self.options.segment_bytes;
-        if usable && self.spares.len() < self.options.recycled_segments_max {
-            let spare = spare_name(segment.header.number);
-            self.disk.rename(&segment.name, &spare).map_err(StorageError::io("recycling", &segment.name))?;
+        let spare = Spare { name: spare_name(segment.header.number), bytes: segment.filled };
+        if spare.is_usable(self.options, self.spares.len()) {
+            self.disk
+                .rename(&segment.name, &spare.name)
+                .map_err(StorageError::io("recycling", &segment.name))?;
             self.spares.push(spare);
         } else {
             self.disk.remove(&segment.name).map_err(StorageError::io("removing", &segment.name))?;

@@ -11,15 +11,15 @@ use ruvector_protocol::{
 };
 use ruvector_storage::{LogOptions, LogStore, RecoveredGroup, SimulatedDisk, StorageError};
 
-pub type Recovered = BTreeMap<GroupId, RecoveredGroup>;
+pub(crate) type Recovered = BTreeMap<GroupId, RecoveredGroup>;
 
-pub const SMALL: LogOptions = LogOptions { segment_bytes: 4096, recycled_segments_max: 2 };
+pub(crate) const SMALL: LogOptions = LogOptions { segment_bytes: 4096, recycled_segments_max: 2 };
 
-pub fn open(disk: &SimulatedDisk) -> Result<(LogStore, Recovered), StorageError> {
+pub(crate) fn open(disk: &SimulatedDisk) -> Result<(LogStore, Recovered), StorageError> {
     LogStore::open(Arc::new(disk.clone()), SMALL)
 }
 
-pub fn meta(term: u64, index: u64) -> SnapshotMeta {
+pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {
     SnapshotMeta {
         position: LogPosition { term: Term(term), index: Index(index) },
         time: ClusterTime(index * 10),
@@ -27,12 +27,12 @@ pub fn meta(term: u64, index: u64) -> SnapshotMeta {
     }
 }
 
-pub fn hard_state(term: u64, vote: Option<u64>, commit: u64) -> HardState {
+pub(crate) fn hard_state(term: u64, vote: Option<u64>, commit: u64) -> HardState {
     HardState { term: Term(term), voted_for: vote.map(NodeId), commit: Index(commit) }
 }
 
 /// An entry whose command is `bytes` long and differs from that of any other entry.
-pub fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+pub(crate) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     let origin = Origin {
         node: NodeId(1),
         incarnation: Incarnation(7),
@@ -50,26 +50,26 @@ pub fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     Entry { term: Term(term), index: Index(index), time: ClusterTime(index * 10), payload }
 }
 
-pub fn write(group: u64) -> Write {
+pub(crate) fn write(group: u64) -> Write {
     Write { id: WriteId(1), group: GroupId(group), hard_state: None, snapshot: None, entries: Vec::new() }
 }
 
-pub fn first_write(group: u64) -> Write {
+pub(crate) fn first_write(group: u64) -> Write {
     Write { snapshot: Some(meta(0, 0)), hard_state: Some(hard_state(1, Some(1), 0)), ..write(group) }
 }
 
-pub fn entries(group: u64, entries: impl IntoIterator<Item = Entry>) -> Write {
+pub(crate) fn entries(group: u64, entries: impl IntoIterator<Item = Entry>) -> Write {
     Write { entries: entries.into_iter().collect(), ..write(group) }
 }
 
 /// What the log does, as simply as can be said.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Twin {
-    pub groups: Recovered,
+pub(crate) struct Twin {
+    pub(crate) groups: Recovered,
 }
 
 impl Twin {
-    pub fn append(&mut self, write: &Write) {
+    pub(crate) fn append(&mut self, write: &Write) {
         let group = self.groups.entry(write.group).or_default();
         if let Some(meta) = &write.snapshot {
             group.base = meta.clone();
@@ -84,7 +84,7 @@ impl Twin {
         }
     }
 
-    pub fn compact(&mut self, group: u64, base: &SnapshotMeta) {
+    pub(crate) fn compact(&mut self, group: u64, base: &SnapshotMeta) {
         let group = self.groups.get_mut(&GroupId(group)).unwrap();
         if base.position.index > group.base.position.index {
             group.entries.retain(|held| held.index > base.position.index);
@@ -92,7 +92,7 @@ impl Twin {
         }
     }
 
-    pub fn last(&self, group: u64) -> LogPosition {
+    pub(crate) fn last(&self, group: u64) -> LogPosition {
         let group = &self.groups[&GroupId(group)];
         group.entries.last().map_or(group.base.position, Entry::position)
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 /// The planned faults and the counters that they go by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     /// Operations tried so far.
     pub(super) operations: u64,

@@ -2,7 +2,7 @@
 
 use super::{Chooser, SECTOR_BYTES};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FileImage {
     seen: Vec<u8>,
     durable: Vec<u8>,
@@ -10,13 +10,17 @@ pub(super) struct FileImage {
     unsynced: Vec<Change>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     SetSize(usize),
 }
 
 impl FileImage {
+    pub(super) fn durable(bytes: &[u8]) -> Self {
+        Self { seen: bytes.to_vec(), durable: bytes.to_vec(), unsynced: Vec::new() }
+    }
+
     /// What a process sees.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.seen

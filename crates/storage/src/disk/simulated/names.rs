@@ -5,7 +5,7 @@ use std::io;
 
 use super::Chooser;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     seen: Tree,
     durable: Tree,
@@ -60,6 +60,13 @@ impl Names {
         }
         self.unsynced.entry(directory).or_default().push(change);
         Ok(())
+    }
+
+    /// Makes a change that is durable at once.
+    pub(super) fn place(&mut self, change: NameChange) -> io::Result<()> {
+        let directory = change.directory().to_owned();
+        self.change(change)?;
+        self.sync(&directory)
     }
 
     pub(super) fn sync(&mut self, directory: &str) -> io::Result<()> {

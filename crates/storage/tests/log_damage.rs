@@ -1,0 +1,275 @@
+//! The log on a disk that gives back something else than was written, or refuses.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use ruvector_protocol::{GroupId, Index, Write};
+use ruvector_storage::{Crash, Disk, LogStore, SimulatedDisk, StorageError};
+use support::*;
+
+const FIRST: &str = "log/00000000000000000001.segment";
+const SECOND: &str = "log/00000000000000000002.segment";
+
+/// Two segments of several batches; returns the state without and with the last batch, and the last
+/// segment's name.
+fn written() -> (SimulatedDisk, Recovered, Recovered, String) {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    let mut twin = Twin::default();
+    let mut before_last = twin.groups.clone();
+    let mut writes = vec![first_write(1), first_write(2)];
+    for index in 1..=9 {
+        let state = Some(hard_state(index, Some(1), index - 1));
+        writes.push(Write { hard_state: state, ..entries(1, [entry(index, index, 400)]) });
+        writes.push(entries(2, [entry(index, index, 20)]));
+    }
+    for write in &writes {
+        before_last = twin.groups.clone();
+        log.append(write).unwrap();
+        twin.append(write);
+        log.sync().unwrap();
+    }
+    assert!(disk.contents(SECOND).is_some(), "the log has a second segment");
+    (disk, before_last, twin.groups, SECOND.to_owned())
+}
+
+fn assert_corrupt(outcome: Result<(LogStore, Recovered), StorageError>, story: &str) -> String {
+    match outcome {
+        Err(error @ StorageError::Corrupt { .. }) => error.to_string(),
+        other => panic!("{story}: expected damage to be reported, got {other:?}"),
+    }
+}
+
+#[test]
+fn no_flipped_bit_is_ever_taken_for_data() {
+    let (disk, before_last, whole, last_segment) = written();
+    let mut refused = 0;
+    let mut shortened = 0;
+    for file in [FIRST, SECOND] {
+        for offset in 0..disk.contents(file).unwrap().len() as u64 {
+            let disk = disk.fork();
+            assert!(disk.flip_bit(file, offset, (offset % 8) as u8));
+            match open(&disk) {
+                Err(StorageError::Corrupt { .. }) => refused += 1,
+                Ok((_, recovered)) if recovered == whole => {
+                    let original = self::disk_byte(&disk, file, offset);
+                    assert_eq!(
+                        original.count_ones(),
+                        1,
+                        "{file}:{offset}: only unused zeros may be damaged unseen"
+                    );
+                }
+                Ok((_, recovered)) => {
+                    assert_eq!(file, last_segment, "{file}:{offset}: only the end may be cut");
+                    assert_eq!(recovered, before_last, "{file}:{offset}: only the last batch may be dropped");
+                    shortened += 1;
+                }
+                Err(other) => panic!("{file}:{offset}: {other}"),
+            }
+        }
+    }
+    assert!(refused > 4000 && (100..200).contains(&shortened), "refused {refused}, shortened {shortened}");
+}
+
+fn disk_byte(disk: &SimulatedDisk, file: &str, offset: u64) -> u8 {
+    disk.contents(file).unwrap()[offset as usize]
+}
+
+#[test]
+fn damage_is_told_with_place_and_advice() {
+    let (disk, ..) = written();
+    disk.flip_bit(SECOND, 300, 0);
+    let message = assert_corrupt(open(&disk), "a flipped bit in the middle");
+    assert!(message.starts_with(&format!("{SECOND} is damaged at byte 64: batch ")), "{message}");
+    assert!(
+        message.contains("was durable: batch ") && message.contains("remove this node's data"),
+        "{message}"
+    );
+}
+
+#[test]
+fn damage_in_any_earlier_segment_is_not_a_torn_tail() {
+    let (disk, ..) = written();
+    let mut bytes = disk.contents(FIRST).unwrap();
+    // Everything from the middle on is gone, as if the tail had been torn there.
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0);
+    disk.set_contents(FIRST, &bytes);
+    let message = assert_corrupt(open(&disk), "a cut segment");
+    assert!(message.contains("is damaged or missing: log/00000000000000000002.segment says"), "{message}");
+}
+
+#[test]
+fn files_that_are_no_segments_are_refused() {
+    let garbage: Vec<u8> = (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for bytes in [&[][..], &[0; 10], &[0; 4096], &garbage, &[0xff; 4096]] {
+        for file in [FIRST, SECOND] {
+            let (disk, ..) = written();
+            disk.set_contents(file, bytes);
+            assert_corrupt(open(&disk), file);
+        }
+    }
+}
+
+#[test]
+fn huge_lengths_are_refused_without_memory_or_panic() {
+    let (disk, ..) = written();
+    for length in [u32::MAX, u32::MAX - 31, 1 << 31, 0] {
+        let disk = disk.fork();
+        let mut bytes = disk.contents(FIRST).unwrap();
+        bytes[68..72].copy_from_slice(&length.to_le_bytes());
+        disk.set_contents(FIRST, &bytes);
+        assert_corrupt(open(&disk), "a batch's length");
+    }
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    for missing in [1, 2, 3] {
+        let disk = SimulatedDisk::new();
+        let (mut log, _) = open(&disk).unwrap();
+        log.append(&first_write(1)).unwrap();
+        for index in 1..=12 {
+            log.append(&entries(1, [entry(1, index, 1000)])).unwrap();
+            log.sync().unwrap();
+        }
+        assert_eq!(disk.list("log").unwrap().len(), 4);
+        disk.remove(&format!("log/0000000000000000000{missing}.segment")).unwrap();
+        let message = assert_corrupt(open(&disk), "a missing segment");
+        assert!(message.contains("missing"), "{message}");
+    }
+}
+
+#[test]
+fn a_write_that_went_to_another_place_is_noticed() {
+    let (disk, ..) = written();
+    let bytes = disk.contents(FIRST).unwrap();
+    let mut moved = bytes.clone();
+    // The sectors 2 and 3 changed places: each whole, none damaged.
+    moved[1024..1536].copy_from_slice(&bytes[1536..2048]);
+    moved[1536..2048].copy_from_slice(&bytes[1024..1536]);
+    disk.set_contents(FIRST, &moved);
+    assert_corrupt(open(&disk), "a misdirected write");
+}
+
+#[test]
+fn an_old_version_of_a_sector_is_noticed() {
+    let (disk, ..) = written();
+    let mut bytes = disk.contents(FIRST).unwrap();
+    bytes[1024..1536].fill(0);
+    disk.set_contents(FIRST, &bytes);
+    assert_corrupt(open(&disk), "a lost write");
+}
+
+#[test]
+fn a_segment_of_another_number_is_refused() {
+    let (disk, ..) = written();
+    disk.set_contents(SECOND, &disk.contents(FIRST).unwrap());
+    let message = assert_corrupt(open(&disk), "a copied segment");
+    assert!(message.contains("it is segment 1 by its header"), "{message}");
+}
+
+#[test]
+fn a_newer_format_is_not_called_damage() {
+    let (disk, ..) = written();
+    let mut bytes = disk.contents(FIRST).unwrap();
+    bytes[8] = 9;
+    let checksum = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+    disk.set_contents(FIRST, &bytes);
+    match open(&disk) {
+        Err(StorageError::Mismatch(message)) => {
+            assert!(message.contains("log format 9") && message.contains("newer version"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_recycled_segment_held_is_never_read_again() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    let mut twin = Twin::default();
+    log.append(&first_write(1)).unwrap();
+    twin.append(&first_write(1));
+    log.sync().unwrap();
+    for index in 1..=60 {
+        // All records have one size, so old ones stand exactly where new ones would.
+        let write = entries(1, [entry(1, index, 150)]);
+        log.append(&write).unwrap();
+        twin.append(&write);
+        log.compact(GroupId(1), &meta(1, index - 1)).unwrap();
+        twin.compact(1, &meta(1, index - 1));
+        log.sync().unwrap();
+        let disk = disk.fork();
+        disk.crash(Crash::LoseUnsynced);
+        assert_eq!(open(&disk).unwrap().1, twin.groups, "after entry {index}");
+    }
+    let reused = disk.take_trace().iter().filter(|done| format!("{done:?}").contains("spare")).count();
+    assert!(reused > 4, "segments were used again");
+}
+
+#[test]
+fn reading_a_damaged_entry_back_is_an_error() {
+    let (disk, ..) = written();
+    let (log, _) = open(&disk).unwrap();
+    let before = log.read(GroupId(1), Index(1), Index(9), usize::MAX).unwrap();
+    assert_eq!(before.len(), 9);
+    for offset in 200..600 {
+        disk.flip_bit(FIRST, offset, 3);
+    }
+    match log.read(GroupId(1), Index(1), Index(9), usize::MAX) {
+        Err(StorageError::Corrupt { file, .. }) => assert_eq!(file, FIRST),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_ever_written_again() {
+    for failing in [0, 1] {
+        let disk = SimulatedDisk::new();
+        let (mut log, _) = open(&disk).unwrap();
+        log.append(&first_write(1)).unwrap();
+        log.sync().unwrap();
+        log.append(&entries(1, [entry(1, 1, 10)])).unwrap();
+        disk.fail_after(failing, std::io::ErrorKind::Other);
+        log.sync().unwrap_err();
+        let operations = disk.operations();
+        let message = log.sync().unwrap_err().to_string();
+        assert!(message.contains("an earlier write or sync failed"), "{message}");
+        log.append(&entries(1, [entry(1, 1, 10)])).unwrap_err();
+        log.compact(GroupId(1), &meta(1, 1)).unwrap_err();
+        log.read(GroupId(1), Index(1), Index(1), 1).unwrap_err();
+        assert_eq!(disk.operations(), operations, "the disk is left alone");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_loses_nothing() {
+    let disk = SimulatedDisk::new();
+    disk.set_space_limit(Some(20_000));
+    let (mut log, _) = open(&disk).unwrap();
+    let mut twin = Twin::default();
+    log.append(&first_write(1)).unwrap();
+    twin.append(&first_write(1));
+    let error = loop {
+        let last = twin.last(1);
+        let write = entries(1, [entry(1, last.index.0 + 1, 300)]);
+        match log.append(&write).and_then(|()| log.sync()) {
+            Ok(()) => twin.append(&write),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_storage_full(), "{error}");
+    assert!(error.to_string().contains("no space left"), "{error}");
+    disk.crash(Crash::ProcessOnly);
+    disk.set_space_limit(None);
+    let (mut log, recovered) = open(&disk).unwrap();
+    let mut more = twin.clone();
+    let last = twin.last(1);
+    more.append(&entries(1, [entry(1, last.index.0 + 1, 300)]));
+    assert!([&twin.groups, &more.groups].contains(&&recovered), "nothing acknowledged is lost");
+    let next = recovered[&GroupId(1)].entries.len() as u64 + 1;
+    log.append(&entries(1, [entry(1, next, 300)])).unwrap();
+    log.sync().unwrap();
+}
