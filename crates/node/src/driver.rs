@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use ruvector_protocol::{Index, NodeId, Timestamp};
+use ruvector_protocol::{Index, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotStore};
 use ruvector_transport::{Transport, TransportEvent};
@@ -27,14 +27,20 @@ type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 pub(crate) enum Request<M: StateMachine> {
     Propose { command: Bytes, reply: Reply<Applied<M::Response>> },
     Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
+    Administration(Administration),
+    Transport(TransportEvent),
+    Job(Event),
+    Stop,
+}
+
+/// What operators ask.
+#[derive(Debug)]
+pub(crate) enum Administration {
     Status { reply: Reply<NodeStatus> },
     LogTail { count: usize, reply: Reply<Vec<LogRecord>> },
     CompactLog { before: Index, reply: Reply<Index> },
     CreateSnapshot { name: String, reply: Reply<SnapshotInfo> },
     ListSnapshots { reply: Reply<Vec<SnapshotInfo>> },
-    Transport(TransportEvent),
-    Job(Event),
-    Stop,
 }
 
 /// Who waits for what a replica was asked under a ticket.
@@ -139,7 +145,9 @@ impl<M: StateMachine> Driver<M> {
                 }
                 Request::Read { level, reply } => reads.push((self.ticket(Waiter::Read(reply)), level)),
                 Request::Stop => return Ok(Turn::Stop),
-                other => self.request(other)?,
+                Request::Transport(event) => self.transport_event(event)?,
+                Request::Job(done) => self.handle(done)?,
+                Request::Administration(request) => self.administrate(request)?,
             }
             taken += 1;
             next = if taken < TURN_REQUESTS_MAX { self.requests.try_recv().ok() } else { None };
@@ -157,37 +165,37 @@ impl<M: StateMachine> Driver<M> {
         Ok(Turn::Continue)
     }
 
-    fn request(&mut self, request: Request<M>) -> Result<(), ReplicaError> {
+    fn administrate(&mut self, request: Administration) -> Result<(), ReplicaError> {
         match request {
-            Request::Propose { .. } | Request::Read { .. } | Request::Stop => {}
-            Request::Status { reply } => drop(reply.send(Ok(self.status()))),
-            Request::LogTail { count, reply } => drop(reply.send(Ok(self.replica.log_tail(count)?))),
-            Request::CompactLog { before, reply } => {
+            Administration::Status { reply } => drop(reply.send(Ok(self.status()))),
+            Administration::LogTail { count, reply } => {
+                drop(reply.send(Ok(self.replica.log_tail(count)?)));
+            }
+            Administration::CompactLog { before, reply } => {
                 let ticket = self.ticket(Waiter::Compaction(reply));
                 self.handle(Event::CompactLog { ticket, before })?;
             }
-            Request::CreateSnapshot { name, reply } => {
+            Administration::CreateSnapshot { name, reply } => {
                 let ticket = self.ticket(Waiter::Snapshot(reply));
                 self.handle(Event::CreateSnapshot { ticket, name })?;
             }
-            Request::ListSnapshots { reply } => {
+            Administration::ListSnapshots { reply } => {
                 let list = self.store.list().map_err(|error| NodeError::Refused(error.to_string()));
                 drop(reply.send(list));
             }
-            Request::Transport(TransportEvent::Received(envelope)) => {
-                self.handle(Event::Message(envelope))?
-            }
-            Request::Transport(TransportEvent::PeerConnected { peer, client_address }) => {
-                tracing::info!("connected to {}", self.name_of(peer));
-                self.shared.learn_client_address(peer, client_address);
-            }
-            Request::Transport(TransportEvent::PeerLost(peer)) => {
-                tracing::info!("lost the connection to {}", self.name_of(peer));
-                self.handle(Event::PeerLost(peer))?;
-            }
-            Request::Job(done) => self.handle(done)?,
         }
         Ok(())
+    }
+
+    fn transport_event(&mut self, event: TransportEvent) -> Result<(), ReplicaError> {
+        match event {
+            TransportEvent::Received(envelope) => self.handle(Event::Message(envelope)),
+            TransportEvent::PeerConnected { peer, client_address } => {
+                self.shared.learn_client_address(peer, client_address);
+                Ok(())
+            }
+            TransportEvent::PeerLost(peer) => self.handle(Event::PeerLost(peer)),
+        }
     }
 
     fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
@@ -287,11 +295,6 @@ impl<M: StateMachine> Driver<M> {
         let ticket = Ticket(self.next_ticket);
         self.waiters.insert(ticket, waiter);
         ticket
-    }
-
-    fn name_of(&self, peer: NodeId) -> &str {
-        let members = &self.shared.identity.members;
-        members.iter().find(|member| member.id == peer).map_or("an unknown peer", |member| &member.name)
     }
 
     fn status(&self) -> NodeStatus {

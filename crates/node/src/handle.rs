@@ -10,7 +10,7 @@ use ruvector_storage::SnapshotInfo;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Member;
-use crate::driver::Request;
+use crate::driver::{Administration, Request};
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus};
 
@@ -188,7 +188,7 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
     pub async fn status(&self) -> Result<NodeStatus, NodeError> {
-        self.ask(|reply| Request::Status { reply }).await
+        self.administrate(|reply| Administration::Status { reply }).await
     }
 
     /// The newest entries of this node's log, oldest first.
@@ -196,7 +196,7 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
     pub async fn log_tail(&self, count: usize) -> Result<Vec<LogRecord>, NodeError> {
-        self.ask(|reply| Request::LogTail { count, reply }).await
+        self.administrate(|reply| Administration::LogTail { count, reply }).await
     }
 
     /// Drops this node's log entries below an index, taking a snapshot first if none covers them. Answers
@@ -205,7 +205,7 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Refused`] if the index is not applied yet.
     pub async fn compact_log(&self, before: Index) -> Result<Index, NodeError> {
-        self.ask(|reply| Request::CompactLog { before, reply }).await
+        self.administrate(|reply| Administration::CompactLog { before, reply }).await
     }
 
     /// Takes a snapshot of this node's present state under a name that no snapshot has.
@@ -214,7 +214,7 @@ impl<M: StateMachine> Handle<M> {
     /// [`NodeError::Refused`] if the name is taken or not a plain file name.
     pub async fn create_snapshot(&self, name: &str) -> Result<SnapshotInfo, NodeError> {
         let name = name.to_owned();
-        self.ask(|reply| Request::CreateSnapshot { name, reply }).await
+        self.administrate(|reply| Administration::CreateSnapshot { name, reply }).await
     }
 
     /// This node's snapshots.
@@ -222,7 +222,7 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::Refused`] with the disk's error.
     pub async fn list_snapshots(&self) -> Result<Vec<SnapshotInfo>, NodeError> {
-        self.ask(|reply| Request::ListSnapshots { reply }).await
+        self.administrate(|reply| Administration::ListSnapshots { reply }).await
     }
 
     /// Waits until the node stops by itself, which it does only on a failed disk, corrupt data or a broken
@@ -234,6 +234,13 @@ impl<M: StateMachine> Handle<M> {
     /// Registers the node's own histograms, under etcd's names where those exist.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.shared.metrics.register(registry);
+    }
+
+    async fn administrate<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, NodeError>>) -> Administration,
+    ) -> Result<T, NodeError> {
+        self.ask(|reply| Request::Administration(request(reply))).await
     }
 
     /// Queues a request for the driver and waits for its answer.

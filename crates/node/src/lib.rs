@@ -14,6 +14,7 @@ mod identity;
 mod metrics;
 mod node;
 pub mod replica;
+pub mod restore;
 mod shared;
 pub mod status;
 

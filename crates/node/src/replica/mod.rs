@@ -28,6 +28,8 @@ use ruvector_storage::{LogStore, SnapshotStore, StorageError};
 
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket};
 
+pub(crate) use snapshots::copy_machine_contents;
+
 use crate::config::Tuning;
 use crate::status::LogRecord;
 use hashes::HashChecks;

@@ -68,7 +68,7 @@ fn write_contents<M: StateMachine>(
     writer.finish()
 }
 
-pub(crate) fn write_origins(writer: &mut dyn Write, origins: &OriginWindow) -> io::Result<()> {
+fn write_origins(writer: &mut dyn Write, origins: &OriginWindow) -> io::Result<()> {
     let bytes = postcard::to_stdvec(origins).map_err(io::Error::other)?;
     writer.write_all(&u32::try_from(bytes.len()).map_err(io::Error::other)?.to_le_bytes())?;
     writer.write_all(&bytes)
@@ -86,9 +86,20 @@ fn read_origins(reader: &mut dyn Read) -> Result<OriginWindow, RestoreError> {
     postcard::from_bytes(&bytes).map_err(|error| RestoreError::Format(format!("its origins: {error}")))
 }
 
+/// Copies a snapshot's contents without what is remembered of origins.
+pub(crate) fn copy_machine_contents(
+    reader: &mut dyn Read,
+    writer: &mut dyn Write,
+) -> Result<(), RestoreError> {
+    let _ = read_origins(reader)?;
+    write_origins(writer, &OriginWindow::default())?;
+    io::copy(reader, writer)?;
+    Ok(())
+}
+
 /// Replaces a machine's state by a snapshot's and returns what is remembered of origins. On an error the
 /// machine is unchanged.
-pub(crate) fn restore_contents<M: StateMachine>(
+pub(super) fn restore_contents<M: StateMachine>(
     store: &SnapshotStore,
     name: &str,
     machine: &mut M,

@@ -1,0 +1,227 @@
+//! Nodes with real threads, sockets and files, in this process.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::net::TcpListener;
+
+use bytes::Bytes;
+use ruvector_node::restore::restore_data_directory;
+use ruvector_node::{Index, Node, NodeConfig, NodeError, ReadLevel, Tuning};
+use support::{Cluster, eventually};
+
+fn command(number: u64) -> Bytes {
+    Bytes::from(format!("command {number}"))
+}
+
+async fn propose_all(cluster: &Cluster, node: usize, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        cluster.handle(node).propose(command(number)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_node_takes_commands_and_all_agree() {
+    let cluster = Cluster::start(3, Tuning::default());
+    for node in 0..3 {
+        propose_all(&cluster, node, (node as u64 * 10)..(node as u64 * 10 + 10)).await;
+    }
+    let expected: Vec<_> = (0..30).map(command).collect();
+    for node in 0..3 {
+        for level in [ReadLevel::Strong, ReadLevel::Lease] {
+            let result = cluster.handle(node).read(level).await.unwrap();
+            assert_eq!(result.published.view, expected, "node {node} at level {level:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_single_node_is_a_cluster() {
+    let mut cluster = Cluster::start(1, Tuning::default());
+    propose_all(&cluster, 0, 0..5).await;
+    cluster.stop(0);
+    cluster.restart(0);
+    propose_all(&cluster, 0, 5..6).await;
+    let read = cluster.handle(0).read(ReadLevel::Strong).await.unwrap();
+    assert_eq!(read.published.view, (0..6).map(command).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn commands_survive_the_leader() {
+    let mut cluster = Cluster::start(3, Tuning::default());
+    propose_all(&cluster, 0, 0..10).await;
+    let leader = cluster.leader().await;
+    let survivor = (leader + 1) % 3;
+    cluster.stop(leader);
+    propose_all(&cluster, survivor, 10..20).await;
+    cluster.restart(leader);
+    let read = cluster.handle(leader).read(ReadLevel::Strong).await.unwrap();
+    assert_eq!(read.published.view, (0..20).map(command).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn all_stopped_and_started_know_everything() {
+    let mut cluster = Cluster::start(3, Tuning::default());
+    propose_all(&cluster, 1, 0..50).await;
+    for node in 0..3 {
+        cluster.stop(node);
+    }
+    for node in 0..3 {
+        cluster.restart(node);
+    }
+    let read = cluster.handle(2).read(ReadLevel::Strong).await.unwrap();
+    assert_eq!(read.published.view, (0..50).map(command).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn without_a_quorum_nothing_is_acknowledged_and_stale_reads_go_on() {
+    let tuning = Tuning { request_timeout_ms: 800, ..Tuning::default() };
+    let mut cluster = Cluster::start(3, tuning);
+    propose_all(&cluster, 0, 0..3).await;
+    eventually("node 0 to have applied all", async || {
+        (cluster.handle(0).published().view.len() == 3).then_some(())
+    })
+    .await;
+    cluster.stop(1);
+    cluster.stop(2);
+    let error = cluster.handle(0).propose(command(3)).await.unwrap_err();
+    assert!(matches!(error, NodeError::OutcomeUnknown | NodeError::NoLeader), "{error}");
+    let error = cluster.handle(0).read(ReadLevel::Strong).await.unwrap_err();
+    assert_eq!(error, NodeError::NoLeader);
+    let stale = cluster.handle(0).read(ReadLevel::Stale { max_staleness_ms: None }).await.unwrap();
+    assert_eq!(stale.published.view.len(), 3);
+    let error = cluster.handle(0).read(ReadLevel::Stale { max_staleness_ms: Some(1) }).await.unwrap_err();
+    assert!(matches!(error, NodeError::TooStale { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_behind_the_log_catches_up_by_snapshot() {
+    let tuning = Tuning {
+        snapshot_entries: 50,
+        retained_entries: 5,
+        snapshot_chunk_bytes: 512,
+        segment_bytes: 64 << 10,
+        ..Tuning::default()
+    };
+    let mut cluster = Cluster::start(3, tuning);
+    propose_all(&cluster, 0, 0..10).await;
+    cluster.stop(2);
+    propose_all(&cluster, 0, 10..400).await;
+    for node in 0..2 {
+        eventually("the log to be compacted", async || {
+            let status = cluster.handle(node).status().await.ok()?;
+            (status.first > Index(300)).then_some(())
+        })
+        .await;
+    }
+    cluster.restart(2);
+    let read = cluster.handle(2).read(ReadLevel::Strong).await.unwrap();
+    assert_eq!(read.published.view, (0..400).map(command).collect::<Vec<_>>());
+    let hashes = eventually("equal applied indexes", async || {
+        let mut states = Vec::new();
+        for node in 0..3 {
+            let status = cluster.handle(node).status().await.ok()?;
+            states.push((status.applied, status.state_hash));
+        }
+        states.iter().all(|state| state.0 == states[0].0).then_some(states)
+    })
+    .await;
+    assert!(hashes.iter().all(|state| state.1 == hashes[0].1), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn the_log_is_compacted_on_request() {
+    let cluster = Cluster::start(3, Tuning::default());
+    propose_all(&cluster, 0, 0..100).await;
+    let handle = cluster.handle(0);
+    assert_eq!(handle.compact_log(Index(50)).await.unwrap(), Index(50));
+    assert_eq!(handle.compact_log(Index(10)).await.unwrap(), Index(50), "what is gone stays gone");
+    let error = handle.compact_log(Index(10_000)).await.unwrap_err();
+    assert!(matches!(error, NodeError::Refused(_)), "{error}");
+    let tail = handle.log_tail(3).await.unwrap();
+    assert_eq!(tail.len(), 3);
+    assert_eq!(tail[2].command, command(99));
+}
+
+#[tokio::test]
+async fn one_command_on_an_idle_cluster_costs_one_sync_a_node() {
+    let cluster = Cluster::start(3, Tuning::default());
+    propose_all(&cluster, 0, 0..1).await;
+    let leader = cluster.leader().await;
+    let syncs = async || {
+        let mut syncs = Vec::new();
+        for node in 0..3 {
+            syncs.push(cluster.handle(node).status().await.unwrap().log_syncs);
+        }
+        syncs
+    };
+    let before = eventually("the counts to rest", async || {
+        let first = syncs().await;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        (syncs().await == first).then_some(first)
+    })
+    .await;
+    propose_all(&cluster, leader, 1..11).await;
+    eventually("ten syncs more on each", async || {
+        let after = syncs().await;
+        (after == before.iter().map(|count| count + 10).collect::<Vec<_>>()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_named_snapshot_restores_a_cluster() {
+    let mut cluster = Cluster::start(3, Tuning::default());
+    propose_all(&cluster, 0, 0..20).await;
+    let handle = cluster.handle(0);
+    let info = handle.create_snapshot("before-the-mistake").await.unwrap();
+    let error = handle.create_snapshot("before-the-mistake").await.unwrap_err();
+    assert!(matches!(error, NodeError::Refused(_)), "{error}");
+    assert!(handle.list_snapshots().await.unwrap().contains(&info));
+    propose_all(&cluster, 0, 20..30).await;
+    let old_cluster_id = handle.cluster_id();
+    for node in 0..3 {
+        cluster.stop(node);
+    }
+    let source = cluster.directory.path().join("old");
+    std::fs::rename(cluster.directory.path().join("node-1"), &source).unwrap();
+    for number in 1..=3 {
+        let name = format!("node-{number}");
+        let target = cluster.directory.path().join(&name);
+        if target.exists() {
+            std::fs::remove_dir_all(&target).unwrap();
+        }
+        restore_data_directory(&source, "before-the-mistake", &target, &name, "first restore").unwrap();
+    }
+    for node in 0..3 {
+        cluster.restart(node);
+    }
+    propose_all(&cluster, 1, 30..31).await;
+    let read = cluster.handle(2).read(ReadLevel::Strong).await.unwrap();
+    assert_eq!(read.published.view, (0..20).chain(30..31).map(command).collect::<Vec<_>>());
+    assert_ne!(cluster.handle(0).cluster_id(), old_cluster_id);
+}
+
+#[tokio::test]
+async fn a_directory_is_used_by_one_node_and_for_one_node() {
+    let mut cluster = Cluster::start(1, Tuning::default());
+    propose_all(&cluster, 0, 0..1).await;
+    let directory = cluster.directory.path().join("node-1");
+    let refusal = |cluster_name: &str, node_name: &str, members: &[(&str, &str)]| {
+        let config = NodeConfig {
+            cluster_name: cluster_name.to_owned(),
+            node_name: node_name.to_owned(),
+            initial_members: members.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            data_directory: directory.clone(),
+            peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            client_address: String::new(),
+            tuning: Tuning::default(),
+        };
+        Node::start(config, support::Recorder::default()).map(Node::stop).unwrap_err().to_string()
+    };
+    assert!(refusal("test", "node-1", &[]).contains("in use"));
+    cluster.stop(0);
+    assert!(refusal("other", "node-1", &[]).contains("belongs to node node-1 of cluster test"));
+    assert!(refusal("test", "node-2", &[]).contains("belongs to node node-1 of cluster test"));
+    assert!(refusal("test", "node-1", &[("node-1", "127.0.0.1:1")]).contains("was made with the members"));
+}

@@ -1,0 +1,147 @@
+//! A cluster of nodes in this process, over a machine that records what it was told.
+
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ruvector_node::{Committed, Handle, Node, NodeConfig, RestoreError, StateMachine, Tuning};
+use tempfile::TempDir;
+
+/// Remembers all commands, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    commands: Vec<Bytes>,
+}
+
+impl StateMachine for Recorder {
+    type Response = usize;
+    type View = Vec<Bytes>;
+
+    fn apply(&mut self, entry: &Committed) -> usize {
+        self.commands.push(entry.command.clone());
+        self.commands.len()
+    }
+
+    fn advance_time(&mut self, _index: u64, _time_ms: u64) {}
+
+    fn wake_at_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn view(&self) -> Vec<Bytes> {
+        self.commands.clone()
+    }
+
+    fn state_hash(&self) -> u128 {
+        self.commands.iter().flat_map(|command| command.iter().chain(b";")).fold(7, |hash: u128, byte| {
+            hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b) ^ u128::from(*byte)
+        })
+    }
+
+    fn write_snapshot(view: &Vec<Bytes>, writer: &mut dyn Write) -> io::Result<()> {
+        for command in view {
+            writer.write_all(&u32::try_from(command.len()).map_err(io::Error::other)?.to_le_bytes())?;
+            writer.write_all(command)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all)?;
+        let mut rest = Bytes::from(all);
+        let mut commands = Vec::new();
+        while !rest.is_empty() {
+            if rest.len() < 4 {
+                return Err(RestoreError::Format("it ends within a length".to_owned()));
+            }
+            let length = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+            if rest.len() < 4 + length {
+                return Err(RestoreError::Format("it ends within a command".to_owned()));
+            }
+            commands.push(rest.slice(4..4 + length));
+            rest = rest.slice(4 + length..);
+        }
+        self.commands = commands;
+        Ok(())
+    }
+}
+
+/// Nodes that can be stopped and started again on their directories.
+pub(crate) struct Cluster {
+    pub(crate) directory: TempDir,
+    pub(crate) nodes: Vec<Option<Node<Recorder>>>,
+    members: Vec<(String, String)>,
+    tuning: Tuning,
+}
+
+impl Cluster {
+    pub(crate) fn start(count: usize, tuning: Tuning) -> Self {
+        let listeners: Vec<_> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let members: Vec<_> = (1..)
+            .zip(&listeners)
+            .map(|(number, listener)| {
+                (format!("node-{number}"), listener.local_addr().expect("bound").to_string())
+            })
+            .collect();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut cluster = Self { directory, nodes: Vec::new(), members, tuning };
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let node = Node::start(cluster.config(number, listener), Recorder::default());
+            cluster.nodes.push(Some(node.expect("the node starts")));
+        }
+        cluster
+    }
+
+    fn config(&self, number: usize, peer_listener: TcpListener) -> NodeConfig {
+        NodeConfig {
+            cluster_name: "test".to_owned(),
+            node_name: self.members[number].0.clone(),
+            initial_members: self.members.clone(),
+            data_directory: self.directory.path().join(&self.members[number].0),
+            peer_listener,
+            client_address: format!("127.0.0.1:{}", number + 1),
+            tuning: self.tuning.clone(),
+        }
+    }
+
+    pub(crate) fn handle(&self, number: usize) -> Handle<Recorder> {
+        self.nodes[number].as_ref().expect("the node runs").handle()
+    }
+
+    pub(crate) fn stop(&mut self, number: usize) {
+        self.nodes[number] = None;
+    }
+
+    pub(crate) fn restart(&mut self, number: usize) {
+        let listener = TcpListener::bind(&self.members[number].1).expect("its port is free again");
+        let node = Node::start(self.config(number, listener), Recorder::default());
+        self.nodes[number] = Some(node.expect("the node starts"));
+    }
+
+    /// Which node leads, once one does and all running nodes say so.
+    pub(crate) async fn leader(&self) -> usize {
+        eventually("a leader that all know", async || {
+            let running: Vec<_> = self.nodes.iter().flatten().map(Node::handle).collect();
+            let leader = running.first()?.leader()?;
+            running.iter().all(|handle| handle.leader() == Some(leader)).then_some(())?;
+            self.nodes
+                .iter()
+                .position(|node| node.as_ref().is_some_and(|node| node.handle().node_id() == leader))
+        })
+        .await
+    }
+}
+
+/// Asks until there is an answer, patiently.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..6000 {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited a minute for {what}");
+}
