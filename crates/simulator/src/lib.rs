@@ -1,3 +1,34 @@
 //! The real replica on simulated disk, network and clock, with fault injection and checkers.
+//!
+//! [`simulate`] runs one seed: a [`World`](world::World) of nodes, clients and faults, drawn from the seed by
+//! [`Scenario`](scenario::Scenario). What a node does is in `turns`, what goes wrong in [`faults`], what
+//! clients do in [`clients`], and the course of it all in `finale`. Three judges watch: [`invariants`] after
+//! every step, [`history`] and [`events`] at every answer, and [`linearizability`] at the end.
+//!
+//! The same seed gives the same simulation, event by event, on every machine.
+//!
+//! What this crate does not do: it has no copy of any of the system's logic, and no real time, file or socket.
 
+pub mod clients;
+pub mod clock;
+pub mod events;
+pub mod faults;
+mod finale;
+pub mod history;
+pub mod invariants;
 pub mod linearizability;
+pub mod network;
+pub mod node;
+pub mod random;
+pub mod scenario;
+pub mod simulation;
+pub mod statistics;
+pub mod trace;
+mod turns;
+pub mod violation;
+pub mod workload;
+pub mod world;
+
+pub use simulation::{Options, Outcome, simulate};
+pub use statistics::Statistics;
+pub use violation::{Rule, Violation};

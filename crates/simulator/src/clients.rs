@@ -1,0 +1,299 @@
+//! The clients of a world: each asks for one thing after another, through any node, and waits for its answer
+//! as long as that node lives.
+
+use std::collections::BTreeMap;
+
+use ruvector_node::replica::{Event, ReadGrant, Ticket};
+use ruvector_node::{Applied, NodeError};
+use ruvector_state_machine::kv::{LeaseId, Response, Revision};
+
+use crate::history::OperationId;
+use crate::linearizability::{Observation, Value};
+use crate::trace::Place;
+use crate::violation::{Rule, Violation, ensure};
+use crate::workload::{Freshness, Key, Reply, Request, VALUE_LENGTHS, read};
+use crate::world::{Happening, World};
+
+/// One client.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// What it waits for.
+    waiting: Option<Waiting>,
+    /// The node it asked last.
+    node: usize,
+    /// What it last saw in each key.
+    seen: BTreeMap<Key, Option<Value>>,
+    /// Its newest lease.
+    lease: Option<LeaseId>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    ticket: Ticket,
+    operation: OperationId,
+    request: Request,
+}
+
+/// How soon a client tries again that found its node down, in microseconds.
+const RETRY_US: u64 = 5_000;
+/// How old a compacted revision must be at least.
+const COMPACTION_DISTANCE: i64 = 50;
+
+impl Client {
+    /// Whether it waits for an answer.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
+
+impl World {
+    /// A client does its next operation.
+    pub(crate) fn act(&mut self, client: usize) -> Result<(), Violation> {
+        if !self.clients_work || self.clients[client].is_waiting() {
+            return Ok(());
+        }
+        if self.random.chance(300) {
+            self.clients[client].node = self.random.index(self.hosts.len());
+        }
+        let node = self.clients[client].node;
+        if self.hosts[node].process.is_none() {
+            self.clients[client].node = self.random.index(self.hosts.len());
+            self.plan(self.now_us + RETRY_US, Happening::Act(client));
+            return Ok(());
+        }
+        let request = self.next_request(client);
+        self.ask(client, node, request)
+    }
+
+    /// A client asks a running node for something.
+    pub(crate) fn ask(&mut self, client: usize, node: usize, request: Request) -> Result<(), Violation> {
+        let ticket = Ticket(self.next_number());
+        let operation = self.history.begin(self.now_us, request.clone());
+        self.trace.record(self.now_us, Place::Client(client), &request, || {
+            format!("asks node {} as {}: {request:?}", node + 1, ticket.0)
+        });
+        let event = match &request {
+            Request::Get { level, .. } => Event::Read(vec![(ticket, (*level).into())]),
+            other => Event::Propose(vec![(ticket, other.command().expect("all but reads are commands"))]),
+        };
+        self.clients[client].node = node;
+        self.clients[client].waiting = Some(Waiting { ticket, operation, request });
+        self.give(node, event)
+    }
+
+    fn next_request(&mut self, client: usize) -> Request {
+        let settings = self.scenario.workload;
+        let key = Key(self.random.index(settings.keys));
+        if self.random.chance(settings.read_per_mille) {
+            let all = self.random.chance(300);
+            let keys = if all { (0..settings.keys).map(Key).collect() } else { vec![key] };
+            return Request::Get { keys, level: self.next_level() };
+        }
+        if settings.leases && self.random.chance(200) {
+            return self.next_lease_request(client);
+        }
+        if settings.compactions && self.random.chance(20) {
+            let revision = self.history.floor().0 - COMPACTION_DISTANCE;
+            if revision > 0 {
+                return Request::Compact(Revision(revision));
+            }
+        }
+        let expected = self.clients[client].seen.get(&key).copied().flatten();
+        match self.random.between(0, 9) {
+            0 => Request::Delete(key),
+            1..=3 => Request::Swap { key, expected, new: Some(self.next_value()) },
+            4 if expected.is_some() => Request::Swap { key, expected, new: None },
+            5 if settings.keys > 1 => {
+                let other = Key((key.0 + 1) % settings.keys);
+                let writes = vec![(key, self.next_value()), (other, self.next_value())];
+                Request::Put { writes, lease: None }
+            }
+            _ => {
+                let lease = self.clients[client].lease.filter(|_| self.random.chance(300));
+                Request::Put { writes: vec![(key, self.next_value())], lease }
+            }
+        }
+    }
+
+    fn next_level(&mut self) -> Freshness {
+        match self.random.between(0, 9) {
+            0..=4 => Freshness::Strong,
+            5..=7 => Freshness::Lease,
+            8 => Freshness::Stale(None),
+            _ => Freshness::Stale(Some(self.random.magnitude(1, 2_000))),
+        }
+    }
+
+    fn next_lease_request(&mut self, client: usize) -> Request {
+        match self.clients[client].lease {
+            Some(lease) if self.random.chance(500) => Request::Renew(lease),
+            Some(lease) if self.random.chance(300) => Request::Revoke(lease),
+            Some(_) | None => {
+                let lease = LeaseId(self.next_number().cast_signed());
+                Request::Grant { lease, ttl_seconds: self.random.between(1, 2).cast_signed() }
+            }
+        }
+    }
+
+    fn next_value(&mut self) -> Value {
+        let padding = self.random.between(0, self.scenario.workload.padding_max as u64);
+        Value(self.next_number() * VALUE_LENGTHS + padding)
+    }
+
+    /// A command's fate is known to its node.
+    pub(crate) fn proposed(
+        &mut self,
+        node: usize,
+        ticket: Ticket,
+        result: Result<Applied<Response>, NodeError>,
+    ) -> Result<(), Violation> {
+        let Some((client, waiting)) = self.take_waiting(ticket) else { return Ok(()) };
+        match result {
+            Ok(applied) => {
+                let reply = waiting.request.reply(&applied.response).ok_or_else(|| {
+                    Violation::new(
+                        Rule::AnswerFitsHistory,
+                        format!("node {} answers {:?} with {applied:?}", node + 1, waiting.request),
+                    )
+                })?;
+                self.statistics.writes_answered += 1;
+                self.answered(client, &waiting, reply)?;
+            }
+            Err(NodeError::OutcomeUnknown | NodeError::Stopped(_)) => {
+                self.statistics.writes_unknown += 1;
+                self.note(client, "unknown");
+            }
+            Err(
+                NodeError::NoLeader
+                | NodeError::TooBusy
+                | NodeError::TooLarge { .. }
+                | NodeError::TooStale { .. }
+                | NodeError::Refused(_),
+            ) => {
+                self.statistics.writes_refused += 1;
+                self.history.refuse(waiting.operation);
+                self.note(client, "refused");
+            }
+        }
+        self.think(client);
+        Ok(())
+    }
+
+    /// A read was granted some time ago: the client's thread makes it on what its node has published by now.
+    pub(crate) fn make_read(
+        &mut self,
+        node: usize,
+        ticket: Ticket,
+        grant: ReadGrant,
+        granted_us: u64,
+    ) -> Result<(), Violation> {
+        let Some((client, waiting)) = self.take_waiting(ticket) else { return Ok(()) };
+        let Request::Get { keys, level } = &waiting.request else { return Ok(()) };
+        let host = &self.hosts[node];
+        let Some(process) = &host.process else { return Ok(()) };
+        let reply = read(&process.published, keys);
+        // The lease is looked at after the read was made.
+        if grant.lease_until.is_some_and(|until| host.now(self.now_us) >= until) {
+            self.read_lost(client, &waiting, "came too late for its lease");
+            return Ok(());
+        }
+        let reply = reply.ok_or_else(|| Violation::new(Rule::AnswerFitsHistory, "a read is refused"))?;
+        if let Freshness::Stale(max_staleness_ms) = level {
+            self.statistics.stale_reads_answered += 1;
+            let bounds = [grant.staleness_us, max_staleness_ms.map(|ms| ms * 1000)];
+            for staleness_us in bounds.into_iter().flatten() {
+                let drift_us = staleness_us * self.scenario.tuning.clock_drift_ppm / 1_000_000;
+                self.history.check_staleness(granted_us, staleness_us + drift_us + 1, reply.revision)?;
+            }
+        } else {
+            self.statistics.reads_answered += 1;
+        }
+        self.answered(client, &waiting, reply)?;
+        self.think(client);
+        Ok(())
+    }
+
+    /// A read can't be made.
+    pub(crate) fn read_refused(&mut self, ticket: Ticket, error: &NodeError) {
+        if let Some((client, waiting)) = self.take_waiting(ticket) {
+            self.read_lost(client, &waiting, &error.to_string());
+        }
+    }
+
+    fn read_lost(&mut self, client: usize, waiting: &Waiting, why: &str) {
+        self.statistics.reads_refused += 1;
+        self.history.refuse(waiting.operation);
+        self.note(client, why);
+        self.think(client);
+    }
+
+    /// A node went down: what it was asked for stays unknown.
+    pub(crate) fn forsake_clients(&mut self, node: usize) {
+        for client in 0..self.clients.len() {
+            if self.clients[client].node != node {
+                continue;
+            }
+            if let Some(waiting) = self.clients[client].waiting.take() {
+                match waiting.request {
+                    Request::Get { .. } => self.statistics.reads_refused += 1,
+                    _ => self.statistics.writes_unknown += 1,
+                }
+                self.note(client, "loses its node");
+                self.think(client);
+            }
+        }
+    }
+
+    fn answered(&mut self, client: usize, waiting: &Waiting, reply: Reply) -> Result<(), Violation> {
+        let ticket = waiting.ticket.0;
+        self.trace.record(self.now_us, Place::Client(client), reply.revision.0, || {
+            format!("is answered {ticket}: {reply:?}")
+        });
+        self.learn(client, &waiting.request, &reply);
+        self.history.answer(self.now_us, waiting.operation, reply, &self.events)
+    }
+
+    fn learn(&mut self, client: usize, request: &Request, reply: &Reply) {
+        let seen = &mut self.clients[client].seen;
+        for (key, observation) in &reply.observations {
+            if let Observation::Held(value) = observation {
+                seen.insert(*key, *value);
+            }
+        }
+        for change in reply.changes(request).unwrap_or_default() {
+            seen.insert(change.key, change.value);
+        }
+        match request {
+            Request::Grant { lease, .. } if reply.lease_lives => {
+                self.statistics.leases_granted += 1;
+                self.clients[client].lease = Some(*lease);
+            }
+            Request::Renew(_) if !reply.lease_lives => self.clients[client].lease = None,
+            _ => {}
+        }
+    }
+
+    fn take_waiting(&mut self, ticket: Ticket) -> Option<(usize, Waiting)> {
+        let waits = |client: &Client| client.waiting.as_ref().is_some_and(|w| w.ticket == ticket);
+        let client = self.clients.iter().position(waits)?;
+        self.clients[client].waiting.take().map(|waiting| (client, waiting))
+    }
+
+    fn think(&mut self, client: usize) {
+        let think_us = self.random.between(0, self.scenario.workload.think_max_us);
+        self.plan(self.now_us + think_us, Happening::Act(client));
+    }
+
+    fn note(&mut self, client: usize, what: &str) {
+        self.trace.record(self.now_us, Place::Client(client), what, || format!("is told: {what}"));
+    }
+
+    /// Every client must have been answered by now.
+    pub(crate) fn nobody_waits(&self) -> Result<(), Violation> {
+        for (number, client) in self.clients.iter().enumerate() {
+            ensure!(client.waiting.is_none(), Liveness, "client {number} still waits: {:?}", client.waiting);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! The kinds of fault, and how one is inflicted on a world.
+
+use std::io;
+
+use ruvector_storage::Disk;
+use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
+
+use crate::network::links_between;
+use crate::node::SendTrigger;
+use crate::trace::Place;
+use crate::world::{Happening, Relief, World};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// A process is killed.
+    Kill,
+    /// A machine loses power.
+    PowerLoss,
+    /// A machine loses power right after it sent a message of a certain kind, before its next sync.
+    CrashAtSend,
+    /// A machine loses power in the middle of what it does to its disk.
+    DiskHalt,
+    /// One operation of a disk fails.
+    DiskError,
+    /// All machines lose power at once.
+    TotalOutage,
+    /// A bit flips on the disk of a node of a minority.
+    BitFlip,
+    /// A disk has no space left.
+    FullDisk,
+    /// A disk is slow.
+    SlowDisk,
+    /// The network falls into two halves.
+    Partition,
+    /// One node, often the leader, is cut off.
+    Isolation,
+    /// One direction of a link is cut.
+    OneWayCut,
+    /// A link goes down and up many times.
+    FlappingLink,
+    /// A node, often the leader, gets no time to run.
+    Pause,
+}
+
+impl FaultKind {
+    /// All kinds.
+    pub const ALL: [Self; 14] = [
+        Self::Kill,
+        Self::PowerLoss,
+        Self::CrashAtSend,
+        Self::DiskHalt,
+        Self::DiskError,
+        Self::TotalOutage,
+        Self::BitFlip,
+        Self::FullDisk,
+        Self::SlowDisk,
+        Self::Partition,
+        Self::Isolation,
+        Self::OneWayCut,
+        Self::FlappingLink,
+        Self::Pause,
+    ];
+}
+
+/// How many times as long as an election timeout a fault lasts at most.
+const DURATION_TIMEOUTS_MAX: u64 = 8;
+
+impl World {
+    /// Inflicts a fault of a kind, if there is anything to inflict it on.
+    pub(crate) fn inflict(&mut self, kind: FaultKind) {
+        self.trace.record(self.now_us, Place::World, kind, || format!("fault: {kind:?}"));
+        match kind {
+            FaultKind::Kill => self.crash_one(Crash::ProcessOnly),
+            FaultKind::PowerLoss => {
+                let crash = self.power_loss();
+                self.crash_one(crash);
+            }
+            FaultKind::CrashAtSend => self.crash_at_send(),
+            FaultKind::DiskHalt => self.halt_disk(),
+            FaultKind::DiskError => self.fail_disk(),
+            FaultKind::TotalOutage => self.crash_all(),
+            FaultKind::BitFlip => self.flip_bit(),
+            FaultKind::FullDisk => self.fill_disk(),
+            FaultKind::SlowDisk => self.slow_disk(),
+            FaultKind::Partition => self.partition(),
+            FaultKind::Isolation => self.isolate(),
+            FaultKind::OneWayCut => self.cut_one_way(),
+            FaultKind::FlappingLink => self.flap(),
+            FaultKind::Pause => self.pause(),
+        }
+    }
+
+    /// What the power takes with it: all that was not synced, or any part of it.
+    pub(crate) fn power_loss(&mut self) -> Crash {
+        if self.random.chance(500) {
+            Crash::LoseUnsynced
+        } else {
+            Crash::Torn { seed: self.random.seed() }
+        }
+    }
+
+    fn crash_one(&mut self, crash: Crash) {
+        if let Some(node) = self.victim() {
+            self.crash(node, crash);
+        }
+    }
+
+    fn crash_all(&mut self) {
+        self.statistics.total_outages += 1;
+        for node in 0..self.hosts.len() {
+            if self.hosts[node].process.is_some() {
+                let crash = self.power_loss();
+                self.crash(node, crash);
+            }
+        }
+    }
+
+    fn crash_at_send(&mut self) {
+        let trigger = SendTrigger::ALL[self.random.index(SendTrigger::ALL.len())];
+        // Votes are rare: all nodes wait for the next.
+        if trigger == SendTrigger::Vote {
+            for host in &mut self.hosts {
+                host.crash_at_send = Some(trigger);
+            }
+        } else if let Some(node) = self.victim() {
+            self.hosts[node].crash_at_send = Some(trigger);
+        }
+    }
+
+    fn halt_disk(&mut self) {
+        let Some(node) = self.victim() else { return };
+        let operations_left = self.random.magnitude(1, 40);
+        let host = &mut self.hosts[node];
+        host.halt_at_operation = Some(host.disk.operations() + operations_left);
+        host.disk.halt_after(operations_left);
+    }
+
+    fn fail_disk(&mut self) {
+        let Some(node) = self.victim() else { return };
+        self.statistics.disk_errors += 1;
+        let operations_between = self.random.magnitude(1, 40);
+        self.hosts[node].disk_in_trouble = true;
+        self.hosts[node].disk.fail_after(operations_between, io::ErrorKind::Other);
+    }
+
+    /// Only ever on a minority: what a majority forgets is lost.
+    fn flip_bit(&mut self) {
+        let minority = (self.hosts.len() - 1) / 2;
+        let damaged = self.hosts.iter().filter(|host| host.damaged).count();
+        let Some(node) = self.victim() else { return };
+        if !self.hosts[node].damaged && damaged == minority {
+            return;
+        }
+        let files = all_files(&self.hosts[node].disk);
+        let Some(file) = self.random.pick(&files) else { return };
+        let size = self.hosts[node].disk.contents(file).map_or(0, |bytes| bytes.len());
+        if size > 0 {
+            let offset = self.random.between(0, size as u64 - 1);
+            let bit = u8::try_from(self.random.between(0, 7)).expect("a small number");
+            self.hosts[node].damaged = true;
+            self.statistics.bit_flips += 1;
+            self.trace.remark(self.now_us, Place::World, || format!("bit {bit} of byte {offset} of {file}"));
+            self.hosts[node].disk.flip_bit(file, offset, bit);
+        }
+    }
+
+    fn fill_disk(&mut self) {
+        let Some(node) = self.victim() else { return };
+        self.statistics.full_disks += 1;
+        let disk = &self.hosts[node].disk;
+        let used: usize =
+            all_files(disk).iter().map(|file| disk.contents(file).map_or(0, |bytes| bytes.len())).sum();
+        disk.set_space_limit(Some(used as u64));
+        self.hosts[node].disk_in_trouble = true;
+        self.relieve_later(Relief::Disk(node));
+    }
+
+    fn slow_disk(&mut self) {
+        let Some(node) = self.victim() else { return };
+        self.statistics.slow_disks += 1;
+        self.hosts[node].sync_slowdown = self.random.magnitude(2, 100);
+        self.relieve_later(Relief::Disk(node));
+    }
+
+    fn partition(&mut self) {
+        self.statistics.partitions += 1;
+        let (left, right): (Vec<usize>, Vec<usize>) =
+            (0..self.hosts.len()).partition(|_| self.random.chance(500));
+        self.cut_between(&left, &right);
+    }
+
+    fn isolate(&mut self) {
+        let Some(node) = self.victim() else { return };
+        self.statistics.isolations += 1;
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|other| *other != node).collect();
+        self.cut_between(&[node], &others);
+    }
+
+    fn cut_between(&mut self, left: &[usize], right: &[usize]) {
+        let links = links_between(left, right);
+        self.network.cut(&links);
+        // A firewall drops silently; a dead switch port is noticed.
+        if self.random.chance(300) {
+            for &(from, to) in &links {
+                self.notice_lost_peer(to, from);
+            }
+        }
+        self.relieve_later(Relief::Links(links));
+    }
+
+    fn cut_one_way(&mut self) {
+        self.statistics.one_way_cuts += 1;
+        if let Some(link) = self.random_link() {
+            self.network.cut(&[link]);
+            self.relieve_later(Relief::Links(vec![link]));
+        }
+    }
+
+    fn flap(&mut self) {
+        self.statistics.flapping_links += 1;
+        let Some((left, right)) = self.random_link() else { return };
+        let links = links_between(&[left], &[right]);
+        let mut at_us = self.now_us;
+        for _ in 0..self.random.between(2, 10) {
+            let down_us = self.random.magnitude(1_000, self.election_timeout_us());
+            self.plan(at_us, Happening::Cut(links.clone()));
+            self.plan(at_us + down_us, Happening::Relieve(Relief::Links(links.clone())));
+            at_us += down_us + self.random.magnitude(1_000, self.election_timeout_us());
+        }
+    }
+
+    fn pause(&mut self) {
+        let Some(node) = self.victim() else { return };
+        self.statistics.pauses += 1;
+        self.hosts[node].paused_until_us = self.now_us + self.fault_duration_us();
+    }
+
+    fn random_link(&mut self) -> Option<(usize, usize)> {
+        let from = self.random.index(self.hosts.len());
+        let to = self.random.index(self.hosts.len());
+        (from != to).then_some((from, to))
+    }
+
+    /// A running node: one that thinks it leads, half of the time.
+    fn victim(&mut self) -> Option<usize> {
+        let running: Vec<usize> = (0..self.hosts.len()).filter(|node| self.replica(*node).is_some()).collect();
+        let leaders: Vec<usize> = running.iter().copied().filter(|node| self.leads(*node)).collect();
+        let leader = self.random.chance(500).then(|| self.random.pick(&leaders).copied()).flatten();
+        leader.or_else(|| self.random.pick(&running).copied())
+    }
+
+    fn fault_duration_us(&mut self) -> u64 {
+        let timeout_us = self.election_timeout_us();
+        self.random.magnitude(timeout_us / 10, timeout_us * DURATION_TIMEOUTS_MAX)
+    }
+
+    fn relieve_later(&mut self, relief: Relief) {
+        let at_us = self.now_us + self.fault_duration_us();
+        self.plan(at_us, Happening::Relieve(relief));
+    }
+}
+
+/// Every file of a disk, by its whole name.
+fn all_files(disk: &SimulatedDisk) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut directories = vec![String::new()];
+    while let Some(directory) = directories.pop() {
+        for name in disk.list(&directory).unwrap_or_default() {
+            let name = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            if disk.contents(&name).is_some() {
+                files.push(name);
+            } else {
+                directories.push(name);
+            }
+        }
+    }
+    files.sort_unstable();
+    files
+}

@@ -1,0 +1,126 @@
+//! The course of a simulation: a storm of faults, a calm in which everything must come right, and the last
+//! questions.
+
+use ruvector_state_machine::kv::KvMachine;
+use ruvector_node::replica::Replica;
+
+use crate::invariants::Invariants;
+use crate::violation::{Violation, ensure};
+use crate::workload::{Freshness, Key, Request};
+use crate::world::World;
+
+/// How long after the storm clients go on as before, in microseconds.
+const AFTERMATH_US: u64 = 500_000;
+/// How many election timeouts the replicas may take to become equal when the storm is over.
+const RECOVERY_TIMEOUTS_MAX: u64 = 50;
+/// How often it is looked whether they are.
+const LOOK_US: u64 = 20_000;
+/// The longest time to live of a lease, with something to spare for its end to be replicated.
+const LEASE_US_MAX: u64 = 4_000_000;
+
+impl World {
+    /// Runs the whole simulation.
+    ///
+    /// # Errors
+    /// The first violation that a judge sees.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        let result = self.course();
+        self.statistics.events = self.trace.events();
+        self.statistics.simulated_us = self.now_us;
+        self.statistics.leaders = self.invariants.leader_count();
+        self.statistics.committed = self.invariants.committed_count();
+        result
+    }
+
+    fn course(&mut self) -> Result<(), Violation> {
+        self.run_until(self.scenario.fault_phase_us)?;
+        self.calm();
+        self.run_until(self.now_us + AFTERMATH_US)?;
+        self.clients_work = false;
+        self.recover()?;
+        self.ask_last_questions()?;
+        self.recover()?;
+        self.expire_leases()?;
+        let drift_ppm = self.scenario.tuning.clock_drift_ppm;
+        self.statistics.undecided_keys = self.history.check(&self.events, drift_ppm)?;
+        Ok(())
+    }
+
+    /// Waits until somebody leads, nobody waits and all replicas are equal.
+    fn recover(&mut self) -> Result<(), Violation> {
+        // A command that was lost on the way is proposed again when its time is half over.
+        let request_us = self.scenario.tuning.request_timeout_ms * 1000;
+        let until_us = self.now_us + self.election_timeout_us() * RECOVERY_TIMEOUTS_MAX + request_us * 2;
+        while self.now_us < until_us {
+            if self.nobody_waits().is_ok() && self.unrest().is_none() {
+                return Ok(());
+            }
+            self.run_until(self.now_us + LOOK_US)?;
+        }
+        self.nobody_waits()?;
+        let unrest = self.unrest();
+        ensure!(unrest.is_none(), Liveness, "long after the last fault: {}", unrest.unwrap_or_default());
+        Ok(())
+    }
+
+    /// What is not yet as it should be: one leader that all follow, all equal.
+    fn unrest(&self) -> Option<String> {
+        let running: Vec<&Replica<KvMachine>> =
+            (0..self.hosts.len()).filter_map(|node| self.replica(node)).collect();
+        let down = self.hosts.iter().filter(|host| host.process.is_none() && !host.retired).count();
+        if down > 0 {
+            return Some(format!("{down} nodes are down"));
+        }
+        let leaders = running.iter().filter(|replica| Invariants::is_leader(replica)).count();
+        if leaders != 1 {
+            return Some(format!("{leaders} nodes lead"));
+        }
+        let differs = running.windows(2).any(|pair| {
+            pair[0].applied() != pair[1].applied()
+                || pair[0].state_hash() != pair[1].state_hash()
+                || pair[0].raft().leader() != pair[1].raft().leader()
+        });
+        differs.then(|| {
+            let states: Vec<String> = running
+                .iter()
+                .map(|r| format!("{:?} {:032x} {:?}", r.applied(), r.state_hash(), r.raft().leader()))
+                .collect();
+            format!("replicas differ: {}", states.join(", "))
+        })
+    }
+
+    /// Every running node is asked for every key.
+    fn ask_last_questions(&mut self) -> Result<(), Violation> {
+        let keys: Vec<Key> = (0..self.scenario.workload.keys).map(Key).collect();
+        for node in 0..self.hosts.len() {
+            if self.hosts[node].process.is_none() {
+                continue;
+            }
+            let answered = self.statistics.reads_answered;
+            let request = Request::Get { keys: keys.clone(), level: Freshness::Strong };
+            self.ask(0, node, request)?;
+            self.recover()?;
+            ensure!(
+                self.statistics.reads_answered == answered + 1,
+                Liveness,
+                "node {} refuses a read long after the last fault",
+                node + 1
+            );
+        }
+        Ok(())
+    }
+
+    /// Every lease ends when nobody renews it.
+    fn expire_leases(&mut self) -> Result<(), Violation> {
+        let leases = |world: &Self| {
+            world.hosts.iter().filter_map(|host| host.process.as_ref()).map(|p| p.published.leases().len()).max()
+        };
+        if leases(self).unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        self.run_until(self.now_us + LEASE_US_MAX)?;
+        let left = leases(self).unwrap_or(0);
+        ensure!(left == 0, Liveness, "{left} leases live long after their time");
+        self.recover()
+    }
+}

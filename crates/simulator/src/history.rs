@@ -1,0 +1,350 @@
+//! What the clients asked for and were answered, checked as it grows and as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruvector_state_machine::kv::{LeaseId, Revision};
+
+use crate::events::EventLog;
+use crate::linearizability::{self, Action, Completion, Lease, Observation, Operation, Value, Verdict};
+use crate::violation::{Rule, Violation, ensure};
+use crate::workload::{Freshness, Key, Reply, Request};
+
+/// A place in an order of everything that clients do: simulated time, with the order within a microsecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+/// How many moments a microsecond has.
+const MOMENTS: u64 = 1 << 16;
+
+impl Moment {
+    fn at(now_us: u64) -> Self {
+        Self(now_us * MOMENTS)
+    }
+}
+
+/// An operation's place in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OperationId(usize);
+
+#[derive(Debug)]
+struct Recorded {
+    request: Request,
+    invoked_us: u64,
+    invoked: Moment,
+    /// The newest revision that anyone had been answered with when it began.
+    floor: Revision,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    /// Not answered, or answered that it is unknown.
+    Unknown,
+    /// Refused before it reached the log, or by the store.
+    Refused,
+    /// Answered.
+    Answered { at: Moment, reply: Reply },
+}
+
+/// All operations of all clients.
+#[derive(Debug, Default)]
+pub struct History {
+    operations: Vec<Recorded>,
+    last: Moment,
+    /// When the newest revision that anyone was answered with rose, and to what.
+    floors: Vec<(u64, Revision)>,
+    /// Values of commands that were refused.
+    refused: BTreeSet<Value>,
+}
+
+impl History {
+    /// A client asks.
+    pub fn begin(&mut self, now_us: u64, request: Request) -> OperationId {
+        let invoked = self.next_moment(now_us);
+        let floor = self.floor();
+        self.operations.push(Recorded { request, invoked_us: now_us, invoked, floor, end: End::Unknown });
+        OperationId(self.operations.len() - 1)
+    }
+
+    /// The client is told that nothing was done.
+    pub fn refuse(&mut self, operation: OperationId) {
+        self.operations[operation.0].end = End::Refused;
+        self.refused.extend(written_values(&self.operations[operation.0].request));
+    }
+
+    /// The client is answered.
+    ///
+    /// # Errors
+    /// If the answer contradicts the changes that were made or what was answered before the operation began.
+    pub fn answer(
+        &mut self,
+        now_us: u64,
+        operation: OperationId,
+        reply: Reply,
+        events: &EventLog,
+    ) -> Result<(), Violation> {
+        let at = self.next_moment(now_us);
+        let recorded = &self.operations[operation.0];
+        let request = recorded.request.clone();
+        if !matches!(request, Request::Get { level: Freshness::Stale(_), .. }) {
+            check_real_time(recorded, &reply)?;
+            if reply.revision > self.floor() {
+                self.floors.push((now_us, reply.revision));
+            }
+        }
+        check_against_events(&request, &reply, events)?;
+        if reply.refused {
+            self.refuse(operation);
+        } else {
+            self.operations[operation.0].end = End::Answered { at, reply };
+        }
+        Ok(())
+    }
+
+    /// Checks that a read that was granted at a time saw everything that had been answered up to
+    /// `staleness_us` earlier.
+    ///
+    /// # Errors
+    /// If it did not.
+    pub fn check_staleness(&self, granted_us: u64, staleness_us: u64, read: Revision) -> Result<(), Violation> {
+        let since_us = granted_us.saturating_sub(staleness_us);
+        let known = self.floors.partition_point(|(at_us, _)| *at_us < since_us);
+        let floor = self.floors[..known].last().map_or(Revision(1), |(_, revision)| *revision);
+        ensure!(
+            read >= floor,
+            BoundedStaleness,
+            "a read granted at {granted_us} us as at most {staleness_us} us stale saw revision {}, but {} had \
+             been answered by {since_us} us",
+            read.0,
+            floor.0
+        );
+        Ok(())
+    }
+
+    /// The newest revision that anyone was answered with.
+    #[must_use]
+    pub fn floor(&self) -> Revision {
+        self.floors.last().map_or(Revision(1), |(_, revision)| *revision)
+    }
+
+    /// Checks the history as a whole: no refused command was applied, and each key's part is linearizable.
+    /// Clocks may have run fast by `drift_ppm`, which lets leases end early by as much. Returns how many keys'
+    /// histories were too large to decide.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check(&self, events: &EventLog, drift_ppm: u64) -> Result<u64, Violation> {
+        let mut undecided = 0;
+        for value in &self.refused {
+            ensure!(!events.was_written(*value), RefusedIsNotApplied, "{value:?} was refused and then written");
+        }
+        for (key, operations) in self.by_key(drift_ppm) {
+            match linearizability::check(&operations, CONFIGURATIONS_MAX) {
+                Verdict::Linearizable => {}
+                Verdict::Undecided => undecided += 1,
+                Verdict::Violation(violation) => {
+                    return Err(Violation::new(Rule::Linearizability, explain(key, &operations, &violation)));
+                }
+            }
+        }
+        Ok(undecided)
+    }
+
+    fn by_key(&self, drift_ppm: u64) -> BTreeMap<Key, Vec<Operation>> {
+        let mut keys: BTreeMap<Key, Vec<Operation>> = BTreeMap::new();
+        for recorded in &self.operations {
+            for (key, action, observation) in recorded.actions() {
+                let completion = match &recorded.end {
+                    End::Answered { at, .. } => Completion::Answered { at: at.0, observation },
+                    End::Unknown => Completion::Unknown,
+                    End::Refused => continue,
+                };
+                keys.entry(key).or_default().push(Operation { action, invoked_at: recorded.invoked.0, completion });
+            }
+        }
+        for (key, end) in self.lease_ends(drift_ppm) {
+            keys.entry(key).or_default().push(end);
+        }
+        keys
+    }
+
+    /// Leases end by themselves or are revoked; each end may delete any key that was ever attached to it.
+    fn lease_ends(&self, drift_ppm: u64) -> Vec<(Key, Operation)> {
+        let mut earliest_us: BTreeMap<LeaseId, u64> = BTreeMap::new();
+        let mut ttl_us: BTreeMap<LeaseId, u64> = BTreeMap::new();
+        let mut keys: BTreeMap<LeaseId, BTreeSet<Key>> = BTreeMap::new();
+        let mut revocations = Vec::new();
+        for recorded in &self.operations {
+            let lives = matches!(&recorded.end, End::Answered { reply, .. } if reply.lease_lives);
+            match &recorded.request {
+                Request::Grant { lease, ttl_seconds } => {
+                    let ttl = ttl_seconds.cast_unsigned() * 1_000_000;
+                    let shortest_us = ttl - ttl / 1_000_000 * drift_ppm - CLUSTER_TIME_STEP_US;
+                    ttl_us.insert(*lease, shortest_us);
+                    earliest_us.insert(*lease, recorded.invoked_us + shortest_us);
+                }
+                Request::Renew(lease) if lives => {
+                    let renewed_us = recorded.invoked_us + ttl_us[lease];
+                    let earliest = earliest_us.entry(*lease).or_default();
+                    *earliest = renewed_us.max(*earliest);
+                }
+                Request::Put { writes, lease: Some(lease), .. } => {
+                    keys.entry(*lease).or_default().extend(writes.iter().map(|(key, _)| *key));
+                }
+                Request::Revoke(lease) => revocations.push((*lease, recorded)),
+                Request::Put { .. }
+                | Request::Renew(_)
+                | Request::Delete(_)
+                | Request::Swap { .. }
+                | Request::Get { .. }
+                | Request::Compact(_) => {}
+            }
+        }
+        let mut ends = Vec::new();
+        for (lease, keys) in keys {
+            let action = Action::EndLease { lease: lease_of(lease) };
+            for key in keys {
+                let invoked_at = Moment::at(earliest_us[&lease]).0;
+                ends.push((key, Operation { action, invoked_at, completion: Completion::Unknown }));
+                for (_, revoked) in revocations.iter().filter(|(revoked, _)| *revoked == lease) {
+                    let completion = match revoked.end {
+                        End::Answered { at, .. } => {
+                            Completion::Answered { at: at.0, observation: Observation::Nothing }
+                        }
+                        End::Unknown => Completion::Unknown,
+                        End::Refused => continue,
+                    };
+                    ends.push((key, Operation { action, invoked_at: revoked.invoked.0, completion }));
+                }
+            }
+        }
+        ends
+    }
+
+    fn next_moment(&mut self, now_us: u64) -> Moment {
+        self.last = Moment::at(now_us).max(Moment(self.last.0 + 1));
+        self.last
+    }
+}
+
+/// How large a search for an order may become. What it can't decide is still held to the order of revisions.
+const CONFIGURATIONS_MAX: usize = 50_000;
+/// Cluster time is counted in milliseconds, so a lease's begin and end are each rounded.
+const CLUSTER_TIME_STEP_US: u64 = 2_000;
+
+impl Recorded {
+    /// What the operation does to each key, and what its answer says of it.
+    fn actions(&self) -> Vec<(Key, Action, Observation)> {
+        let observed = |key: Key| match &self.end {
+            End::Answered { reply, .. } => {
+                let held = reply.observations.iter().find(|(observed, _)| *observed == key);
+                held.map_or(Observation::Nothing, |(_, held)| *held)
+            }
+            End::Unknown | End::Refused => Observation::Nothing,
+        };
+        let action = |key: Key, action: Action| (key, action, observed(key));
+        match &self.request {
+            Request::Put { writes, lease, .. } => writes
+                .iter()
+                .map(|(key, value)| action(*key, Action::Put { value: *value, lease: lease.map(lease_of) }))
+                .collect(),
+            Request::Delete(key) => vec![action(*key, Action::Delete)],
+            Request::Swap { key, expected, new } => {
+                vec![action(*key, Action::CompareAndSwap { expected: *expected, new: *new })]
+            }
+            Request::Get { level: Freshness::Strong | Freshness::Lease, keys } => {
+                keys.iter().map(|key| action(*key, Action::Get)).collect()
+            }
+            Request::Get { level: Freshness::Stale(_), .. }
+            | Request::Grant { .. }
+            | Request::Renew(_)
+            | Request::Revoke(_)
+            | Request::Compact(_) => Vec::new(),
+        }
+    }
+}
+
+fn lease_of(lease: LeaseId) -> Lease {
+    Lease(lease.0.cast_unsigned())
+}
+
+fn written_values(request: &Request) -> Vec<Value> {
+    match request {
+        Request::Put { writes, .. } => writes.iter().map(|(_, value)| *value).collect(),
+        Request::Swap { new, .. } => new.iter().copied().collect(),
+        Request::Delete(_)
+        | Request::Get { .. }
+        | Request::Grant { .. }
+        | Request::Renew(_)
+        | Request::Revoke(_)
+        | Request::Compact(_) => Vec::new(),
+    }
+}
+
+/// Revisions are one order of all changes of all keys: what was answered before an operation began lies
+/// before it.
+fn check_real_time(recorded: &Recorded, reply: &Reply) -> Result<(), Violation> {
+    let writes = reply.changes(&recorded.request).is_some_and(|changes| !changes.is_empty());
+    let enough = if writes { reply.revision > recorded.floor } else { reply.revision >= recorded.floor };
+    ensure!(
+        enough,
+        RealTimeOrder,
+        "{:?} was answered at revision {}, but revision {} had been answered before it began",
+        recorded.request,
+        reply.revision.0,
+        recorded.floor.0
+    );
+    Ok(())
+}
+
+fn check_against_events(request: &Request, reply: &Reply, events: &EventLog) -> Result<(), Violation> {
+    if let Request::Get { .. } = request {
+        if !events.is_complete(reply.revision) {
+            return Ok(());
+        }
+        for (key, observation) in &reply.observations {
+            let held = Observation::Held(events.value_at(*key, reply.revision));
+            ensure!(
+                held == *observation,
+                AnswerFitsHistory,
+                "a read at revision {} saw {observation:?} in {key:?}, which held {held:?}",
+                reply.revision.0
+            );
+        }
+        return Ok(());
+    }
+    let (Some(expected), Some(made)) = (reply.changes(request), events.changes(reply.revision)) else {
+        return Ok(());
+    };
+    ensure!(
+        expected.is_empty() || expected == made,
+        AnswerFitsHistory,
+        "{request:?} was answered with {reply:?}, but revision {} made {made:?}",
+        reply.revision.0
+    );
+    Ok(())
+}
+
+/// The operations around the one that can't be explained.
+fn explain(key: Key, operations: &[Operation], violation: &linearizability::Violation) -> String {
+    let culprit = operations[violation.operation];
+    let mut near: Vec<_> = operations
+        .iter()
+        .filter(|operation| match operation.completion {
+            Completion::Unknown => operation.invoked_at <= culprit.invoked_at,
+            Completion::Answered { at, .. } => at + EXPLAINED_MOMENTS >= culprit.invoked_at,
+        })
+        .collect();
+    near.sort_by_key(|operation| operation.invoked_at);
+    let near: Vec<_> = near.into_iter().take(EXPLAINED_MAX).map(|operation| format!("  {operation:?}")).collect();
+    format!(
+        "of {key:?} no order explains {culprit:?}; possible was {:?}; around it:\n{}",
+        violation.possible,
+        near.join("\n")
+    )
+}
+
+/// How far back an explanation goes.
+const EXPLAINED_MOMENTS: u64 = 100_000 * MOMENTS;
+/// How many operations an explanation shows.
+const EXPLAINED_MAX: usize = 60;

@@ -1,0 +1,221 @@
+//! A simulated machine: its disk, its clock, and the replica that runs on it when it runs.
+
+use std::sync::Arc;
+
+use ruvector_node::Tuning;
+use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
+use ruvector_protocol::{Envelope, Incarnation, Membership, Message, NodeId, PlantedBug, Timestamp};
+use ruvector_state_machine::kv::{KvMachine, KvView};
+use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
+
+use crate::clock::NodeClock;
+
+/// A simulated machine.
+#[derive(Debug)]
+pub struct Host {
+    /// The node's id: its place in the cluster counted from 1.
+    pub id: NodeId,
+    /// Its disk, which outlives its crashes.
+    pub disk: SimulatedDisk,
+    /// Its clock.
+    pub clock: NodeClock,
+    /// The process, if it runs.
+    pub process: Option<Process>,
+    /// How often it was started. What was planned for an earlier life is void.
+    pub life: u64,
+    /// It gets no time to run before this.
+    pub paused_until_us: u64,
+    /// Its disk syncs this much slower than usual.
+    pub sync_slowdown: u64,
+    /// The machine goes down right after it sent such a message.
+    pub crash_at_send: Option<SendTrigger>,
+    /// The machine goes down at this operation of its disk.
+    pub halt_at_operation: Option<u64>,
+    /// Its disk was made to fail or to be full: it may stop.
+    pub disk_in_trouble: bool,
+    /// A bit of its disk was flipped: it may stop and may refuse to start.
+    pub damaged: bool,
+    /// It refused to start on damaged data and stays down.
+    pub retired: bool,
+}
+
+/// A running replica and what is planned for it.
+#[derive(Debug)]
+pub struct Process {
+    /// The code that production runs.
+    pub replica: Replica<KvMachine>,
+    /// The version that readers see.
+    pub published: KvView,
+    /// A flush is under way.
+    pub flushing: bool,
+    /// A turn of applying is planned.
+    pub applying: bool,
+    /// When the next wake-up is planned.
+    pub wake_at_us: Option<u64>,
+    /// How often in a row it was woken without time passing.
+    pub idle_wakes: u32,
+}
+
+/// Which message a machine goes down after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendTrigger {
+    /// A vote, its own included.
+    Vote,
+    /// An acknowledgement of entries.
+    Acknowledgement,
+    /// Entries.
+    Append,
+}
+
+impl SendTrigger {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Vote, Self::Acknowledgement, Self::Append];
+
+    /// Whether this is such a message.
+    #[must_use]
+    pub fn matches(self, envelope: &Envelope) -> bool {
+        let kind = match &envelope.message {
+            Message::VoteRequest(_) => Self::Vote,
+            Message::VoteResponse(response) if response.granted => Self::Vote,
+            Message::AppendResponse(_) => Self::Acknowledgement,
+            Message::AppendRequest(_) => Self::Append,
+            Message::VoteResponse(_)
+            | Message::PreVoteRequest(_)
+            | Message::PreVoteResponse(_)
+            | Message::Heartbeat(_)
+            | Message::HeartbeatResponse(_)
+            | Message::ForwardProposals(_)
+            | Message::ReadIndexRequest(_)
+            | Message::ReadIndexResponse(_)
+            | Message::SnapshotChunk(_)
+            | Message::SnapshotChunkResponse(_)
+            | Message::StateHash(_) => return false,
+        };
+        kind == self
+    }
+}
+
+/// What all nodes of a simulation are told alike.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// The members.
+    pub membership: Membership,
+    /// Intervals and limits.
+    pub tuning: Tuning,
+    /// The bug that all nodes have.
+    pub planted_bug: Option<PlantedBug>,
+}
+
+impl Host {
+    /// A machine that was never started.
+    #[must_use]
+    pub fn new(id: NodeId, clock: NodeClock) -> Self {
+        Self {
+            id,
+            disk: SimulatedDisk::new(),
+            clock,
+            process: None,
+            life: 0,
+            paused_until_us: 0,
+            sync_slowdown: 1,
+            crash_at_send: None,
+            halt_at_operation: None,
+            disk_in_trouble: false,
+            damaged: false,
+            retired: false,
+        }
+    }
+
+    /// What its clock shows.
+    #[must_use]
+    pub fn now(&self, now_us: u64) -> Timestamp {
+        self.clock.reading(now_us)
+    }
+
+    /// Starts the process on what the disk holds.
+    ///
+    /// # Errors
+    /// Those of the replica; the machine is then still down.
+    pub fn start(
+        &mut self,
+        now_us: u64,
+        cluster: &ClusterSettings,
+        seed: u64,
+    ) -> Result<(), ReplicaError> {
+        self.life += 1;
+        let config = ReplicaConfig {
+            node: self.id,
+            incarnation: Incarnation(self.life),
+            membership: cluster.membership.clone(),
+            tuning: cluster.tuning.clone(),
+            seed,
+            planted_bug: cluster.planted_bug,
+        };
+        let now = self.now(now_us);
+        let replica = Replica::open(config, Arc::new(self.disk.clone()), KvMachine::default(), now)?;
+        let published = replica.view();
+        self.process = Some(Process {
+            replica,
+            published,
+            flushing: false,
+            applying: false,
+            wake_at_us: None,
+            idle_wakes: 0,
+        });
+        Ok(())
+    }
+
+    /// The process ends, and perhaps the machine with it.
+    pub fn crash(&mut self, crash: Crash) {
+        self.process = None;
+        self.life += 1;
+        self.paused_until_us = 0;
+        self.crash_at_send = None;
+        self.halt_at_operation = None;
+        self.disk.crash(crash);
+        drop(self.disk.take_trace());
+    }
+
+    /// Whether the disk has reached the operation at which the machine goes down.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halt_at_operation.is_some_and(|at| self.disk.operations() >= at)
+    }
+
+    /// From now on the disk works, and the machine is never short of time.
+    pub fn heal(&mut self) {
+        self.disk.set_space_limit(None);
+        self.sync_slowdown = 1;
+        self.paused_until_us = 0;
+        self.crash_at_send = None;
+    }
+}
+
+/// What a replica is asked to do in one turn.
+pub enum Turn {
+    /// Take an event.
+    Handle(ruvector_node::replica::Event),
+    /// Make durable what waits.
+    Flush,
+    /// Apply what is committed.
+    Apply,
+}
+
+impl Process {
+    /// Gives the replica one turn.
+    ///
+    /// # Errors
+    /// Those of the replica: it must stop.
+    pub fn take_turn(
+        &mut self,
+        now: Timestamp,
+        turn: Turn,
+        outputs: &mut Vec<Output<KvMachine>>,
+    ) -> Result<(), ReplicaError> {
+        match turn {
+            Turn::Handle(event) => self.replica.handle(now, event, outputs),
+            Turn::Flush => self.replica.flush(now, outputs),
+            Turn::Apply => self.replica.apply(now, outputs),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a seed stands for: the cluster, its tuning, its network and which faults it will see.
+//!
+//! Swarm testing (Groce and others, 2012): every seed enables a random subset of the kinds of fault, with
+//! random strength. A mix of everything all the time hides bugs that one kind alone would show.
+
+use ruvector_node::Tuning;
+
+use crate::faults::FaultKind;
+use crate::network::NetworkSettings;
+use crate::random::Random;
+
+/// Everything that a simulation is told before it begins.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Their intervals and limits, small so that everything happens often.
+    pub tuning: Tuning,
+    /// The network.
+    pub network: NetworkSettings,
+    /// The kinds of fault that happen; one that is there twice happens twice as often.
+    pub faults: Vec<FaultKind>,
+    /// The mean time between two faults, in microseconds.
+    pub fault_interval_us: u64,
+    /// How long faults happen, in microseconds.
+    pub fault_phase_us: u64,
+    /// How long a sync of a disk takes at most, in microseconds.
+    pub sync_max_us: u64,
+    /// How long a crashed node stays down at most, in microseconds.
+    pub down_max_us: u64,
+    /// The clients and what they do.
+    pub workload: WorkloadSettings,
+}
+
+/// The clients of a simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadSettings {
+    /// How many clients.
+    pub clients: usize,
+    /// How many keys they share.
+    pub keys: usize,
+    /// How long a client thinks between two operations at most, in microseconds.
+    pub think_max_us: u64,
+    /// How many of a thousand operations read.
+    pub read_per_mille: u64,
+    /// Leases are granted, renewed, revoked and left to expire.
+    pub leases: bool,
+    /// History is compacted now and then.
+    pub compactions: bool,
+    /// The most bytes that are added to a value.
+    pub padding_max: usize,
+}
+
+impl Scenario {
+    /// Draws a scenario.
+    pub fn draw(random: &mut Random) -> Self {
+        let tuning = tuning(random);
+        let faults = fault_kinds(random);
+        Self {
+            nodes: if random.chance(600) { 3 } else { 5 },
+            network: network(tuning.election_timeout_ms * 1000, random),
+            fault_interval_us: random.magnitude(30_000, 1_000_000),
+            fault_phase_us: random.between(2_000_000, 8_000_000),
+            sync_max_us: random.magnitude(100, 30_000),
+            down_max_us: random.magnitude(2_000, 2_000_000),
+            workload: WorkloadSettings {
+                clients: usize_between(2, 6, random),
+                keys: usize_between(1, 5, random),
+                think_max_us: random.magnitude(2_000, 50_000),
+                read_per_mille: random.between(200, 700),
+                leases: random.chance(400),
+                compactions: random.chance(200),
+                padding_max: if random.chance(300) { 2_000 } else { 20 },
+            },
+            tuning,
+            faults,
+        }
+    }
+}
+
+fn tuning(random: &mut Random) -> Tuning {
+    let election_timeout_ms = random.between(40, 300);
+    Tuning {
+        heartbeat_interval_ms: (election_timeout_ms / random.between(4, 10)).max(5),
+        election_timeout_ms,
+        clock_drift_ppm: random.magnitude(100, 50_000),
+        snapshot_entries: random.magnitude(20, 400),
+        retained_entries: random.between(0, 50),
+        hash_check_entries: random.between(1, 20),
+        pending_proposals_max: 64,
+        request_timeout_ms: random.between(500, 3_000),
+        segment_bytes: 1 << random.between(13, 16),
+        tail_bytes_max: usize_between(2_000, 100_000, random),
+        uncommitted_bytes_max: usize_between(4_000, 100_000, random),
+        inflight_bytes_max: usize_between(500, 20_000, random),
+        append_bytes_max: usize_between(70, 5_000, random),
+        snapshot_chunk_bytes: usize_between(100, 2_000, random),
+        command_bytes_max: 3_000,
+    }
+}
+
+fn network(election_timeout_us: u64, random: &mut Random) -> NetworkSettings {
+    let delay_max_us = random.magnitude(200, election_timeout_us / 8);
+    NetworkSettings {
+        delay_min_us: random.between(50, delay_max_us / 2),
+        delay_max_us,
+        straggler_per_mille: if random.chance(300) { random.magnitude(1, 100) } else { 0 },
+        straggler_max_us: election_timeout_us * 2,
+        loss_per_mille: if random.chance(400) { random.magnitude(1, 200) } else { 0 },
+        duplicate_per_mille: if random.chance(300) { random.magnitude(1, 200) } else { 0 },
+        ordered: random.chance(400),
+    }
+}
+
+fn fault_kinds(random: &mut Random) -> Vec<FaultKind> {
+    let per_mille = random.between(150, 700);
+    let mut kinds = Vec::new();
+    for kind in FaultKind::ALL {
+        if random.chance(per_mille) {
+            let weight = usize_between(1, 4, random);
+            kinds.extend(std::iter::repeat_n(kind, weight));
+        }
+    }
+    kinds
+}
+
+fn usize_between(low: u64, high: u64, random: &mut Random) -> usize {
+    usize::try_from(random.between(low, high)).expect("small numbers fit")
+}

@@ -1,0 +1,108 @@
+//! Counts that show that faults really happened and that the system really worked.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident: $label:literal,)*) => {
+        /// What happened in one or many simulations.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Statistics {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Statistics {
+            /// Every count with its name in words, in order.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($label, self.$name),)*]
+            }
+        }
+
+        impl AddAssign for Statistics {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Things that happened.
+    events: "events",
+    /// Simulated time, in microseconds.
+    simulated_us: "simulated microseconds",
+    /// Messages that were sent.
+    messages: "messages sent",
+    /// Messages that were lost, cut links included.
+    messages_lost: "messages lost",
+    /// Messages that arrived twice.
+    messages_duplicated: "messages duplicated",
+    /// Flushes of a replica's log.
+    flushes: "log flushes",
+    /// Terms in which somebody led.
+    leaders: "leaders elected",
+    /// Entries that were committed.
+    committed: "entries committed",
+    /// Snapshots that a node wrote of its own state.
+    snapshots_written: "snapshots written",
+    /// Snapshots of a peer that a node went on from.
+    snapshots_installed: "snapshots installed",
+    /// Commands that were answered.
+    writes_answered: "writes answered",
+    /// Commands whose outcome stayed unknown.
+    writes_unknown: "writes of unknown outcome",
+    /// Commands that were refused.
+    writes_refused: "writes refused",
+    /// Strong and lease reads that were answered.
+    reads_answered: "reads answered",
+    /// Stale reads that were answered.
+    stale_reads_answered: "stale reads answered",
+    /// Reads that were not answered.
+    reads_refused: "reads refused",
+    /// Keys whose history was too large to search for an order; the order of revisions was checked all the same.
+    undecided_keys: "key histories too large to search",
+    /// Leases that were granted.
+    leases_granted: "leases granted",
+    /// Processes that were killed; what they had written survived.
+    kills: "processes killed",
+    /// Machines that lost power; what was not synced was lost or torn.
+    power_losses: "power losses",
+    /// Times that all nodes went down together.
+    total_outages: "total outages",
+    /// Machines that stopped at an operation of their disk.
+    disk_halts: "halts within a disk operation",
+    /// Operations of a disk that failed.
+    disk_errors: "failed disk operations",
+    /// Nodes that crashed right after they sent a message.
+    crashes_at_send: "crashes right after a send",
+    /// Starts of a node after the first.
+    restarts: "restarts",
+    /// Bits that were flipped on disks.
+    bit_flips: "bits flipped",
+    /// Nodes that refused to start on, or stopped at, a flipped bit.
+    corruptions_noticed: "corruptions noticed",
+    /// Times that a disk had no space left.
+    full_disks: "full disks",
+    /// Times that a disk was slow.
+    slow_disks: "slow disks",
+    /// Cuts into two halves.
+    partitions: "partitions",
+    /// Cuts of one direction of a link.
+    one_way_cuts: "one-way cuts",
+    /// Nodes that were cut off alone.
+    isolations: "isolations",
+    /// Links that went up and down.
+    flapping_links: "flapping links",
+    /// Times that a node got no time to run.
+    pauses: "pauses",
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (label, count) in self.counts() {
+            writeln!(f, "  {count:>14}  {label}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,356 @@
+//! How the nodes of a world run: what arrives goes into the replica, what comes out goes on its way.
+
+use ruvector_node::ReplicaError;
+use ruvector_node::replica::{Event, JobDone, Output, SnapshotJob};
+use ruvector_protocol::{Envelope, NodeId};
+use ruvector_state_machine::kv::KvMachine;
+use ruvector_storage::StorageError;
+use ruvector_storage::disk::simulated::Crash;
+
+use crate::node::Turn;
+use crate::trace::Place;
+use crate::violation::{Violation, ensure};
+use crate::world::{Due, Happening, World, describe_job, place_of};
+
+/// How long a turn of applying takes at most, in microseconds.
+const APPLY_MAX_US: u64 = 200;
+/// How long writing or verifying a snapshot file takes at most.
+const JOB_MAX_US: u64 = 50_000;
+/// How long it takes at most from the grant of a read to the read.
+const READ_MAX_US: u64 = 2_000;
+/// A node that is woken this often in a row without anything coming of it spins.
+const IDLE_WAKES_MAX: u32 = 1000;
+/// How soon after a turn a node can be woken, in microseconds.
+const WAKE_GAP_US: u64 = 50;
+
+impl World {
+    /// Starts a node, unless it runs or is retired.
+    pub(crate) fn start(&mut self, node: usize) -> Result<(), Violation> {
+        let host = &mut self.hosts[node];
+        if host.process.is_some() || host.retired {
+            return Ok(());
+        }
+        let first = host.life == 0;
+        let place = Place::Node(host.id.0);
+        let started = host.start(self.now_us, &self.cluster, self.random.seed());
+        self.trace.record(self.now_us, place, started.is_ok(), || match &started {
+            Ok(()) => "starts".to_owned(),
+            Err(error) => format!("does not start: {error}"),
+        });
+        if let Err(error) = started {
+            return self.did_not_start(node, &error);
+        }
+        self.statistics.restarts += u64::from(!first);
+        drop(self.hosts[node].disk.take_trace());
+        self.invariants.forget(self.hosts[node].id);
+        self.publish(node)?;
+        self.look_at(node)?;
+        self.plan_turns(node);
+        Ok(())
+    }
+
+    fn did_not_start(&mut self, node: usize, error: &ReplicaError) -> Result<(), Violation> {
+        let host = &mut self.hosts[node];
+        if host.damaged && is_corruption(error) {
+            host.retired = true;
+            self.statistics.corruptions_noticed += 1;
+            return Ok(());
+        }
+        ensure!(
+            host.disk_in_trouble || host.is_halted(),
+            StopsOnlyForCause,
+            "node {} does not start: {error}",
+            host.id
+        );
+        let crash = self.power_loss();
+        self.hosts[node].crash(crash);
+        self.start_later(node);
+        Ok(())
+    }
+
+    /// Gives a node an event.
+    pub(crate) fn give(&mut self, node: usize, event: Event) -> Result<(), Violation> {
+        if self.hosts[node].process.is_none() {
+            return Ok(());
+        }
+        let resume_us = self.hosts[node].paused_until_us;
+        if resume_us > self.now_us {
+            self.plan_due(resume_us, node, Due::Take(event));
+            return Ok(());
+        }
+        self.take_turn(node, Turn::Handle(event))
+    }
+
+    /// Something that a node planned in its present life is due.
+    pub(crate) fn due(&mut self, node: usize, due: Due) -> Result<(), Violation> {
+        let resume_us = self.hosts[node].paused_until_us;
+        if resume_us > self.now_us {
+            self.plan_due(resume_us, node, due);
+            return Ok(());
+        }
+        let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
+        match due {
+            Due::Wake => self.wake(node),
+            Due::Take(event) => self.take_turn(node, Turn::Handle(event)),
+            Due::Flush => {
+                process.flushing = false;
+                self.statistics.flushes += 1;
+                self.take_turn(node, Turn::Flush)
+            }
+            Due::Apply => {
+                process.applying = false;
+                self.take_turn(node, Turn::Apply)
+            }
+            Due::Job(job) => self.run_job(node, job),
+            Due::Read { ticket, grant, granted_us } => self.make_read(node, ticket, grant, granted_us),
+        }
+    }
+
+    fn wake(&mut self, node: usize) -> Result<(), Violation> {
+        let now = self.hosts[node].now(self.now_us);
+        let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
+        if process.wake_at_us != Some(self.now_us) {
+            return Ok(());
+        }
+        process.wake_at_us = None;
+        if process.replica.deadline(now).is_some_and(|deadline| deadline > now) {
+            self.plan_turns(node);
+            return Ok(());
+        }
+        self.take_turn(node, Turn::Handle(Event::Wake))?;
+        self.check_for_spinning(node)
+    }
+
+    fn check_for_spinning(&mut self, node: usize) -> Result<(), Violation> {
+        let now = self.hosts[node].now(self.now_us);
+        let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
+        let idle = process.replica.deadline(now).is_some_and(|deadline| deadline <= now);
+        process.idle_wakes = if idle { process.idle_wakes + 1 } else { 0 };
+        ensure!(
+            process.idle_wakes < IDLE_WAKES_MAX,
+            Liveness,
+            "node {} wants to be woken again and again and does nothing",
+            self.hosts[node].id
+        );
+        Ok(())
+    }
+
+    fn run_job(&mut self, node: usize, job: SnapshotJob<KvMachine>) -> Result<(), Violation> {
+        let done = job.run();
+        if self.goes_down_halted(node) {
+            return Ok(());
+        }
+        if let Event::JobDone(done) = &done {
+            let place = Place::Node(self.hosts[node].id.0);
+            self.trace.record(self.now_us, place, "job", || describe_job(done));
+            match done {
+                JobDone::Written { result: Ok(_), .. } => self.statistics.snapshots_written += 1,
+                JobDone::Completed { result: Ok(_), .. } => self.statistics.snapshots_installed += 1,
+                JobDone::Written { result: Err(_), .. } | JobDone::Completed { result: Err(_), .. } => {}
+            }
+        }
+        self.take_turn(node, Turn::Handle(done))
+    }
+
+    /// One turn of a running node: the replica works, its outputs go out, its judges look.
+    pub(crate) fn take_turn(&mut self, node: usize, turn: Turn) -> Result<(), Violation> {
+        let now = self.hosts[node].now(self.now_us);
+        let id = self.hosts[node].id;
+        let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
+        let text = if self.trace.is_printed() { describe_turn(&turn) } else { String::new() };
+        let mut outputs = Vec::new();
+        let result = process.take_turn(now, turn, &mut outputs);
+        let replica = &process.replica;
+        let raft = replica.raft();
+        let facts = (raft.term(), raft.leader(), raft.commit(), replica.applied(), outputs.len());
+        self.trace.record(self.now_us, Place::Node(id.0), facts, || {
+            format!("{text}  [term {} leader {:?} commit {} applied {}]", facts.0, facts.1.map(|l| l.0), facts.2, facts.3.index)
+        });
+        if self.goes_down_halted(node) {
+            return Ok(());
+        }
+        if let Err(error) = result {
+            return self.stopped(node, &error);
+        }
+        self.send_out(node, outputs)?;
+        self.look_at(node)?;
+        self.plan_turns(node);
+        Ok(())
+    }
+
+    fn send_out(&mut self, node: usize, outputs: Vec<Output<KvMachine>>) -> Result<(), Violation> {
+        for output in outputs {
+            match output {
+                Output::Send(envelope) => {
+                    self.send(node, envelope)?;
+                    if self.hosts[node].process.is_none() {
+                        return Ok(());
+                    }
+                }
+                Output::Published => self.publish(node)?,
+                Output::Proposed { ticket, result } => self.proposed(node, ticket, result)?,
+                Output::ReadReady { ticket, result: Ok(grant) } => {
+                    let at_us = self.now_us + self.random.between(0, READ_MAX_US);
+                    self.plan_due(at_us, node, Due::Read { ticket, grant, granted_us: self.now_us });
+                }
+                Output::ReadReady { ticket, result: Err(error) } => self.read_refused(ticket, &error),
+                Output::Run(job) => {
+                    let at_us = self.now_us + self.random.magnitude(100, JOB_MAX_US);
+                    self.plan_due(at_us, node, Due::Job(job));
+                }
+                Output::SnapshotCreated { .. } | Output::LogCompacted { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize, envelope: Envelope) -> Result<(), Violation> {
+        self.statistics.messages += 1;
+        self.trace.remark(self.now_us, Place::Node(envelope.from.0), || {
+            format!("  sends to {} in term {}: {:?}", envelope.to, envelope.term, envelope.message)
+        });
+        self.invariants.watch(&envelope)?;
+        let goes_down = self.hosts[node].crash_at_send.is_some_and(|trigger| trigger.matches(&envelope));
+        let link = (node, place_of(envelope.to));
+        let arrivals = self.network.arrivals(self.now_us, link, &mut self.random);
+        self.statistics.messages_lost += u64::from(arrivals.is_empty());
+        self.statistics.messages_duplicated += u64::from(arrivals.len() > 1);
+        for at_us in arrivals {
+            self.plan(at_us, Happening::Arrive(envelope.clone()));
+        }
+        if goes_down {
+            self.statistics.crashes_at_send += 1;
+            for host in &mut self.hosts {
+                host.crash_at_send = None;
+            }
+            let crash = self.power_loss();
+            self.crash(node, crash);
+        }
+        Ok(())
+    }
+
+    /// Readers see the replica's newest version.
+    fn publish(&mut self, node: usize) -> Result<(), Violation> {
+        let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
+        let view = process.replica.view();
+        let seen = std::mem::replace(&mut process.published, view);
+        self.events.absorb(&process.published, seen.revision())
+    }
+
+    fn look_at(&mut self, node: usize) -> Result<(), Violation> {
+        let host = &self.hosts[node];
+        let Some(process) = &host.process else { return Ok(()) };
+        self.invariants.inspect(host.id, &process.replica)
+    }
+
+    fn plan_turns(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        let now = host.now(self.now_us);
+        let Some(process) = &mut host.process else { return };
+        let (mut flush, mut apply, mut wake) = (None, None, None);
+        if process.replica.needs_flush() && !process.flushing {
+            process.flushing = true;
+            let sync_us = self.random.magnitude(50, self.scenario.sync_max_us) * host.sync_slowdown;
+            flush = Some(self.now_us + sync_us);
+        }
+        if process.replica.needs_apply() && !process.applying {
+            process.applying = true;
+            apply = Some(self.now_us + self.random.between(0, APPLY_MAX_US));
+        }
+        if let Some(deadline) = process.replica.deadline(now) {
+            let at_us = host.clock.when(deadline, self.now_us).max(self.now_us + WAKE_GAP_US);
+            if process.wake_at_us.is_none_or(|planned| planned > at_us) {
+                process.wake_at_us = Some(at_us);
+                wake = Some(at_us);
+            }
+        }
+        for (at_us, due) in [(flush, Due::Flush), (apply, Due::Apply), (wake, Due::Wake)] {
+            if let Some(at_us) = at_us {
+                self.plan_due(at_us, node, due);
+            }
+        }
+    }
+
+    /// The replica can't go on. Right if its disk was made to fail, wrong otherwise.
+    fn stopped(&mut self, node: usize, error: &ReplicaError) -> Result<(), Violation> {
+        let host = &self.hosts[node];
+        self.trace.remark(self.now_us, Place::Node(host.id.0), || format!("stops: {error}"));
+        let for_cause = match error {
+            ReplicaError::Storage(StorageError::Io { .. }) => host.disk_in_trouble,
+            ReplicaError::Storage(StorageError::Corrupt { .. }) | ReplicaError::Restore { .. } => host.damaged,
+            ReplicaError::Storage(StorageError::Locked(_) | StorageError::Mismatch(_))
+            | ReplicaError::Diverged { .. } => false,
+        };
+        ensure!(for_cause, StopsOnlyForCause, "node {} stops: {error}", host.id);
+        self.statistics.corruptions_noticed += u64::from(is_corruption(error));
+        self.crash(node, Crash::ProcessOnly);
+        Ok(())
+    }
+
+    fn goes_down_halted(&mut self, node: usize) -> bool {
+        if !self.hosts[node].is_halted() {
+            return false;
+        }
+        self.statistics.disk_halts += 1;
+        let crash = self.power_loss();
+        self.crash(node, crash);
+        true
+    }
+
+    /// A node goes down, and comes back some time later.
+    pub(crate) fn crash(&mut self, node: usize, crash: Crash) {
+        let id = self.hosts[node].id;
+        self.trace.record(self.now_us, Place::Node(id.0), "crash", || format!("goes down: {crash:?}"));
+        self.hosts[node].crash(crash);
+        match crash {
+            Crash::ProcessOnly => {
+                self.statistics.kills += 1;
+                // The operating system closes the connections of a process that ends.
+                for other in 0..self.hosts.len() {
+                    self.notice_lost_peer(other, node);
+                }
+            }
+            Crash::LoseUnsynced | Crash::Torn { .. } => {
+                self.statistics.power_losses += 1;
+                self.hosts[node].clock.restart(self.now_us, &mut self.random);
+            }
+        }
+        self.forsake_clients(node);
+        self.start_later(node);
+    }
+
+    fn start_later(&mut self, node: usize) {
+        let down_us = self.random.magnitude(500, self.scenario.down_max_us);
+        self.plan(self.now_us + down_us, Happening::Start(node));
+    }
+
+    pub(crate) fn notice_lost_peer(&mut self, node: usize, peer: usize) {
+        if node != peer {
+            let peer: NodeId = self.hosts[peer].id;
+            let at_us = self.now_us + self.random.between(50, 2_000);
+            self.plan(at_us, Happening::LosePeer { node, peer });
+        }
+    }
+}
+
+fn is_corruption(error: &ReplicaError) -> bool {
+    match error {
+        ReplicaError::Storage(StorageError::Corrupt { .. } | StorageError::Mismatch(_))
+        | ReplicaError::Restore { .. } => true,
+        ReplicaError::Storage(StorageError::Io { .. } | StorageError::Locked(_))
+        | ReplicaError::Diverged { .. } => false,
+    }
+}
+
+fn describe_turn(turn: &Turn) -> String {
+    match turn {
+        Turn::Handle(Event::Message(envelope)) => {
+            format!("hears from {} in term {}: {:?}", envelope.from, envelope.term, envelope.message)
+        }
+        Turn::Handle(Event::JobDone(_)) => "takes note of a finished job".to_owned(),
+        Turn::Handle(event) => format!("handles {event:?}"),
+        Turn::Flush => "flushes".to_owned(),
+        Turn::Apply => "applies".to_owned(),
+    }
+}
+

@@ -1,0 +1,307 @@
+//! Everything that there is in a simulation, and the queue of what happens next.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use ruvector_node::replica::{Event, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
+use ruvector_protocol::{Envelope, Membership, NodeId, PlantedBug};
+use ruvector_state_machine::kv::KvMachine;
+
+use crate::clients::Client;
+use crate::clock::NodeClock;
+use crate::events::EventLog;
+use crate::history::History;
+use crate::invariants::Invariants;
+use crate::network::Network;
+use crate::node::{ClusterSettings, Host};
+use crate::random::Random;
+use crate::scenario::Scenario;
+use crate::statistics::Statistics;
+use crate::trace::{Place, Trace};
+use crate::violation::Violation;
+
+/// A cluster, its clients, its faults and its judges.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) now_us: u64,
+    pub(crate) random: Random,
+    pub(crate) scenario: Scenario,
+    pub(crate) cluster: ClusterSettings,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) history: History,
+    pub(crate) events: EventLog,
+    pub(crate) invariants: Invariants,
+    pub(crate) statistics: Statistics,
+    pub(crate) trace: Trace,
+    /// Faults happen.
+    pub(crate) stormy: bool,
+    /// Clients begin new operations.
+    pub(crate) clients_work: bool,
+    /// The newest number given to something that a client waits for, to a value and to a lease.
+    pub(crate) last_number: u64,
+    queue: BinaryHeap<Reverse<Planned>>,
+    planned: u64,
+}
+
+/// Something that is going to happen.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A message arrives.
+    Arrive(Envelope),
+    /// A node learns that a connection to a peer broke.
+    LosePeer { node: usize, peer: NodeId },
+    /// Something within a life of a node.
+    Due { node: usize, life: u64, due: Due },
+    /// A node is started.
+    Start(usize),
+    /// A client has thought enough.
+    Act(usize),
+    /// The next fault.
+    Fault,
+    /// A fault ends.
+    Relieve(Relief),
+    /// Links are cut.
+    Cut(Vec<(usize, usize)>),
+}
+
+/// Something that a running node has planned.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Its deadline.
+    Wake,
+    /// What came while it was paused.
+    Take(Event),
+    /// Its disk is done syncing.
+    Flush,
+    /// Its next turn of applying.
+    Apply,
+    /// Its background thread is done.
+    Job(SnapshotJob<KvMachine>),
+    /// A client's thread makes a read that was granted.
+    Read { ticket: Ticket, grant: ReadGrant, granted_us: u64 },
+}
+
+/// The end of a fault.
+#[derive(Debug)]
+pub(crate) enum Relief {
+    /// Links work again.
+    Links(Vec<(usize, usize)>),
+    /// A disk is fast and has room again.
+    Disk(usize),
+}
+
+#[derive(Debug)]
+struct Planned {
+    at_us: u64,
+    /// Of what happens at the same time, what was planned first happens first.
+    number: u64,
+    happening: Happening,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_us, self.number).cmp(&(other.at_us, other.number))
+    }
+}
+
+impl World {
+    /// The world that a seed stands for, with nothing started yet.
+    #[must_use]
+    pub fn new(seed: u64, planted_bug: Option<PlantedBug>, traced: bool) -> Self {
+        let mut random = Random::new(seed);
+        let scenario = Scenario::draw(&mut random);
+        let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
+        let drift_ppm = scenario.tuning.clock_drift_ppm;
+        let hosts: Vec<Host> = (1..=scenario.nodes as u64)
+            .map(|id| Host::new(NodeId(id), NodeClock::new(drift_ppm, &mut random)))
+            .collect();
+        let clients = (0..scenario.workload.clients).map(|_| Client::default()).collect();
+        let mut world = Self {
+            now_us: 0,
+            cluster: ClusterSettings {
+                membership: Membership { voters },
+                tuning: scenario.tuning.clone(),
+                planted_bug,
+            },
+            hosts,
+            network: Network::new(scenario.network),
+            clients,
+            history: History::default(),
+            events: EventLog::default(),
+            invariants: Invariants::default(),
+            statistics: Statistics::default(),
+            trace: Trace::new(traced),
+            stormy: true,
+            clients_work: true,
+            last_number: 0,
+            queue: BinaryHeap::new(),
+            planned: 0,
+            random,
+            scenario,
+        };
+        world.trace.remark(0, Place::World, || format!("{:#?}", world.scenario));
+        world.plan_beginning();
+        world
+    }
+
+    fn plan_beginning(&mut self) {
+        for node in 0..self.hosts.len() {
+            let at_us = self.random.between(0, 50_000);
+            self.plan(at_us, Happening::Start(node));
+        }
+        for client in 0..self.clients.len() {
+            let at_us = self.random.between(0, 200_000);
+            self.plan(at_us, Happening::Act(client));
+        }
+        self.plan_fault();
+    }
+
+    /// Plans something for a time that is not past.
+    pub(crate) fn plan(&mut self, at_us: u64, happening: Happening) {
+        assert!(at_us >= self.now_us, "{happening:?} is planned for the past");
+        self.planned += 1;
+        self.queue.push(Reverse(Planned { at_us, number: self.planned, happening }));
+    }
+
+    /// Plans something within a node's present life.
+    pub(crate) fn plan_due(&mut self, at_us: u64, node: usize, due: Due) {
+        let life = self.hosts[node].life;
+        self.plan(at_us, Happening::Due { node, life, due });
+    }
+
+    fn plan_fault(&mut self) {
+        let mean_us = self.scenario.fault_interval_us;
+        let at_us = self.now_us + self.random.between(mean_us / 4, mean_us * 2);
+        self.plan(at_us, Happening::Fault);
+    }
+
+    /// Lets everything happen up to a time.
+    ///
+    /// # Errors
+    /// The first violation that a judge sees.
+    pub(crate) fn run_until(&mut self, until_us: u64) -> Result<(), Violation> {
+        while let Some(Reverse(next)) = self.queue.peek()
+            && next.at_us <= until_us
+        {
+            let Some(Reverse(next)) = self.queue.pop() else { break };
+            self.now_us = next.at_us;
+            self.happen(next.happening)?;
+        }
+        self.now_us = until_us;
+        Ok(())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Arrive(envelope) => {
+                let node = place_of(envelope.to);
+                self.give(node, Event::Message(envelope))
+            }
+            Happening::LosePeer { node, peer } => self.give(node, Event::PeerLost(peer)),
+            Happening::Due { node, life, due } if self.hosts[node].life == life => self.due(node, due),
+            Happening::Due { .. } => Ok(()),
+            Happening::Start(node) => self.start(node),
+            Happening::Act(client) => self.act(client),
+            Happening::Fault => {
+                self.next_fault();
+                Ok(())
+            }
+            Happening::Relieve(relief) => {
+                self.relieve(relief);
+                Ok(())
+            }
+            Happening::Cut(links) => {
+                if self.stormy {
+                    self.network.cut(&links);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn next_fault(&mut self) {
+        if !self.stormy {
+            return;
+        }
+        if let Some(kind) = self.random.pick(&self.scenario.faults).copied() {
+            self.inflict(kind);
+            self.plan_fault();
+        }
+    }
+
+    fn relieve(&mut self, relief: Relief) {
+        // When the storm is over everything was relieved at once.
+        if !self.stormy {
+            return;
+        }
+        match relief {
+            Relief::Links(links) => self.network.mend(&links),
+            Relief::Disk(node) => {
+                self.hosts[node].disk.set_space_limit(None);
+                self.hosts[node].sync_slowdown = 1;
+            }
+        }
+    }
+
+    /// Ends all faults and starts every node that can be started.
+    pub(crate) fn calm(&mut self) {
+        self.trace.record(self.now_us, Place::World, "calm", || "all faults end".to_owned());
+        self.stormy = false;
+        self.network.heal();
+        for node in 0..self.hosts.len() {
+            self.hosts[node].heal();
+            if self.hosts[node].process.is_none() {
+                self.plan(self.now_us, Happening::Start(node));
+            }
+        }
+    }
+
+    /// A node's replica, if it runs.
+    pub(crate) fn replica(&self, node: usize) -> Option<&Replica<KvMachine>> {
+        self.hosts[node].process.as_ref().map(|process| &process.replica)
+    }
+
+    /// Whether a node thinks that it leads.
+    pub(crate) fn leads(&self, node: usize) -> bool {
+        self.replica(node).is_some_and(|replica| replica.raft().leader() == Some(self.hosts[node].id))
+    }
+
+    pub(crate) fn election_timeout_us(&self) -> u64 {
+        self.scenario.tuning.election_timeout_ms * 1000
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+/// Where a node is in the list of hosts.
+pub(crate) fn place_of(node: NodeId) -> usize {
+    usize::try_from(node.0 - 1).expect("a simulated cluster is small")
+}
+
+/// What a finished job is called in a trace.
+pub(crate) fn describe_job(done: &JobDone) -> String {
+    match done {
+        JobDone::Written { result, .. } => format!("wrote a snapshot: {result:?}"),
+        JobDone::Completed { from, result, .. } => format!("received a snapshot of {from}: {result:?}"),
+    }
+}
