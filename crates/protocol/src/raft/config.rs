@@ -73,7 +73,7 @@ impl Config {
 pub enum PlantedBug {
     /// A vote is sent before it is durable (against Raft thesis figure 3.1).
     VoteBeforeDurable,
-    /// An entry of an older term is committed by counting (against section 3.6.2).
+    /// An entry of an older term is committed by counting, so that no no-op is needed (against section 3.6.2).
     CommitOlderTermByCounting,
     /// A read index is given out before the term's no-op committed (against section 6.4).
     ReadIndexBeforeNoop,

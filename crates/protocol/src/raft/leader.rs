@@ -50,7 +50,11 @@ impl Leader {
         };
         let last_time = core.log.last_time();
         core.clock.lead(last_time, core.now);
-        leader.append(core, Payload::Noop);
+        if core.config.planted(PlantedBug::CommitOlderTermByCounting) {
+            leader.opened_at = last;
+        } else {
+            leader.append(core, Payload::Noop);
+        }
         leader.replicate_to_all(core);
         leader
     }
