@@ -9,7 +9,16 @@
 //!
 //! What this crate does not do: it keeps no state that matters and decides nothing about consensus.
 
+mod admin;
 mod config;
+mod context;
+mod etcd;
+mod frontend;
+mod http;
+mod listener;
+mod metered;
+mod metrics;
+mod sample;
 mod server;
 
 pub use config::{ConfigError, Limits, ServerConfig, ServerOptions, parse_initial_nodes};

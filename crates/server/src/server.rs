@@ -1,12 +1,27 @@
 //! Starting, running and stopping the daemon.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ruvector_node::state_machine::kv::KvMachine;
-use ruvector_node::{Handle, StorageError};
+use ruvector_node::{Handle, Node, NodeConfig, ReplicaError};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
 
 use crate::config::ServerConfig;
+use crate::context::Context;
+use crate::etcd::renewals::Renewals;
+use crate::etcd::watch::WatchHub;
+use crate::listener;
+use crate::metrics::Metrics;
+
+/// How long a large read may hold up the end.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Why a server did not start or did not go on. Every text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +38,8 @@ pub enum ServeError {
     },
     /// The node can't start on its data directory.
     #[error("{0}")]
-    Storage(#[from] StorageError),
-    /// A setting of the log makes no sense.
+    Node(#[from] ReplicaError),
+    /// What should be logged is not understood.
     #[error("log level `{level}`: {reason}")]
     LogLevel {
         /// As given.
@@ -32,7 +47,7 @@ pub enum ServeError {
         /// What is wrong.
         reason: String,
     },
-    /// A thread or the runtime could not be started.
+    /// A thread, the runtime or a signal handler could not be set up.
     #[error("can't start the threads that serve clients: {0}")]
     Threads(io::Error),
     /// The node stopped by itself.
@@ -46,37 +61,177 @@ pub enum ServeError {
 /// # Errors
 /// If the server does not start, or the node stops by itself.
 pub fn serve(config: ServerConfig) -> Result<(), ServeError> {
-    let _ = config;
-    todo!()
+    log_to_stderr(config.log_level.as_deref())?;
+    raise_descriptor_limit();
+    let waiting =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Threads)?;
+    let server = Server::start(config)?;
+    let ended = waiting.block_on(until_told_or_stopped(&server.handle()));
+    server.stop();
+    tracing::info!("stopped");
+    ended
 }
 
 /// A running server; [`stop`](Self::stop) or dropping it ends it.
 #[derive(Debug)]
-pub struct Server {}
+pub struct Server {
+    node: Option<Node<KvMachine>>,
+    client_address: SocketAddr,
+    stop: watch::Sender<()>,
+    clients: Option<JoinHandle<()>>,
+}
 
 impl Server {
     /// Starts a node and listens for its clients. Returns when both listeners are bound and the node is
     /// recovered; there may be no leader yet.
     ///
     /// # Errors
-    /// Every [`ServeError`] but [`ServeError::NodeStopped`].
+    /// [`ServeError::Listen`], [`ServeError::Node`], [`ServeError::Threads`].
     pub fn start(config: ServerConfig) -> Result<Self, ServeError> {
-        let _ = config;
-        todo!()
+        let clients = listener::bind("clients", &config.listen_client, config.insecure)?;
+        let peers = listener::bind("peers", &config.listen_peer, config.insecure)?;
+        let client_address = clients.local_addr().map_err(ServeError::Threads)?;
+        let advertised = config.advertise_client.clone().unwrap_or_else(|| client_address.to_string());
+        let peer_address = peers.local_addr().map_err(ServeError::Threads)?;
+        let node = Node::start(node_config(&config, peers, advertised.clone()), KvMachine::default())?;
+        let handle = node.handle();
+        tracing::info!(
+            node = handle.node_name(),
+            cluster = handle.cluster_name(),
+            "listening for clients on {client_address} and for peers on {peer_address}"
+        );
+        let (stop, stopped) = watch::channel(());
+        let clients = serve_clients(&config, handle, clients, advertised, stopped)?;
+        Ok(Self { node: Some(node), client_address, stop, clients: Some(clients) })
     }
 
     /// Where it listens for clients.
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
-        todo!()
+        self.client_address
     }
 
     /// The node.
     #[must_use]
     pub fn handle(&self) -> Handle<KvMachine> {
-        todo!()
+        self.node.as_ref().expect("the node is there until the server is dropped").handle()
     }
 
-    /// Stops taking requests, then the node, and waits for both.
-    pub fn stop(self) {}
+    /// Stops taking requests, then the node, and waits for both, as dropping it does.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.send_replace(());
+        if let Some(clients) = self.clients.take()
+            && clients.join().is_err()
+        {
+            tracing::error!("the thread that serves clients had panicked");
+        }
+        if let Some(node) = self.node.take() {
+            node.stop();
+        }
+    }
+}
+
+fn node_config(config: &ServerConfig, peer_listener: TcpListener, client_address: String) -> NodeConfig {
+    let mut tuning = config.tuning.clone();
+    tuning.command_bytes_max = config.limits.request_bytes;
+    NodeConfig {
+        cluster_name: config.cluster.clone(),
+        node_name: config.id.clone(),
+        initial_members: config.initial_nodes.clone(),
+        data_directory: config.data_dir.clone(),
+        peer_listener,
+        client_address,
+        tuning,
+    }
+}
+
+/// Starts the thread that serves clients. It has a runtime of its own: one thread costs the least for each
+/// request, because a request then never changes threads.
+fn serve_clients(
+    config: &ServerConfig,
+    handle: Handle<KvMachine>,
+    listener: TcpListener,
+    client_address: String,
+    stop: watch::Receiver<()>,
+) -> Result<JoinHandle<()>, ServeError> {
+    let runtime = runtime(config.client_threads).map_err(ServeError::Threads)?;
+    listener.set_nonblocking(true).map_err(ServeError::Threads)?;
+    let listener = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(ServeError::Threads)?
+    };
+    let mut metrics = Metrics::new();
+    handle.register_metrics(&mut metrics.registry);
+    let revision = handle.published().view.revision();
+    let watch_hub = Arc::new(WatchHub::new(revision, config.limits.watches));
+    let (renewals, renewing) = Renewals::new(handle.clone(), config.limits.pending_renewals);
+    runtime.spawn(renewing);
+    runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));
+    let context = Context {
+        handle,
+        limits: config.limits.clone(),
+        metrics,
+        watch_hub,
+        renewals,
+        client_address,
+        election_timeout: Duration::from_millis(config.tuning.election_timeout_ms),
+    };
+    let run = move || {
+        runtime.block_on(listener::run(listener, Arc::new(context), stop));
+        runtime.shutdown_timeout(SHUTDOWN);
+    };
+    std::thread::Builder::new().name("clients".to_owned()).spawn(run).map_err(ServeError::Threads)
+}
+
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    let mut builder = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.thread_name("clients").enable_all().build()
+}
+
+async fn until_told_or_stopped(handle: &Handle<KvMachine>) -> Result<(), ServeError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Threads)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Threads)?;
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("stopping: interrupted"),
+        _ = terminate.recv() => tracing::info!("stopping: told to terminate"),
+        reason = handle.stopped() => return reason.map_or(Ok(()), |reason| Err(ServeError::NodeStopped(reason))),
+    }
+    Ok(())
+}
+
+fn log_to_stderr(level: Option<&str>) -> Result<(), ServeError> {
+    let filter = match level {
+        Some(level) => EnvFilter::try_new(level),
+        None => EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new("info")),
+    };
+    let filter = filter.map_err(|error| ServeError::LogLevel {
+        level: level.unwrap_or_default().to_owned(),
+        reason: error.to_string(),
+    })?;
+    // A program that logs in its own way already has set that up.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    Ok(())
+}
+
+/// Lets the process have as many connections and files as the system permits: shells usually give 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "can't raise the limit of open files");
+    }
 }

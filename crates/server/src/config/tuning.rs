@@ -18,6 +18,14 @@ pub(super) struct TuningKeys {
     pending_proposals_max: usize,
     request_timeout_ms: u64,
     segment_bytes: u64,
+    tail_bytes_max: usize,
+    uncommitted_bytes_max: usize,
+    inflight_bytes_max: usize,
+    append_bytes_max: usize,
+    snapshot_chunk_bytes: usize,
+    /// Follows from `limits.request_bytes`.
+    #[serde(skip)]
+    command_bytes_max: usize,
 }
 
 impl TuningKeys {

@@ -1,0 +1,307 @@
+//! The service of the command line.
+
+use std::sync::Arc;
+
+use ruvector_api::ruvector::v1 as pb;
+use ruvector_api::ruvector::v1::admin_server::Admin;
+use ruvector_node::state_machine::kv::{Command, KeyRange, RangeRequest, Revision};
+use ruvector_node::{
+    Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
+};
+use tonic::{Request, Response, Status};
+
+use crate::context::Context;
+use crate::etcd::convert;
+use crate::etcd::error::{EtcdError, store_status};
+
+/// How many entries of the log one answer has at most.
+const LOG_TAIL_MAX: u32 = 10_000;
+
+/// The service of the command line.
+pub(crate) struct AdminService(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        let status = self.0.handle.status().await.map_err(admin_status)?;
+        Ok(Response::new(status_response(&self.0, status)))
+    }
+
+    async fn log_tail(
+        &self,
+        request: Request<pb::LogTailRequest>,
+    ) -> Result<Response<pb::LogTailResponse>, Status> {
+        let count = request.get_ref().count.min(LOG_TAIL_MAX) as usize;
+        let records = self.0.handle.log_tail(count).await.map_err(admin_status)?;
+        Ok(Response::new(pb::LogTailResponse { entries: records.into_iter().map(log_entry).collect() }))
+    }
+
+    async fn compact_log(
+        &self,
+        request: Request<pb::CompactLogRequest>,
+    ) -> Result<Response<pb::CompactLogResponse>, Status> {
+        let before = Index(request.get_ref().before_index);
+        let first = self.0.handle.compact_log(before).await.map_err(admin_status)?;
+        Ok(Response::new(pb::CompactLogResponse { first_index: first.0 }))
+    }
+
+    async fn snapshot_create(
+        &self,
+        request: Request<pb::SnapshotCreateRequest>,
+    ) -> Result<Response<pb::SnapshotCreateResponse>, Status> {
+        let info = self.0.handle.create_snapshot(&request.get_ref().name).await.map_err(admin_status)?;
+        Ok(Response::new(pb::SnapshotCreateResponse { snapshot: Some(snapshot(info)) }))
+    }
+
+    async fn snapshot_list(
+        &self,
+        _: Request<pb::SnapshotListRequest>,
+    ) -> Result<Response<pb::SnapshotListResponse>, Status> {
+        let infos = self.0.handle.list_snapshots().await.map_err(admin_status)?;
+        Ok(Response::new(pb::SnapshotListResponse { snapshots: infos.into_iter().map(snapshot).collect() }))
+    }
+
+    async fn read(&self, request: Request<pb::ReadRequest>) -> Result<Response<pb::ReadResponse>, Status> {
+        let request = request.into_inner();
+        if request.key.is_empty() {
+            return Err(EtcdError::EmptyKey.into());
+        }
+        let level = read_level(&request)?;
+        let read = self.0.handle.read(level).await.map_err(admin_status)?;
+        let range = one_key(request.key);
+        let view = &read.published.view;
+        let found = view.range(&range).map_err(store_status)?;
+        Ok(Response::new(pb::ReadResponse {
+            kv: found.kvs.first().map(|kv| convert::key_value(kv)),
+            level: request.level,
+            staleness_us: read.staleness_us,
+            applied_index: read.published.applied.index.0,
+            applied_term: read.published.applied.term.0,
+            revision: view.revision().0,
+            node_id: self.0.handle.node_id().0,
+            node_name: self.0.handle.node_name().to_owned(),
+        }))
+    }
+}
+
+/// People read these errors, so they are the node's own texts.
+fn admin_status(error: NodeError) -> Status {
+    let text = error.to_string();
+    match error {
+        NodeError::OutcomeUnknown | NodeError::NoLeader | NodeError::Stopped(_) => Status::unavailable(text),
+        NodeError::TooBusy => Status::resource_exhausted(text),
+        NodeError::TooLarge { .. } => Status::invalid_argument(text),
+        NodeError::TooStale { .. } | NodeError::Refused(_) => Status::failed_precondition(text),
+    }
+}
+
+fn read_level(request: &pb::ReadRequest) -> Result<ReadLevel, Status> {
+    let level = match request.level() {
+        pb::ReadLevel::Strong => ReadLevel::Strong,
+        pb::ReadLevel::Lease => ReadLevel::Lease,
+        pb::ReadLevel::Stale => ReadLevel::Stale { max_staleness_ms: request.max_staleness_ms },
+        pb::ReadLevel::Unspecified => {
+            return Err(Status::invalid_argument("a read must name its level: strong, lease or stale"));
+        }
+    };
+    match level {
+        ReadLevel::Strong | ReadLevel::Lease if request.max_staleness_ms.is_some() => {
+            Err(Status::invalid_argument("only a stale read has a greatest staleness"))
+        }
+        ReadLevel::Strong | ReadLevel::Lease | ReadLevel::Stale { .. } => Ok(level),
+    }
+}
+
+fn one_key(key: bytes::Bytes) -> RangeRequest {
+    RangeRequest {
+        range: KeyRange { key, range_end: bytes::Bytes::new() },
+        revision: None,
+        limit: 0,
+        sort: None,
+        keys_only: false,
+        count_only: false,
+        min_mod_revision: Revision(0),
+        max_mod_revision: Revision(0),
+        min_create_revision: Revision(0),
+        max_create_revision: Revision(0),
+    }
+}
+
+fn status_response(context: &Context, status: NodeStatus) -> pb::StatusResponse {
+    let members = context.members();
+    let own_peer_address = members.iter().find(|member| member.id == status.node);
+    let own_peer_address = own_peer_address.map(|member| member.peer_address.clone());
+    let view = &context.handle.published().view;
+    pb::StatusResponse {
+        node_id: status.node.0,
+        node_name: context.handle.node_name().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster_id: status.cluster_id,
+        cluster_name: context.handle.cluster_name().to_owned(),
+        client_address: context.client_address.clone(),
+        peer_address: own_peer_address.unwrap_or_default(),
+        role: role(status.role) as i32,
+        leader_id: status.leader.map(|leader| leader.0),
+        term: status.term.0,
+        commit_index: status.commit.0,
+        applied_index: status.applied.0,
+        last_index: status.last.index.0,
+        last_term: status.last.term.0,
+        first_index: status.first.0,
+        voter_ids: status.voters.iter().map(|voter| voter.0).collect(),
+        cluster_time_ms: status.cluster_time.0,
+        state_hash: format!("{:032x}", status.state_hash),
+        staleness_us: status.staleness_us,
+        log_bytes: status.log_bytes,
+        log_syncs: status.log_syncs,
+        pending_proposals: status.pending_proposals as u64,
+        leader_changes: status.leader_changes,
+        snapshot_index: status.snapshot.map(|index| index.0),
+        peers: status.peers.into_iter().map(|status| peer(status, &members)).collect(),
+        members: members.into_iter().map(member).collect(),
+        revision: view.revision().0,
+        compacted_revision: view.compacted().0,
+        key_count: view.key_count() as u64,
+        store_bytes: view.size_bytes(),
+        lease_count: view.leases().len() as u64,
+    }
+}
+
+fn role(role: RoleName) -> pb::Role {
+    match role {
+        RoleName::Follower => pb::Role::Follower,
+        RoleName::PreCandidate => pb::Role::PreCandidate,
+        RoleName::Candidate => pb::Role::Candidate,
+        RoleName::Leader => pb::Role::Leader,
+    }
+}
+
+fn peer(status: PeerStatus, members: &[Member]) -> pb::PeerStatus {
+    let name = members.iter().find(|member| member.id == status.node).map(|member| member.name.clone());
+    pb::PeerStatus {
+        node_id: status.node.0,
+        name: name.unwrap_or_default(),
+        connected: status.connected,
+        matched_index: status.matched.map(|index| index.0),
+        state: status.state.map(str::to_owned),
+        heard_us_ago: status.heard_us_ago,
+        sent_bytes: status.sent_bytes,
+        received_bytes: status.received_bytes,
+        dropped_messages: status.dropped_messages,
+    }
+}
+
+fn member(member: Member) -> pb::Member {
+    pb::Member {
+        node_id: member.id.0,
+        name: member.name,
+        peer_address: member.peer_address,
+        client_address: member.client_address.filter(|address| !address.is_empty()),
+    }
+}
+
+fn log_entry(record: LogRecord) -> pb::LogEntry {
+    pb::LogEntry {
+        index: record.position.index.0,
+        term: record.position.term.0,
+        time_ms: record.time.0,
+        kind: record.kind.to_owned(),
+        description: if record.kind == "command" { describe(&record.command) } else { String::new() },
+        command_bytes: record.command.len() as u64,
+        origin_id: record.origin.map(|origin| origin.0),
+    }
+}
+
+/// One line about a command, without values.
+fn describe(command: &[u8]) -> String {
+    let range = |range: &KeyRange| match range.range_end.as_ref() {
+        [] => quoted(&range.key),
+        [0] => format!("{} and above", quoted(&range.key)),
+        end => format!("{} to {}", quoted(&range.key), quoted(end)),
+    };
+    match Command::decode(command) {
+        Ok(Command::Put(put)) => format!("put {} ({} bytes)", quoted(&put.key), put.value.len()),
+        Ok(Command::Delete(delete)) => format!("delete {}", range(&delete.range)),
+        Ok(Command::Txn(txn)) => format!(
+            "transaction: if {} comparisons then {} operations else {}",
+            txn.compare.len(),
+            txn.success.len(),
+            txn.failure.len()
+        ),
+        Ok(Command::Compact { revision }) => format!("compact to revision {}", revision.0),
+        Ok(Command::LeaseGrant { id, ttl_seconds }) => format!("grant lease {:x} for {ttl_seconds} s", id.0),
+        Ok(Command::LeaseRevoke { id }) => format!("revoke lease {:x}", id.0),
+        Ok(Command::LeaseRenew { ids }) => format!("renew {} leases", ids.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// How many bytes of a key a line shows.
+const KEY_SHOWN_BYTES: usize = 64;
+
+fn quoted(key: &[u8]) -> String {
+    let shown = key.get(..KEY_SHOWN_BYTES).unwrap_or(key);
+    let more = if shown.len() < key.len() { "…" } else { "" };
+    format!("\"{}{more}\"", shown.escape_ascii())
+}
+
+fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
+    pb::Snapshot {
+        name: info.name,
+        index: info.meta.position.index.0,
+        term: info.meta.position.term.0,
+        time_ms: info.meta.time.0,
+        file_bytes: info.file_bytes,
+        automatic: info.automatic,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ruvector_node::state_machine::kv::{DeleteRequest, LeaseId, PutRequest};
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_in_one_line_without_its_value() {
+        let put = |key: Vec<u8>| {
+            let put = PutRequest {
+                key: key.into(),
+                value: "secret".into(),
+                lease: None,
+                prev_kv: false,
+                ignore_value: false,
+                ignore_lease: false,
+            };
+            describe(&Command::Put(put).encode())
+        };
+        assert_eq!(put(b"a\n\"".to_vec()), r#"put "a\n\"" (6 bytes)"#);
+        assert_eq!(put(vec![b'k'; 100]), format!("put \"{}…\" (6 bytes)", "k".repeat(64)));
+        let delete = |range_end: &'static str| {
+            let range = KeyRange { key: "a".into(), range_end: range_end.into() };
+            describe(&Command::Delete(DeleteRequest { range, prev_kv: false }).encode())
+        };
+        assert_eq!(delete(""), r#"delete "a""#);
+        assert_eq!(delete("\0"), r#"delete "a" and above"#);
+        assert_eq!(delete("b"), r#"delete "a" to "b""#);
+        assert_eq!(describe(&Command::LeaseRevoke { id: LeaseId(255) }.encode()), "revoke lease ff");
+        assert!(describe(&[99]).contains("unknown command"));
+    }
+
+    #[test]
+    fn a_read_names_its_level_and_only_a_stale_one_has_a_bound() {
+        let request = |level: pb::ReadLevel, max_staleness_ms| pb::ReadRequest {
+            key: "a".into(),
+            level: level as i32,
+            max_staleness_ms,
+        };
+        assert_eq!(read_level(&request(pb::ReadLevel::Strong, None)).unwrap(), ReadLevel::Strong);
+        assert_eq!(
+            read_level(&request(pb::ReadLevel::Stale, Some(5))).unwrap(),
+            ReadLevel::Stale { max_staleness_ms: Some(5) }
+        );
+        assert!(read_level(&request(pb::ReadLevel::Lease, Some(5))).is_err());
+        assert!(read_level(&request(pb::ReadLevel::Unspecified, None)).is_err());
+    }
+}

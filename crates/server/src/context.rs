@@ -1,0 +1,80 @@
+//! What all services of a server share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ruvector_api::etcdserverpb::ResponseHeader;
+use ruvector_node::state_machine::kv::{Command, KvMachine, KvView, Outcome, Revision};
+use ruvector_node::{Handle, Member, Published, ReadLevel};
+use tonic::Status;
+
+use crate::config::Limits;
+use crate::etcd::error::{EtcdError, node_status, store_status};
+use crate::etcd::renewals::Renewals;
+use crate::etcd::watch::WatchHub;
+use crate::metrics::Metrics;
+
+/// A published version of the store.
+pub(crate) type Version = Arc<Published<KvView>>;
+
+/// What all services of a server share.
+pub(crate) struct Context {
+    pub(crate) handle: Handle<KvMachine>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) watch_hub: Arc<WatchHub>,
+    pub(crate) renewals: Renewals,
+    /// Where clients reach this node, `host:port`.
+    pub(crate) client_address: String,
+    pub(crate) election_timeout: Duration,
+}
+
+impl Context {
+    /// The header of an answer given at a revision of the store.
+    pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.handle.cluster_id(),
+            member_id: self.handle.node_id().0,
+            revision: revision.0,
+            raft_term: self.handle.term().0,
+        }
+    }
+
+    /// Has a command committed and applied.
+    pub(crate) async fn propose(&self, command: &Command) -> Result<(ResponseHeader, Outcome), Status> {
+        let bytes = command.encode();
+        if bytes.len() > self.limits.request_bytes {
+            return Err(EtcdError::RequestTooLarge.into());
+        }
+        let applied = self.handle.propose(bytes).await.inspect_err(|_| {
+            self.metrics.proposals_failed.inc();
+        });
+        let response = applied.map_err(node_status)?.response;
+        let outcome = response.result.map_err(store_status)?;
+        Ok((self.header(response.revision), outcome))
+    }
+
+    /// The newest version of this node's own, or one that is linearizable.
+    pub(crate) async fn version(&self, serializable: bool) -> Result<Version, Status> {
+        if serializable {
+            return Ok(self.handle.published());
+        }
+        Ok(self.handle.read(ReadLevel::Strong).await.map_err(node_status)?.published)
+    }
+
+    /// The members. A node knows its own client address best.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let mut members = self.handle.members();
+        if let Some(own) = members.iter_mut().find(|member| member.id == self.handle.node_id()) {
+            own.client_address = Some(self.client_address.clone());
+        }
+        members
+    }
+}
+
+/// An answer that does not belong to the command that was given: a defect of the state machine, which costs
+/// the one request.
+pub(crate) fn mismatched(command: &str, outcome: &Outcome) -> Status {
+    tracing::error!(command, ?outcome, "the store answered another command than it was given");
+    Status::internal(format!("the store did not answer the {command}"))
+}

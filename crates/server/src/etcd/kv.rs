@@ -1,0 +1,246 @@
+//! The KV service.
+
+use std::sync::Arc;
+
+use ruvector_api::etcdserverpb as pb;
+use ruvector_api::etcdserverpb::kv_server::Kv;
+use ruvector_node::state_machine::kv::{Command, KvView, Outcome, RangeRequest, Revision, TxnOp, TxnRequest};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::error::store_status;
+use super::{convert, leader, validate};
+use crate::context::{Context, Version, mismatched};
+use crate::metrics::Method;
+
+/// The KV service.
+pub(crate) struct KvService(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.0.metrics.handled(Method::Range, self.read(&metadata, request).await)
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.0.metrics.handled(Method::Put, self.write(&metadata, request).await)
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.0.metrics.handled(Method::DeleteRange, self.delete(&metadata, request).await)
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.0.metrics.handled(Method::Txn, self.transact(&metadata, request).await)
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.0.metrics.handled(Method::Compact, self.forget(&metadata, request).await)
+    }
+}
+
+impl KvService {
+    async fn read(
+        &self,
+        metadata: &MetadataMap,
+        request: pb::RangeRequest,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        leader::require(metadata, &self.0.handle)?;
+        validate::range(&request)?;
+        let serializable = request.serializable;
+        let request = convert::range_request(request)?;
+        let version = self.0.version(serializable).await?;
+        let header = self.0.header(version.view.revision());
+        let large = may_be_large(&request, &version.view);
+        evaluate(version, large, move |view| {
+            let response = view.range(&request).map_err(store_status)?;
+            Ok(Response::new(convert::range_response(&response, header)))
+        })
+        .await
+    }
+
+    async fn write(
+        &self,
+        metadata: &MetadataMap,
+        request: pb::PutRequest,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        leader::require(metadata, &self.0.handle)?;
+        validate::put(&request)?;
+        let command = Command::Put(convert::put_request(request));
+        match self.0.propose(&command).await? {
+            (header, Outcome::Put(put)) => Ok(Response::new(convert::put_response(&put, header))),
+            (_, other) => Err(mismatched("put", &other)),
+        }
+    }
+
+    async fn delete(
+        &self,
+        metadata: &MetadataMap,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        leader::require(metadata, &self.0.handle)?;
+        validate::delete(&request)?;
+        let command = Command::Delete(convert::delete_request(request));
+        match self.0.propose(&command).await? {
+            (header, Outcome::Delete(delete)) => Ok(Response::new(convert::delete_response(&delete, header))),
+            (_, other) => Err(mismatched("deletion", &other)),
+        }
+    }
+
+    async fn transact(
+        &self,
+        metadata: &MetadataMap,
+        request: pb::TxnRequest,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        leader::require(metadata, &self.0.handle)?;
+        validate::txn(&request, self.0.limits.txn_operations)?;
+        let freshness = TxnFreshness::of(&request);
+        let request = convert::txn_request(request)?;
+        let serializable = match freshness {
+            TxnFreshness::Write => return self.transact_by_log(request).await,
+            TxnFreshness::Linearizable => false,
+            TxnFreshness::Serializable => true,
+        };
+        let version = self.0.version(serializable).await?;
+        let header = self.0.header(version.view.revision());
+        let ranges = request.success.iter().chain(&request.failure);
+        let large = ranges.into_iter().any(|operation| operation_may_be_large(operation, &version.view));
+        evaluate(version, large, move |view| {
+            let response = view.read_only_txn(&request).map_err(store_status)?;
+            Ok(Response::new(convert::txn_response(&response, header)))
+        })
+        .await
+    }
+
+    async fn transact_by_log(&self, request: TxnRequest) -> Result<Response<pb::TxnResponse>, Status> {
+        match self.0.propose(&Command::Txn(request)).await? {
+            (header, Outcome::Txn(txn)) => Ok(Response::new(convert::txn_response(&txn, header))),
+            (_, other) => Err(mismatched("transaction", &other)),
+        }
+    }
+
+    async fn forget(
+        &self,
+        metadata: &MetadataMap,
+        request: pb::CompactionRequest,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        leader::require(metadata, &self.0.handle)?;
+        // `physical` asks to wait for the space to be given up, which is part of applying here.
+        let command = Command::Compact { revision: Revision(request.revision) };
+        match self.0.propose(&command).await? {
+            (header, Outcome::Compact) => Ok(Response::new(pb::CompactionResponse { header: Some(header) })),
+            (_, other) => Err(mismatched("compaction", &other)),
+        }
+    }
+}
+
+/// What a transaction needs.
+enum TxnFreshness {
+    /// It may write.
+    Write,
+    /// It reads, and something in it must be fresh.
+    Linearizable,
+    /// It reads, and everything it reads may be old.
+    Serializable,
+}
+
+impl TxnFreshness {
+    /// etcd takes a transaction of nothing but comparisons for serializable; here comparisons alone are fresh,
+    /// as everything is that does not ask to be old.
+    fn of(request: &pb::TxnRequest) -> Self {
+        use pb::request_op::Request;
+        let mut reads = 0_usize;
+        let mut serializable = 0_usize;
+        for operation in request.success.iter().chain(&request.failure) {
+            let freshness = match &operation.request {
+                Some(Request::RequestRange(range)) if range.serializable => Self::Serializable,
+                Some(Request::RequestRange(_)) => Self::Linearizable,
+                Some(Request::RequestTxn(inner)) => Self::of(inner),
+                Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) | None => Self::Write,
+            };
+            reads += 1;
+            match freshness {
+                Self::Write => return Self::Write,
+                Self::Linearizable => {}
+                Self::Serializable => serializable += 1,
+            }
+        }
+        if reads > 0 && reads == serializable { Self::Serializable } else { Self::Linearizable }
+    }
+}
+
+/// Reading this many keys takes about a millisecond: more would keep other clients of the thread waiting.
+const KEYS_ON_NETWORK_THREAD: usize = 2_000;
+
+fn may_be_large(request: &RangeRequest, view: &KvView) -> bool {
+    let one_key = request.range.range_end.is_empty();
+    let few = request.limit > 0 && request.limit <= KEYS_ON_NETWORK_THREAD as i64 && request.sort.is_none();
+    !one_key && !few && view.key_count() > KEYS_ON_NETWORK_THREAD
+}
+
+fn operation_may_be_large(operation: &TxnOp, view: &KvView) -> bool {
+    match operation {
+        TxnOp::Range(request) => may_be_large(request, view),
+        TxnOp::Put(_) | TxnOp::Delete(_) => false,
+        TxnOp::Txn(inner) => {
+            inner.success.iter().chain(&inner.failure).any(|inner| operation_may_be_large(inner, view))
+        }
+    }
+}
+
+/// Reads from a version, on another thread if that may take long.
+async fn evaluate<T: Send + 'static>(
+    version: Version,
+    large: bool,
+    read: impl FnOnce(&KvView) -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    if !large {
+        return read(&version.view);
+    }
+    let reading = tokio::task::spawn_blocking(move || read(&version.view));
+    reading.await.unwrap_or_else(|error| Err(Status::internal(format!("the read did not end: {error}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(serializable: bool) -> pb::RequestOp {
+        let range = pb::RangeRequest { serializable, ..Default::default() };
+        pb::RequestOp { request: Some(pb::request_op::Request::RequestRange(range)) }
+    }
+
+    fn put() -> pb::RequestOp {
+        pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(pb::PutRequest::default())) }
+    }
+
+    fn txn(success: Vec<pb::RequestOp>, failure: Vec<pb::RequestOp>) -> pb::TxnRequest {
+        pb::TxnRequest { compare: Vec::new(), success, failure }
+    }
+
+    #[test]
+    fn a_transaction_is_as_fresh_as_its_freshest_part() {
+        let of = |success, failure| TxnFreshness::of(&txn(success, failure));
+        assert!(matches!(of(vec![], vec![]), TxnFreshness::Linearizable));
+        assert!(matches!(of(vec![range(true)], vec![range(true)]), TxnFreshness::Serializable));
+        assert!(matches!(of(vec![range(true)], vec![range(false)]), TxnFreshness::Linearizable));
+        assert!(matches!(of(vec![range(true)], vec![put()]), TxnFreshness::Write));
+        let inner = |operation| {
+            let request = pb::request_op::Request::RequestTxn(txn(vec![operation], vec![]));
+            pb::RequestOp { request: Some(request) }
+        };
+        assert!(matches!(of(vec![inner(range(true))], vec![]), TxnFreshness::Serializable));
+        assert!(matches!(of(vec![inner(put())], vec![]), TxnFreshness::Write));
+    }
+}

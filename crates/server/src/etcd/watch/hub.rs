@@ -1,0 +1,198 @@
+//! Reads every change once and marks the streams that it concerns.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ruvector_node::Handle;
+use ruvector_node::state_machine::kv::{KvMachine, KvView, Revision};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::index::WatchIndex;
+use super::range::WatchRange;
+
+/// How many revisions are read before other work of the thread gets its turn.
+const REVISIONS_PER_TURN: i64 = 1_000;
+
+/// Reads every change once and marks the streams that it concerns.
+///
+/// Invariants: a stream that is not marked has no watch here on a key that changed at or below
+/// [`revision`](State::revision) and that it was not told of; a mark is never above that revision.
+pub(crate) struct WatchHub {
+    state: Mutex<State>,
+    watches_max: usize,
+}
+
+struct State {
+    /// Every change at or below this was read.
+    revision: Revision,
+    /// The watches that are up to date, or wait for a revision yet to come.
+    index: WatchIndex<(StreamId, i64)>,
+    streams: HashMap<StreamId, Mark>,
+    next_stream: StreamId,
+    /// Of all streams, those that still catch up too.
+    watch_count: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct StreamId(u64);
+
+/// What the hub has for a stream.
+struct Mark {
+    /// The first revision with a change that concerns it, since it last looked.
+    from: Option<Revision>,
+    wake: Arc<Notify>,
+}
+
+/// A stream's place at the hub. Its owner takes its watches out before dropping it.
+pub(super) struct HubStream {
+    hub: Arc<WatchHub>,
+    id: StreamId,
+    wake: Arc<Notify>,
+}
+
+/// What a stream learns when it looks.
+pub(super) struct Look {
+    /// Changes that concern the stream begin at this revision.
+    pub(super) from: Option<Revision>,
+    /// All changes through this one were looked at.
+    pub(super) through: Revision,
+}
+
+impl WatchHub {
+    /// A hub for the changes after a revision.
+    pub(crate) fn new(revision: Revision, watches_max: usize) -> Self {
+        let state = State {
+            revision,
+            index: WatchIndex::new(),
+            streams: HashMap::new(),
+            next_stream: StreamId(0),
+            watch_count: 0,
+        };
+        Self { state: Mutex::new(state), watches_max }
+    }
+
+    /// Follows the published versions until the node is gone.
+    pub(crate) async fn run(self: Arc<Self>, handle: Handle<KvMachine>) {
+        let mut published = handle.subscribe();
+        loop {
+            let version = handle.published();
+            while self.advance(&version.view) {
+                tokio::task::yield_now().await;
+            }
+            if published.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How many watches there are, and how many streams.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.watch_count, state.streams.len())
+    }
+
+    /// A place for a new stream.
+    pub(super) fn open(self: &Arc<Self>) -> HubStream {
+        let wake = Arc::new(Notify::new());
+        let mut state = self.lock();
+        let id = state.next_stream;
+        state.next_stream = StreamId(id.0 + 1);
+        state.streams.insert(id, Mark { from: None, wake: Arc::clone(&wake) });
+        HubStream { hub: Arc::clone(self), id, wake }
+    }
+
+    /// Reads some changes; true if there are more.
+    fn advance(&self, view: &KvView) -> bool {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if view.revision() <= state.revision {
+            return false;
+        }
+        let from = Revision(state.revision.0 + 1);
+        if state.index.is_empty() {
+            state.revision = view.revision();
+            return false;
+        }
+        let through = view.revision().min(Revision(state.revision.0 + REVISIONS_PER_TURN));
+        let streams = &mut state.streams;
+        match view.events(from, through) {
+            Ok(events) => events.for_each(|event| {
+                state.index.find(&event.kv.key, |(stream, _)| {
+                    if let Some(mark) = streams.get_mut(&stream) {
+                        mark.set(event.kv.mod_revision);
+                    }
+                });
+            }),
+            // History was compacted before it was read, as after a snapshot from the leader: every stream
+            // finds that out for itself.
+            Err(_) => streams.values_mut().for_each(|mark| mark.set(from)),
+        }
+        state.revision = through;
+        through < view.revision()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, and if it did the marks would still be true.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mark {
+    fn set(&mut self, revision: Revision) {
+        if self.from.is_none() {
+            self.from = Some(revision);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl HubStream {
+    /// Waits for a mark.
+    pub(super) fn marked(&self) -> Notified<'_> {
+        self.wake.notified()
+    }
+
+    /// Takes the mark.
+    pub(super) fn look(&self) -> Look {
+        let mut state = self.hub.lock();
+        let through = state.revision;
+        let from = state.streams.get_mut(&self.id).and_then(|mark| mark.from.take());
+        Look { from, through }
+    }
+
+    /// Counts a new watch; false if there are too many.
+    pub(super) fn count_watch(&self) -> bool {
+        let mut state = self.hub.lock();
+        let allowed = state.watch_count < self.hub.watches_max;
+        state.watch_count += usize::from(allowed);
+        allowed
+    }
+
+    /// Forgets a watch that was counted.
+    pub(super) fn uncount_watch(&self) {
+        self.hub.lock().watch_count -= 1;
+    }
+
+    /// Lets a watch that has been told everything before `next` wait for marks. False if the hub has read
+    /// changes from `next` on already, which the watch must catch up with first.
+    pub(super) fn join(&self, range: &WatchRange, watch: i64, next: Revision) -> bool {
+        let mut state = self.hub.lock();
+        let joined = next > state.revision;
+        if joined {
+            state.index.insert(range, (self.id, watch));
+        }
+        joined
+    }
+
+    /// Takes a watch that joined out again.
+    pub(super) fn leave(&self, range: &WatchRange, watch: i64) {
+        self.hub.lock().index.remove(range, (self.id, watch));
+    }
+}
+
+impl Drop for HubStream {
+    fn drop(&mut self) {
+        self.hub.lock().streams.remove(&self.id);
+    }
+}

@@ -1,0 +1,99 @@
+//! What is asked without gRPC: health, metrics, version.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use ruvector_node::{NodeError, ReadLevel};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::etcd::maintenance::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::sample::metrics_text;
+
+/// What prometheus-client writes.
+const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The plain paths, and an answer for every other.
+pub(crate) fn router(context: Arc<Context>) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .fallback(unknown)
+        .with_state(context)
+}
+
+/// etcd's form: healthy if a linearizable read succeeds, or for `?serializable=true` if a local one does.
+async fn health(State(context): State<Arc<Context>>, RawQuery(query): RawQuery) -> Response {
+    let serializable = query.is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
+    let level = if serializable { ReadLevel::Stale { max_staleness_ms: None } } else { ReadLevel::Strong };
+    match context.handle.read(level).await {
+        Ok(_) => Json(json!({ "health": "true" })).into_response(),
+        Err(error) => {
+            let body = json!({ "health": "false", "reason": error.to_string() });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
+
+/// Alive: the node works, with or without a quorum. A restart would help if not.
+async fn live(State(context): State<Arc<Context>>) -> Response {
+    plain_answer(context.handle.status().await.map(|_| ()))
+}
+
+/// Ready: a linearizable read succeeds.
+async fn ready(State(context): State<Arc<Context>>) -> Response {
+    plain_answer(context.handle.read(ReadLevel::Strong).await.map(|_| ()))
+}
+
+fn plain_answer(checked: Result<(), NodeError>) -> Response {
+    match checked {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(context): State<Arc<Context>>) -> Response {
+    let status = match context.handle.status().await {
+        Ok(status) => status,
+        Err(error) => return plain_answer(Err(error)),
+    };
+    match metrics_text(&context, &status) {
+        Ok(text) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Clients of etcd parse the first two; the third is this program's own.
+async fn version() -> Json<serde_json::Value> {
+    Json(json!({
+        "etcdserver": ETCD_VERSION,
+        "etcdcluster": ETCD_CLUSTER_VERSION,
+        "ruvector": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// A gRPC client that calls a service which is not offered is told so in its own way.
+async fn unknown(request: Request) -> Response {
+    if !is_grpc(request.headers()) {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    }
+    let service = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    let status = tonic::Status::unimplemented(format!("unknown service {service}"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    match status.add_header(&mut headers) {
+        Ok(()) => (headers, ()).into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

@@ -1,0 +1,144 @@
+//! Metrics that are looked up when they are asked for: the node's and the store's present state.
+
+use std::fmt;
+
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+use ruvector_node::state_machine::kv::KvView;
+use ruvector_node::{NodeId, NodeStatus, PeerStatus};
+
+use crate::context::Context;
+use crate::etcd::maintenance::ETCD_VERSION;
+
+/// Everything in the text format of Prometheus.
+pub(crate) fn metrics_text(context: &Context, status: &NodeStatus) -> Result<String, fmt::Error> {
+    let mut sampled = Registry::default();
+    add_node(&mut sampled, status);
+    add_peers(&mut sampled, &status.peers);
+    add_store(&mut sampled, &context.handle.published().view);
+    let (watchers, streams) = context.watch_hub.counts();
+    gauge(&mut sampled, "etcd_debugging_mvcc_watcher_total", "Watches", watchers as i64);
+    gauge(&mut sampled, "etcd_debugging_mvcc_watch_stream_total", "Streams of watches", streams as i64);
+    add_process(&mut sampled);
+
+    let mut text = String::new();
+    encode_registry(&mut text, &context.metrics.registry)?;
+    encode_registry(&mut text, &sampled)?;
+    encode_eof(&mut text)?;
+    Ok(text)
+}
+
+fn add_node(registry: &mut Registry, status: &NodeStatus) {
+    gauge(registry, "etcd_server_has_leader", "Whether a leader is known", status.leader.is_some().into());
+    let leads = status.leader == Some(status.node);
+    gauge(registry, "etcd_server_is_leader", "Whether this member leads", leads.into());
+    gauge(registry, "etcd_server_is_learner", "Whether this member is a learner", 0);
+    counter(registry, "etcd_server_leader_changes_seen", "Leader changes seen", status.leader_changes);
+    // Gauges in etcd too, in spite of their names.
+    let commit = number(status.commit.0);
+    gauge(registry, "etcd_server_proposals_committed_total", "The committed index", commit);
+    let applied = number(status.applied.0);
+    gauge(registry, "etcd_server_proposals_applied_total", "The applied index", applied);
+    let pending = status.pending_proposals as i64;
+    gauge(registry, "etcd_server_proposals_pending", "Commands that wait for their answer", pending);
+    info(registry, "etcd_server_id", "This member's id", id_label("server_id", status.node));
+    let version = [("server_version", ETCD_VERSION.to_owned())];
+    info(registry, "etcd_server_version", "The version of etcd whose interface this is", version);
+
+    gauge(registry, "ruvector_raft_term", "The term", number(status.term.0));
+    gauge(registry, "ruvector_log_bytes", "Size of the log's files", number(status.log_bytes));
+    gauge(registry, "ruvector_log_first_index", "The oldest entry in the log", number(status.first.0));
+    gauge(registry, "ruvector_log_last_index", "The newest entry in the log", number(status.last.index.0));
+    counter(registry, "ruvector_log_syncs", "Syncs of the log", status.log_syncs);
+    if let Some(staleness_us) = status.staleness_us {
+        let seconds = staleness_us as f64 / 1e6;
+        let help = "How old the state is at most";
+        registry.register("ruvector_staleness_seconds", help, ConstGauge::new(seconds));
+    }
+}
+
+fn add_peers(registry: &mut Registry, peers: &[PeerStatus]) {
+    let sent = Family::<Label, Counter>::default();
+    let dropped = Family::<Label, Counter>::default();
+    let connected = Family::<Label, Gauge>::default();
+    let received = Family::<Label, Counter>::default();
+    for peer in peers {
+        let to = id_label("To", peer.node);
+        sent.get_or_create(&to).inc_by(peer.sent_bytes);
+        dropped.get_or_create(&to).inc_by(peer.dropped_messages);
+        connected.get_or_create(&to).set(peer.connected.into());
+        received.get_or_create(&id_label("From", peer.node)).inc_by(peer.received_bytes);
+    }
+    registry.register("etcd_network_peer_sent_bytes", "Bytes sent to a peer", sent);
+    registry.register("etcd_network_peer_received_bytes", "Bytes received from a peer", received);
+    registry.register("ruvector_peer_dropped_messages", "Messages to a peer that were dropped", dropped);
+    registry.register("ruvector_peer_connected", "Whether a peer is connected", connected);
+}
+
+fn add_store(registry: &mut Registry, view: &KvView) {
+    let bytes = number(view.size_bytes());
+    gauge(registry, "etcd_mvcc_db_total_size_in_bytes", "Size of keys, values and history", bytes);
+    gauge(registry, "etcd_mvcc_db_total_size_in_use_in_bytes", "The same: nothing is unused", bytes);
+    gauge(registry, "etcd_debugging_mvcc_keys_total", "Keys", view.key_count() as i64);
+    gauge(registry, "etcd_debugging_mvcc_current_revision", "The store's revision", view.revision().0);
+    let compacted = view.compacted().0;
+    gauge(registry, "etcd_debugging_mvcc_compact_revision", "The compacted revision", compacted);
+    gauge(registry, "ruvector_leases", "Leases", view.leases().len() as i64);
+}
+
+/// What Linux tells of the process; nothing on other systems.
+fn add_process(registry: &mut Registry) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(kibibytes) = resident_kibibytes(&status) {
+        gauge(registry, "process_resident_memory_bytes", "Resident memory", kibibytes * 1024);
+    }
+    if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
+        gauge(registry, "process_open_fds", "Open file descriptors", descriptors.count() as i64);
+    }
+}
+
+fn resident_kibibytes(status: &str) -> Option<i64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// One label with its value. Ids are in hexadecimal, as in etcd.
+type Label = [(&'static str, String); 1];
+
+fn id_label(name: &'static str, node: NodeId) -> Label {
+    [(name, format!("{:x}", node.0))]
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
+    registry.register(name, help, ConstGauge::new(value));
+}
+
+/// The library adds `_total` to the name.
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    registry.register(name, help, ConstCounter::new(value));
+}
+
+/// A gauge of value 1 that says something by its label.
+fn info(registry: &mut Registry, name: &str, help: &str, label: Label) {
+    let family = Family::<Label, Gauge>::default();
+    family.get_or_create(&label).set(1);
+    registry.register(name, help, family);
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_from_linux_text() {
+        assert_eq!(resident_kibibytes("Name:\tx\nVmRSS:\t  123456 kB\nRssAnon: 1 kB\n"), Some(123_456));
+        assert_eq!(resident_kibibytes("Name:\tx\n"), None);
+    }
+}
