@@ -21,7 +21,7 @@ pub(crate) struct Progress {
     pub(crate) state: ProgressState,
     /// An [`Effect::LoadEntries`](crate::Effect::LoadEntries) is not answered yet.
     pub(crate) is_loading: bool,
-    /// The highest commit index that an append told it.
+    /// The highest commit index that it was told.
     pub(crate) told_commit: Index,
     /// When it was last heard in this term.
     pub(crate) heard_at: Option<Timestamp>,

@@ -61,6 +61,11 @@ impl Freshness {
         self.complete_as_of
     }
 
+    /// This replica itself was the leader at `as_of`, and had applied everything.
+    pub(crate) fn led_until(&mut self, as_of: Timestamp) {
+        self.complete_as_of = self.complete_as_of.max(Some(as_of));
+    }
+
     pub(crate) fn hear(
         &mut self,
         answering: Option<Timestamp>,

@@ -236,13 +236,23 @@ impl Leader {
     /// messages sent at or after its beginning, and votes for nobody for an election timeout since (Raft
     /// thesis section 6.4.1).
     pub(super) fn lease_until(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
-        let own = core.is_voter().then_some(Some(now));
-        let answered = self.followers.values().map(|progress| progress.answered_sent_at).chain(own);
-        let begins = quorum::reached_by_quorum(answered)?;
         let timeout_us = core.config.election_timeout_us;
         let drift_us = timeout_us.saturating_mul(core.config.clock_drift_ppm).div_ceil(1_000_000);
-        let until = begins.after_micros(timeout_us.saturating_sub(drift_us));
+        let until = self.surely_led_at(core, now)?.after_micros(timeout_us.saturating_sub(drift_us));
         (until > now).then_some(until)
+    }
+
+    /// The latest moment at which this replica surely was the only leader: a quorum answered what it sent then.
+    fn surely_led_at(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
+        let own = core.is_voter().then_some(Some(now));
+        let answered = self.followers.values().map(|progress| progress.answered_sent_at).chain(own);
+        quorum::reached_by_quorum(answered)
+    }
+
+    /// As of when the applied state is known to be complete.
+    pub(super) fn complete_as_of(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
+        let knows_all = self.is_established(core) && core.applied() == core.commit();
+        self.surely_led_at(core, now).filter(|_| knows_all)
     }
 
     /// When leadership ends unless a quorum is heard.
@@ -273,6 +283,9 @@ impl Leader {
 
     /// Stops leading: reads that wait are given back. What was appended stays, and is seen in the log.
     pub(super) fn leave(self, core: &mut Core) {
+        if let Some(as_of) = self.complete_as_of(core, core.now) {
+            core.freshness.led_until(as_of);
+        }
         self.reads.leave(core);
     }
 

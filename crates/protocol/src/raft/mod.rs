@@ -130,18 +130,17 @@ impl Raft {
         self.as_leader()?.lease_until(&self.core, now)
     }
 
-    /// How old the applied state is at most, in microseconds: 0 on an established leader with a lease;
-    /// on a follower, the time since it sent the message that the leader answered with a commit index
+    /// How old the applied state is at most, in microseconds: 0 on an established leader with a lease that has
+    /// applied all that is committed; on one without, the time since it surely led; on a follower, the time since it sent the message that the leader answered with a commit index
     /// that is applied by now; `None` if it never heard a leader.
     #[must_use]
     pub fn staleness_us(&self, now: Timestamp) -> Option<u64> {
-        let leads_surely = self.is_established_leader()
-            && self.lease_until(now).is_some()
-            && self.core.applied() == self.core.commit();
-        if leads_surely {
+        let led_at = self.as_leader().and_then(|leader| leader.complete_as_of(&self.core, now));
+        if led_at.is_some() && self.lease_until(now).is_some() {
             return Some(0);
         }
-        self.core.freshness.complete_as_of().map(|as_of| now.micros_since(as_of))
+        let as_of = led_at.max(self.core.freshness.complete_as_of());
+        as_of.map(|as_of| now.micros_since(as_of))
     }
 
     /// How many messages were dropped because they can't be right: from a stranger, for another group, or

@@ -117,11 +117,14 @@ impl Leader {
         }
     }
 
-    fn send_heartbeat(&self, core: &mut Core, to: NodeId) {
+    fn send_heartbeat(&mut self, core: &mut Core, to: NodeId) {
         let Some(progress) = self.followers.get(&to) else { return };
         let commit = core.commit().min(progress.matched);
         let stamp = self.stamp(core, progress, commit == core.commit());
         core.send(to, Message::Heartbeat(Heartbeat { commit, stamp }));
+        if let Some(progress) = self.followers.get_mut(&to) {
+            progress.told_commit = progress.told_commit.max(commit);
+        }
     }
 
     /// Tells those followers what is committed that no append told. Those whose window of appends is full
@@ -129,14 +132,13 @@ impl Leader {
     fn tell_commit(&mut self, core: &mut Core) {
         self.is_commit_news = false;
         for peer in core.peers() {
-            let Some(progress) = self.followers.get_mut(&peer) else { continue };
+            let Some(progress) = self.followers.get(&peer) else { continue };
             if progress.told_commit >= core.commit() {
                 continue;
             }
             if progress.is_replicating() && progress.next > core.log.last().index {
                 self.send_append(core, peer, Vec::new());
             } else if progress.matched > progress.told_commit {
-                progress.told_commit = core.commit().min(progress.matched);
                 self.send_heartbeat(core, peer);
             }
         }

@@ -148,3 +148,117 @@ impl Writes {
 fn vote_of(hard_state: &HardState) -> Vote {
     Vote { term: hard_state.term, voted_for: hard_state.voted_for }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{ClusterTime, Payload};
+
+    const GROUP: GroupId = GroupId::METADATA;
+
+    /// A log and a disk that takes writes one after another.
+    struct Replica {
+        writes: Writes,
+        log: Vec<Entry>,
+        disk: Vec<Entry>,
+        queue: VecDeque<Write>,
+        term: Term,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        /// Entries replace what was there from `first` on.
+        Change { first: usize, count: usize },
+        /// What changed is written.
+        Write,
+        /// The disk completes so many writes, and says so only once.
+        Complete(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..12_usize, 1..4_usize).prop_map(|(first, count)| Event::Change { first, count }),
+            Just(Event::Write),
+            (1..4_usize).prop_map(Event::Complete),
+        ]
+    }
+
+    fn replace_from(list: &mut Vec<Entry>, entries: &[Entry]) {
+        if let Some(first) = entries.first() {
+            list.retain(|entry| entry.index < first.index);
+            list.extend_from_slice(entries);
+        }
+    }
+
+    fn happen(replica: &mut Replica, event: &Event) {
+        match *event {
+            Event::Change { first, count } => {
+                let first = first.min(replica.log.len()) as u64 + 1;
+                replica.term = replica.term.next();
+                let entries: Vec<Entry> = (first..first + count as u64)
+                    .map(|index| Entry {
+                        term: replica.term,
+                        index: Index(index),
+                        time: ClusterTime(0),
+                        payload: Payload::Noop,
+                    })
+                    .collect();
+                replica.writes.log_changed_from(Index(first));
+                replace_from(&mut replica.log, &entries);
+            }
+            Event::Write => {
+                let hard_state = HardState { term: replica.term, ..HardState::default() };
+                if replica.writes.is_write_due(&hard_state) {
+                    let first = replica.writes.unwritten_from().unwrap_or(Index(u64::MAX));
+                    let entries = replica.log.iter().filter(|entry| entry.index >= first).cloned().collect();
+                    replica.queue.push_back(replica.writes.issue(GROUP, hard_state, entries));
+                }
+            }
+            Event::Complete(count) => {
+                let count = count.min(replica.queue.len());
+                let done: Vec<Write> = replica.queue.drain(..count).collect();
+                done.iter().for_each(|write| replace_from(&mut replica.disk, &write.entries));
+                if let Some(newest) = done.last() {
+                    replica.writes.complete(newest.id);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_counts_as_durable_is_on_the_disk(events in prop::collection::vec(event(), 0..60)) {
+            let writes = Writes::new(WriteId(0), HardState::default(), Index(0));
+            let mut replica =
+                Replica { writes, log: Vec::new(), disk: Vec::new(), queue: VecDeque::new(), term: Term(0) };
+            for event in events {
+                happen(&mut replica, &event);
+                let durable = replica.writes.durable_index().0 as usize;
+                prop_assert!(durable <= replica.disk.len());
+                prop_assert_eq!(&replica.log[..durable], &replica.disk[..durable]);
+            }
+            happen(&mut replica, &Event::Write);
+            happen(&mut replica, &Event::Complete(usize::MAX));
+            prop_assert_eq!(replica.writes.durable_index().0 as usize, replica.log.len());
+        }
+    }
+
+    #[test]
+    fn a_commit_index_alone_is_not_written() {
+        let mut writes = Writes::new(WriteId(0), HardState::default(), Index(0));
+        let hard_state = HardState { commit: Index(5), ..HardState::default() };
+        assert!(!writes.is_write_due(&hard_state));
+        writes.log_changed_from(Index(1));
+        let write = writes.issue(GROUP, hard_state, Vec::new());
+        assert_eq!(write.hard_state, Some(hard_state));
+    }
+
+    #[test]
+    #[should_panic(expected = "write 2 completed")]
+    fn a_write_that_was_never_issued_can_not_complete() {
+        Writes::new(WriteId(1), HardState::default(), Index(0)).complete(WriteId(2));
+    }
+}

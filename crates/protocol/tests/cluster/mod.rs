@@ -249,8 +249,14 @@ impl Cluster {
 
     /// Lets everything happen that needs no time to pass.
     pub fn settle(&mut self) {
+        let ids = self.ids();
+        self.settle_waking(&ids);
+    }
+
+    /// The same, but of the nodes whose time has come only some notice.
+    pub fn settle_waking(&mut self, awake: &[NodeId]) {
         for _ in 0..100_000 {
-            if self.network.is_empty() && !self.settle_nodes() {
+            if self.network.is_empty() && !self.settle_nodes(awake) {
                 return;
             }
             self.deliver_at(0);
@@ -259,10 +265,10 @@ impl Cluster {
     }
 
     /// Completes writes and applies, and wakes who is due; returns whether anything was left to do.
-    pub fn settle_nodes(&mut self) -> bool {
+    fn settle_nodes(&mut self, awake: &[NodeId]) -> bool {
         let mut is_busy = false;
         for id in self.ids() {
-            if !self.stalled_disks.contains(&id) && !self.nodes[&id].unsynced.is_empty() {
+            if !self.stalled_disks.contains(&id) && !self.nodes[&id].unsynced.is_empty() && self.is_up(id) {
                 self.sync(id, usize::MAX);
                 is_busy = true;
             }
@@ -271,7 +277,7 @@ impl Cluster {
                 is_busy = true;
             }
         }
-        for id in self.due() {
+        for id in self.due().into_iter().filter(|id| awake.contains(id)) {
             self.wake(id);
             is_busy = true;
         }

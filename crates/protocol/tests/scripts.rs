@@ -1,0 +1,199 @@
+//! Runs the stories in `tests/scripts`: commands, and beside them what must come of them.
+//!
+//! A line that begins with `> ` is a command, `# ` a comment; what a command caused stands below it, one line
+//! for every message that arrives and every effect. `UPDATE_SCRIPTS=1` writes down what happens now.
+//!
+//! | command | does |
+//! |---|---|
+//! | `nodes 3 tail=1000 append=300` | makes a cluster; sizes in bytes are optional |
+//! | `campaign 1` | lets node 1's election timeout pass before anyone else's |
+//! | `propose 1 text` · `tick 1` · `read 1 strong` · `read 1 lease` | inputs |
+//! | `deliver` | everything happens that needs no time: messages, disks, state machines |
+//! | `deliver 1 2` · `drop 1 2` | only what is under way from 1 to 2 arrives, or is lost |
+//! | `pass 100ms` | time passes with everything that happens in it |
+//! | `elapse 100ms` | time passes and nobody notices |
+//! | `wake 1` | node 1 looks at its clock |
+//! | `partition 1 \| 2 3` · `cut 1 2` · `heal` | links lose everything, both ways or one way, or nothing |
+//! | `stall 2` · `persist 2` · `persist 2 oldest` · `unstall 2` | the disk completes nothing, all that waits, one write, everything again |
+//! | `crash 2` · `restart 2` · `lost 2 1` | node 2 stops, starts; its connection to 1 breaks |
+//! | `compact 1` | takes a snapshot and forgets the log before it |
+//! | `status` · `clock` | what everyone is, and knows of time |
+//!
+//! A command that ends in `quietly` has no output.
+
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use cluster::Cluster;
+use ruvector_protocol::{Config, GroupId, Input, NodeId, ReadLevel};
+
+#[test]
+fn the_stories_come_out_as_written() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 15, "only {} scripts were found", paths.len());
+    for path in paths {
+        let written = std::fs::read_to_string(&path).unwrap();
+        let happened = play(&written);
+        if std::env::var_os("UPDATE_SCRIPTS").is_some() {
+            std::fs::write(&path, happened).unwrap();
+        } else if let Some((line, (expected, found))) =
+            written.lines().zip(happened.lines()).enumerate().find(|(_, (expected, found))| expected != found)
+        {
+            panic!("{} line {}:\n  written:  {expected}\n  happened: {found}", path.display(), line + 1);
+        } else {
+            assert_eq!(written, happened, "{} is shorter or longer than what happened", path.display());
+        }
+    }
+}
+
+/// The script with its commands and comments, and with what happens now below each command.
+fn play(script: &str) -> String {
+    let mut cluster = Cluster::new(1, |node| Config::new(GroupId::METADATA, node, 1));
+    let mut output = String::new();
+    for line in script.lines() {
+        if let Some(command) = line.strip_prefix("> ") {
+            writeln!(output, "{line}").unwrap();
+            run(&mut cluster, command.trim_end_matches(" quietly"));
+            let trace = std::mem::take(&mut cluster.trace);
+            if !command.ends_with(" quietly") {
+                trace.iter().for_each(|event| writeln!(output, "{event}").unwrap());
+            }
+        } else if line.is_empty() || line.starts_with('#') {
+            writeln!(output, "{line}").unwrap();
+        }
+    }
+    output
+}
+
+fn run(cluster: &mut Cluster, command: &str) {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    match words[..] {
+        ["nodes", count, ref sizes @ ..] => *cluster = new_cluster(count.parse().unwrap(), sizes),
+        ["campaign", id] => campaign(cluster, node(id)),
+        ["propose", id, text] => cluster.propose(node(id), text),
+        ["tick", id] => cluster.step(node(id), Input::ProposeTick),
+        ["read", id, "strong"] => cluster.read(node(id), ReadLevel::Strong),
+        ["read", id, "lease"] => cluster.read(node(id), ReadLevel::Lease),
+        ["deliver"] => cluster.settle(),
+        ["deliver", from, to] => deliver_link(cluster, (node(from), node(to))),
+        ["drop", from, to] => cluster.lose_where(|parcel| parcel.link() == (node(from), node(to))),
+        ["pass", time] => cluster.pass(micros(time)),
+        ["elapse", time] => cluster.now_us += micros(time),
+        ["wake", id] => cluster.wake(node(id)),
+        ["partition", ref groups @ ..] => partition(cluster, groups),
+        ["cut", from, to] => {
+            cluster.cut.insert((node(from), node(to)));
+        }
+        ["heal"] => cluster.cut.clear(),
+        ["stall", id] => {
+            cluster.stalled_disks.insert(node(id));
+        }
+        ["persist", id] => cluster.sync(node(id), usize::MAX),
+        ["persist", id, "oldest"] => cluster.sync(node(id), 1),
+        ["unstall", id] => {
+            cluster.stalled_disks.remove(&node(id));
+        }
+        ["crash", id] => cluster.crash(node(id), 0),
+        ["restart", id] => cluster.restart(node(id)),
+        ["lost", id, peer] => cluster.step(node(id), Input::PeerLost(node(peer))),
+        ["compact", id] => cluster.compact(node(id)),
+        ["status"] => status(cluster),
+        ["clock"] => clock(cluster),
+        _ => panic!("unknown command: {command}"),
+    }
+}
+
+fn node(word: &str) -> NodeId {
+    NodeId(word.parse().unwrap())
+}
+
+fn micros(word: &str) -> u64 {
+    word.strip_suffix("ms").unwrap().parse::<u64>().unwrap() * 1000
+}
+
+fn new_cluster(count: u64, sizes: &[&str]) -> Cluster {
+    Cluster::new(count, |node| {
+        let mut config = Config::new(GroupId::METADATA, node, node.0);
+        for (name, bytes) in sizes.iter().map(|size| size.split_once('=').unwrap()) {
+            let bytes = bytes.parse().unwrap();
+            match name {
+                "tail" => config.tail_bytes_max = bytes,
+                "append" => config.append_bytes_max = bytes,
+                "inflight" => config.inflight_bytes_max = bytes,
+                "uncommitted" => config.uncommitted_bytes_max = bytes,
+                _ => panic!("unknown size {name}"),
+            }
+        }
+        config
+    })
+}
+
+/// Nobody else notices the time that passes until the campaign is over.
+fn campaign(cluster: &mut Cluster, id: NodeId) {
+    cluster.settle_waking(&[]);
+    let latest = cluster.ids().iter().filter_map(|id| cluster.nodes[id].raft.as_ref()?.deadline()).max();
+    cluster.now_us = cluster.now_us.max(latest.unwrap().0);
+    cluster.wake(id);
+    cluster.settle_waking(&[id]);
+}
+
+fn deliver_link(cluster: &mut Cluster, link: (NodeId, NodeId)) {
+    let waiting = cluster.network.iter().filter(|parcel| parcel.link() == link).count();
+    for _ in 0..waiting {
+        let place = cluster.network.iter().position(|parcel| parcel.link() == link).unwrap();
+        cluster.deliver_at(place);
+    }
+}
+
+fn partition(cluster: &mut Cluster, groups: &[&str]) {
+    let groups: Vec<Vec<NodeId>> = groups
+        .split(|word| *word == "|")
+        .map(|group| group.iter().map(|word| node(word)).collect())
+        .collect();
+    for (place, group) in groups.iter().enumerate() {
+        groups[place + 1..].iter().for_each(|other| cluster.isolate(group, other));
+    }
+}
+
+fn status(cluster: &mut Cluster) {
+    for (id, node) in &cluster.nodes {
+        let line = node.raft.as_ref().map_or("down".to_owned(), |raft| {
+            let status = raft.status();
+            let followers: String = status
+                .followers
+                .iter()
+                .map(|follower| format!(", {} {}s at {}", follower.node, follower.state, follower.matched))
+                .collect();
+            format!(
+                "{:?} term {} commit {} applied {} last {}{followers}",
+                status.role,
+                status.term,
+                status.commit,
+                status.applied,
+                cluster::render::position(status.last)
+            )
+        });
+        cluster.trace.push(format!("{id} is {line}"));
+    }
+}
+
+fn clock(cluster: &mut Cluster) {
+    for (id, node) in &cluster.nodes {
+        let now = node.local_time(cluster.now_us);
+        let Some(raft) = &node.raft else { continue };
+        let lease = raft
+            .lease_until(now)
+            .map_or("no lease".to_owned(), |until| format!("a lease of {} us", until.micros_since(now)));
+        let age = raft.staleness_us(now).map_or("of unknown age".to_owned(), |age| format!("{age} us old"));
+        cluster
+            .trace
+            .push(format!("{id} has cluster time {}, {lease}, a state {age}", raft.cluster_time(now)));
+    }
+}
