@@ -177,7 +177,8 @@ impl Invariants {
         if index < replica.first_index() || committed.term >= term {
             return Ok(());
         }
-        let held = read_log(replica, index, index).first().map(|entry| entry.term);
+        let Some(entries) = read_log(replica, index, index) else { return Ok(()) };
+        let held = entries.first().map(|entry| entry.term);
         ensure!(
             held == Some(committed.term),
             LeaderCompleteness,
@@ -200,7 +201,7 @@ impl Invariants {
         if from > commit {
             return Ok(commit);
         }
-        let entries = read_log(replica, from, commit);
+        let Some(entries) = read_log(replica, from, commit) else { return Ok(commit) };
         let mut last = from.previous().unwrap_or_default();
         for entry in entries {
             last = entry.index;
@@ -241,9 +242,9 @@ impl Invariants {
     }
 }
 
-/// What the log holds of a range; nothing if it can't be read, which the replica itself will notice.
-fn read_log(replica: &Replica<KvMachine>, from: Index, through: Index) -> Vec<Entry> {
-    replica.log_entries(from, through, usize::MAX).unwrap_or_default()
+/// What the log holds of a range; `None` if it can't be read because it is damaged.
+fn read_log(replica: &Replica<KvMachine>, from: Index, through: Index) -> Option<Vec<Entry>> {
+    replica.log_entries(from, through, usize::MAX).ok()
 }
 
 fn digest(entry: &Entry) -> u64 {

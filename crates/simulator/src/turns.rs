@@ -90,7 +90,7 @@ impl World {
         }
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
         match due {
-            Due::Wake => self.wake(node),
+            Due::Wake { planned_us } => self.wake(node, planned_us),
             Due::Take(event) => self.take_turn(node, Turn::Handle(event)),
             Due::Flush => {
                 process.flushing = false;
@@ -106,10 +106,10 @@ impl World {
         }
     }
 
-    fn wake(&mut self, node: usize) -> Result<(), Violation> {
+    fn wake(&mut self, node: usize, planned_us: u64) -> Result<(), Violation> {
         let now = self.hosts[node].now(self.now_us);
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
-        if process.wake_at_us != Some(self.now_us) {
+        if process.wake_at_us != Some(planned_us) {
             return Ok(());
         }
         process.wake_at_us = None;
@@ -264,10 +264,11 @@ impl World {
                 wake = Some(at_us);
             }
         }
-        for (at_us, due) in [(flush, Due::Flush), (apply, Due::Apply), (wake, Due::Wake)] {
-            if let Some(at_us) = at_us {
-                self.plan_due(at_us, node, due);
-            }
+        let wake = wake.map(|planned_us| (planned_us, Due::Wake { planned_us }));
+        let flush = flush.map(|at_us| (at_us, Due::Flush));
+        let apply = apply.map(|at_us| (at_us, Due::Apply));
+        for (at_us, due) in [flush, apply, wake].into_iter().flatten() {
+            self.plan_due(at_us, node, due);
         }
     }
 

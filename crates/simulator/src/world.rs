@@ -69,8 +69,8 @@ pub(crate) enum Happening {
 /// Something that a running node has planned.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// Its deadline.
-    Wake,
+    /// Its deadline, as it was when this was planned.
+    Wake { planned_us: u64 },
     /// What came while it was paused.
     Take(Event),
     /// Its disk is done syncing.
