@@ -60,9 +60,11 @@ impl Level {
     fn enter() -> Option<Self> {
         NESTED_TXNS.with(|nested| {
             // The outermost transaction is not nested and was not counted.
-            let level = (nested.get() + 2 <= TXN_DEPTH_MAX).then_some(Self)?;
+            if nested.get() + 1 >= TXN_DEPTH_MAX {
+                return None;
+            }
             nested.set(nested.get() + 1);
-            Some(level)
+            Some(Self)
         })
     }
 }

@@ -8,9 +8,9 @@ use super::command::{KvError, Outcome, Revision};
 use super::store::Store;
 
 /// How many records every applied entry takes out at least, if there are that many to take.
-const STEPS_PER_ENTRY: u64 = 4;
-/// How many records are taken out for each that the entry added, so that writers never outrun compaction.
-const STEPS_PER_RECORD_ADDED: u64 = 2;
+const STEPS_PER_ENTRY: u64 = 2;
+/// How many more are taken out for each that the entry added, so that writers never outrun compaction.
+const STEPS_PER_RECORD_ADDED: u64 = 1;
 /// How many records one entry takes out at most.
 const STEPS_PER_ENTRY_MAX: u64 = 4096;
 

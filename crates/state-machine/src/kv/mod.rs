@@ -15,6 +15,7 @@ mod compare;
 mod duplicate;
 mod hash;
 mod history;
+mod key;
 mod lease;
 pub mod machine;
 mod range;

@@ -166,21 +166,21 @@ fn add_base(store: &mut Store, kv: KeyValue) -> Result<(), RestoreError> {
     check_version(store, &kv)?;
     require(!is_tombstone(&kv), "a deletion is older than history")?;
     require(kv.mod_revision <= store.compacted, "a version older than history is not compacted")?;
-    require(!store.keys.contains_key(&kv.key), "a key has two versions older than history")?;
+    require(!store.keys.contains_key(&kv.key[..]), "a key has two versions older than history")?;
     store.insert_base(Arc::new(kv));
     Ok(())
 }
 
 fn add_change(store: &mut Store, mut kv: KeyValue) -> Result<(), RestoreError> {
     check_version(store, &kv)?;
-    let key_revision = store.keys.get(&kv.key).map(|versions| versions.newest().mod_revision);
+    let key_revision = store.keys.get(&kv.key[..]).map(|versions| versions.newest().mod_revision);
     require(
         key_revision.is_none_or(|revision| revision < kv.mod_revision),
         "a key's changes are out of order",
     )?;
     let newest = store.history.newest().map(|newest| newest.mod_revision);
     require(newest.is_none_or(|newest| newest <= kv.mod_revision), "history is out of order")?;
-    if let Some(versions) = store.keys.get(&kv.key) {
+    if let Some(versions) = store.keys.get(&kv.key[..]) {
         kv.key = versions.newest().key.clone();
     }
     store.append(Arc::new(kv));

@@ -11,6 +11,7 @@ use super::command::{
 };
 use super::hash::{ContentHash, RecordHash};
 use super::history::History;
+use super::key::Key;
 use super::lease::Leases;
 use super::versions::{ReadPoint, Versions, is_tombstone};
 
@@ -26,7 +27,7 @@ const VERSION_OVERHEAD_BYTES: u64 = 128;
 /// * `contents` is the sum of the hashes of all versions, history records and leases.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
-    pub(super) keys: OrdMap<Bytes, Versions>,
+    pub(super) keys: OrdMap<Key, Versions>,
     pub(super) history: History,
     pub(super) leases: Leases,
     pub(super) revision: Revision,
@@ -108,8 +109,9 @@ impl Store {
     /// Writes a key at a revision. The request must have been checked against this state: its lease exists,
     /// and so does the key if the old value or lease is to stay.
     pub(super) fn put(&mut self, at: Revision, request: PutRequest) -> PutResponse {
-        let stored_key = self.keys.get(&request.key[..]).map(|versions| versions.newest().key.clone());
-        let previous = self.get(&request.key).cloned();
+        let newest = self.keys.get(&request.key[..]).map(Versions::newest);
+        let stored_key = newest.map(|newest| newest.key.clone());
+        let previous = newest.filter(|newest| !is_tombstone(newest)).cloned();
         let (value, lease) = match &previous {
             Some(previous) => (
                 if request.ignore_value { previous.value.clone() } else { request.value },
@@ -180,7 +182,7 @@ impl Store {
                 existed
             }
             None => {
-                self.keys.insert(kv.key.clone(), Versions::One(kv));
+                self.keys.insert(Key::from(&kv.key), Versions::One(kv));
                 false
             }
         };
@@ -192,7 +194,7 @@ impl Store {
         assert!(!is_tombstone(&kv), "a tombstone at the base of history: {kv:?}");
         self.account_for(&kv);
         self.live_keys += 1;
-        let replaced = self.keys.insert(kv.key.clone(), Versions::One(kv));
+        let replaced = self.keys.insert(Key::from(&kv.key), Versions::One(kv));
         assert!(replaced.is_none(), "two base versions of one key: {replaced:?}");
     }
 

@@ -1,0 +1,90 @@
+//! The history that watches read.
+
+use ruvector_state_machine::kv::*;
+
+use crate::support::*;
+
+fn events(fixture: &Fixture, from: i64, through: i64) -> Vec<Event> {
+    fixture.view().events(Revision(from), Revision(through)).unwrap().collect()
+}
+
+fn tombstone(key: &str, revision: i64) -> std::sync::Arc<KeyValue> {
+    key_value(key, "", 0, revision, 0)
+}
+
+#[test]
+fn tells_every_change_with_what_was_before() {
+    let mut fixture = Fixture::default();
+    fixture.put("a", "1");
+    fixture.put("a", "2");
+    fixture.delete("a", "");
+    fixture.put("a", "3");
+    let first = key_value("a", "1", 2, 2, 1);
+    let second = key_value("a", "2", 2, 3, 2);
+    let third = key_value("a", "3", 5, 5, 1);
+    let expected = [
+        Event { kind: EventKind::Put, kv: first.clone(), prev_kv: None },
+        Event { kind: EventKind::Put, kv: second.clone(), prev_kv: Some(first) },
+        Event { kind: EventKind::Delete, kv: tombstone("a", 4), prev_kv: Some(second) },
+        Event { kind: EventKind::Put, kv: third, prev_kv: None },
+    ];
+    assert_eq!(events(&fixture, 1, 5), expected);
+    assert_eq!(events(&fixture, 3, 4), expected[1..3]);
+    assert_eq!(events(&fixture, 6, 9), []);
+    assert_eq!(events(&fixture, 4, 3), []);
+}
+
+#[test]
+fn changes_of_one_revision_keep_the_order_in_which_they_were_made() {
+    let mut fixture = Fixture::default();
+    fixture.put("m", "old");
+    fixture.txn(always(vec![
+        TxnOp::Put(put("z", "1")),
+        TxnOp::Delete(delete("m", "")),
+        TxnOp::Txn(always(vec![TxnOp::Put(put("b", "1")), TxnOp::Put(put("a", "1"))])),
+    ]));
+    let events = events(&fixture, 3, 3);
+    let keys: Vec<_> = events.iter().map(|event| &event.kv.key[..]).collect();
+    assert_eq!(keys, [b"z", b"m", b"b", b"a"]);
+    assert!(events.iter().all(|event| event.kv.mod_revision == Revision(3)));
+}
+
+#[test]
+fn compacted_changes_are_refused_and_the_rest_is_complete() {
+    let mut fixture = Fixture::default();
+    for value in ["1", "2", "3", "4"] {
+        fixture.put("a", value);
+    }
+    let complete = events(&fixture, 4, 9);
+    fixture.compact(3).unwrap();
+    let error = KvError::Compacted { requested: Revision(3), compacted: Revision(3) };
+    assert_eq!(fixture.view().events(Revision(3), Revision(9)).err(), Some(error));
+    assert_eq!(events(&fixture, 4, 9), complete);
+    assert_eq!(complete[0].prev_kv, Some(key_value("a", "2", 2, 3, 2)));
+}
+
+#[test]
+fn a_long_history_keeps_every_change_in_order() {
+    const CHANGES: i64 = 12_000;
+    let mut fixture = Fixture::default();
+    let mut views = Vec::new();
+    for number in 0..CHANGES {
+        fixture.put(&format!("key {}", number % 37), &number.to_string());
+        if number % 1000 == 999 {
+            fixture.compact(number - 400).unwrap();
+            views.push(fixture.view());
+        }
+    }
+    for view in &views {
+        let from = Revision(view.compacted().0 + 1);
+        let mut expected = from;
+        for event in view.events(from, view.revision()).unwrap() {
+            assert_eq!(event.kv.mod_revision, expected);
+            assert_eq!(&event.kv.value[..], (expected.0 - 2).to_string().as_bytes());
+            let previous = event.prev_kv.map(|kv| kv.mod_revision);
+            assert_eq!(previous, (expected.0 >= 39).then_some(Revision(expected.0 - 37)));
+            expected.0 += 1;
+        }
+        assert_eq!(expected.0, view.revision().0 + 1);
+    }
+}

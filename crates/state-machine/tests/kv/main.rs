@@ -1,0 +1,16 @@
+//! The key-value machine from outside: by commands, responses and views only.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod compaction;
+mod events;
+mod leases;
+mod model;
+mod model_txn;
+mod ranges;
+mod revisions;
+mod snapshots;
+mod strategies;
+mod support;
+mod transactions;
+mod twin;
