@@ -112,9 +112,18 @@ fn check_unused(metadata: &Metadata, listed: &BTreeSet<String>) -> Vec<String> {
 fn check_described(listed: &BTreeSet<String>, described: &str) -> Vec<String> {
     let foreign = listed.iter().filter(|name| !name.starts_with("ruvector-"));
     foreign
-        .filter(|name| !described.contains(&format!("`{name}`")))
+        .filter(|name| !names(described, name))
         .map(|name| format!("{NAMED_IN}: does not say what the dependency `{name}` is for"))
         .collect()
+}
+
+/// Whether `name` stands in `text` as a word of its own, and not as a part of another library's name.
+fn names(text: &str, name: &str) -> bool {
+    let ends = |character: Option<char>| {
+        !character.is_some_and(|character| character.is_alphanumeric() || matches!(character, '-' | '_'))
+    };
+    text.match_indices(name)
+        .any(|(at, _)| ends(text[..at].chars().next_back()) && ends(text[at + name.len()..].chars().next()))
 }
 
 #[cfg(test)]
@@ -163,7 +172,8 @@ mod tests {
         let listed = workspace_dependencies(manifest).unwrap();
         let metadata = package("ruvector-node", &[("serde", None, false)]);
         assert_eq!(check_unused(&metadata, &listed), ["Cargo.toml: no crate uses the dependency unused"]);
-        let problems = check_described(&listed, "`serde` turns values into bytes; unused is not in quotes");
+        let problems =
+            check_described(&listed, "| serde | bytes |\n| unused-too, not_unused | other names |");
         assert_eq!(problems, [format!("{NAMED_IN}: does not say what the dependency `unused` is for")]);
     }
 }
