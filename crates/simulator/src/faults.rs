@@ -6,7 +6,6 @@ use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
 
 use crate::network::links_between;
-use crate::node::SendTrigger;
 use crate::trace::Place;
 use crate::world::{Happening, Relief, World};
 
@@ -17,8 +16,10 @@ pub enum FaultKind {
     Kill,
     /// A machine loses power.
     PowerLoss,
-    /// A machine loses power right after it sent a message of a certain kind, before its next sync.
+    /// A machine, or all of them, lose power right after one sent a message of a certain kind.
     CrashAtSend,
+    /// New leaders are cut off one after the other, each soon after it begins to replicate.
+    LeaderChase,
     /// A machine loses power in the middle of what it does to its disk.
     DiskHalt,
     /// One operation of a disk fails.
@@ -45,10 +46,11 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Kill,
         Self::PowerLoss,
         Self::CrashAtSend,
+        Self::LeaderChase,
         Self::DiskHalt,
         Self::DiskError,
         Self::TotalOutage,
@@ -76,7 +78,8 @@ impl World {
                 let crash = self.power_loss();
                 self.crash_one(crash);
             }
-            FaultKind::CrashAtSend => self.crash_at_send(),
+            FaultKind::CrashAtSend => self.lay_power_trap(),
+            FaultKind::LeaderChase => self.begin_chase(),
             FaultKind::DiskHalt => self.halt_disk(),
             FaultKind::DiskError => self.fail_disk(),
             FaultKind::TotalOutage => self.crash_all(),
@@ -113,18 +116,6 @@ impl World {
                 let crash = self.power_loss();
                 self.crash(node, crash);
             }
-        }
-    }
-
-    fn crash_at_send(&mut self) {
-        let trigger = SendTrigger::ALL[self.random.index(SendTrigger::ALL.len())];
-        // Votes are rare: all nodes wait for the next.
-        if trigger == SendTrigger::Vote {
-            for host in &mut self.hosts {
-                host.crash_at_send = Some(trigger);
-            }
-        } else if let Some(node) = self.victim() {
-            self.hosts[node].crash_at_send = Some(trigger);
         }
     }
 

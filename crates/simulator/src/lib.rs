@@ -24,6 +24,7 @@ pub mod scenario;
 pub mod simulation;
 pub mod statistics;
 pub mod trace;
+pub mod traps;
 mod turns;
 pub mod violation;
 pub mod workload;

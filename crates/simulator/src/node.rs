@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
-use ruvector_protocol::{Envelope, Incarnation, Membership, Message, NodeId, PlantedBug, Timestamp};
+use ruvector_protocol::{Incarnation, Membership, NodeId, PlantedBug, Timestamp};
 use ruvector_state_machine::kv::{KvMachine, KvView};
 use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
 
@@ -27,8 +27,6 @@ pub struct Host {
     pub paused_until_us: u64,
     /// Its disk syncs this much slower than usual.
     pub sync_slowdown: u64,
-    /// The machine goes down right after it sent such a message.
-    pub crash_at_send: Option<SendTrigger>,
     /// The machine goes down at this operation of its disk.
     pub halt_at_operation: Option<u64>,
     /// Its disk was made to fail or to be full: it may stop.
@@ -56,45 +54,6 @@ pub struct Process {
     pub idle_wakes: u32,
 }
 
-/// Which message a machine goes down after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendTrigger {
-    /// A vote, its own included.
-    Vote,
-    /// An acknowledgement of entries.
-    Acknowledgement,
-    /// Entries.
-    Append,
-}
-
-impl SendTrigger {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Vote, Self::Acknowledgement, Self::Append];
-
-    /// Whether this is such a message.
-    #[must_use]
-    pub fn matches(self, envelope: &Envelope) -> bool {
-        let kind = match &envelope.message {
-            Message::VoteRequest(_) => Self::Vote,
-            Message::VoteResponse(response) if response.granted => Self::Vote,
-            Message::AppendResponse(_) => Self::Acknowledgement,
-            Message::AppendRequest(_) => Self::Append,
-            Message::VoteResponse(_)
-            | Message::PreVoteRequest(_)
-            | Message::PreVoteResponse(_)
-            | Message::Heartbeat(_)
-            | Message::HeartbeatResponse(_)
-            | Message::ForwardProposals(_)
-            | Message::ReadIndexRequest(_)
-            | Message::ReadIndexResponse(_)
-            | Message::SnapshotChunk(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => return false,
-        };
-        kind == self
-    }
-}
-
 /// What all nodes of a simulation are told alike.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
@@ -118,7 +77,6 @@ impl Host {
             life: 0,
             paused_until_us: 0,
             sync_slowdown: 1,
-            crash_at_send: None,
             halt_at_operation: None,
             disk_in_trouble: false,
             damaged: false,
@@ -170,7 +128,6 @@ impl Host {
         self.process = None;
         self.life += 1;
         self.paused_until_us = 0;
-        self.crash_at_send = None;
         self.halt_at_operation = None;
         self.disk.crash(crash);
         drop(self.disk.take_trace());
@@ -187,7 +144,6 @@ impl Host {
         self.disk.set_space_limit(None);
         self.sync_slowdown = 1;
         self.paused_until_us = 0;
-        self.crash_at_send = None;
     }
 }
 

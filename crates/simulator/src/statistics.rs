@@ -74,8 +74,10 @@ counters! {
     disk_halts: "halts within a disk operation",
     /// Operations of a disk that failed.
     disk_errors: "failed disk operations",
-    /// Nodes that crashed right after they sent a message.
+    /// Crashes right after a message was sent.
     crashes_at_send: "crashes right after a send",
+    /// Leaders that were cut off soon after they began to replicate.
+    leaders_chased: "leaders chased",
     /// Starts of a node after the first.
     restarts: "restarts",
     /// Bits that were flipped on disks.

@@ -210,7 +210,7 @@ impl World {
             format!("  sends to {} in term {}: {:?}", envelope.to, envelope.term, envelope.message)
         });
         self.invariants.watch(&envelope)?;
-        let goes_down = self.hosts[node].crash_at_send.is_some_and(|trigger| trigger.matches(&envelope));
+        self.chase(&envelope);
         let link = (node, place_of(envelope.to));
         let arrivals = self.network.arrivals(self.now_us, link, &mut self.random);
         self.statistics.messages_lost += u64::from(arrivals.is_empty());
@@ -218,14 +218,7 @@ impl World {
         for at_us in arrivals {
             self.plan(at_us, Happening::Arrive(envelope.clone()));
         }
-        if goes_down {
-            self.statistics.crashes_at_send += 1;
-            for host in &mut self.hosts {
-                host.crash_at_send = None;
-            }
-            let crash = self.power_loss();
-            self.crash(node, crash);
-        }
+        self.spring_power_trap(&envelope);
         Ok(())
     }
 

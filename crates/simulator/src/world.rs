@@ -18,6 +18,7 @@ use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::statistics::Statistics;
 use crate::trace::{Place, Trace};
+use crate::traps::{Chase, PowerTrap};
 use crate::violation::Violation;
 
 /// A cluster, its clients, its faults and its judges.
@@ -35,6 +36,8 @@ pub struct World {
     pub(crate) invariants: Invariants,
     pub(crate) statistics: Statistics,
     pub(crate) trace: Trace,
+    pub(crate) power_trap: Option<PowerTrap>,
+    pub(crate) chase: Option<Chase>,
     /// Faults happen.
     pub(crate) stormy: bool,
     /// Clients begin new operations.
@@ -147,6 +150,8 @@ impl World {
             invariants: Invariants::default(),
             statistics: Statistics::default(),
             trace: Trace::new(traced),
+            power_trap: None,
+            chase: None,
             stormy: true,
             clients_work: true,
             last_number: 0,
@@ -263,6 +268,8 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.trace.record(self.now_us, Place::World, "calm", || "all faults end".to_owned());
         self.stormy = false;
+        self.power_trap = None;
+        self.chase = None;
         self.network.heal();
         for node in 0..self.hosts.len() {
             self.hosts[node].heal();
