@@ -52,6 +52,8 @@ pub struct NodeStatus {
     pub applied_index: u64,
     /// Where its log ends.
     pub last_index: u64,
+    /// The term of the last entry.
+    pub last_term: u64,
     /// The first index that its log still holds.
     pub first_index: u64,
     /// The nodes whose votes count.
@@ -361,6 +363,7 @@ impl From<pb::StatusResponse> for NodeStatus {
             commit_index: status.commit_index,
             applied_index: status.applied_index,
             last_index: status.last_index,
+            last_term: status.last_term,
             first_index: status.first_index,
             voter_ids: status.voter_ids,
             cluster_time_ms: status.cluster_time_ms,

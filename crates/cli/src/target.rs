@@ -1,0 +1,87 @@
+//! Which nodes a verb is about.
+
+use std::time::Duration;
+
+use ruvector_client::{Client, ClientOptions, Endpoint};
+
+use crate::arguments::Common;
+use crate::failure::{Failure, Result};
+use crate::local::{Home, LocalCluster};
+
+/// The nodes that a verb is about.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Given by address.
+    Endpoints(Vec<Endpoint>),
+    /// A remembered cluster of this machine.
+    Local(Box<LocalCluster>),
+}
+
+/// How long the nodes may take to answer a verb.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to go on trying while no node can be connected to.
+const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Target {
+    /// By `--endpoints`, `--cluster`, the environment, or a remembered cluster, in this order.
+    ///
+    /// # Errors
+    /// If both flags are given, or nothing is given and it is not clear which cluster is meant.
+    pub(crate) fn find(common: &Common) -> Result<Self> {
+        match (common.endpoints.is_empty(), &common.cluster) {
+            (false, Some(_)) => Err(Failure::usage(
+                "--endpoints and --cluster both say which nodes are meant: give one of them",
+            )),
+            (false, None) => Ok(Self::Endpoints(common.endpoints.clone())),
+            (true, Some(name)) => Ok(Self::Local(Box::new(Home::find()?.cluster(name)?))),
+            (true, None) => match endpoints_of_environment()? {
+                Some(endpoints) => Ok(Self::Endpoints(endpoints)),
+                None => Ok(Self::Local(Box::new(Home::find()?.cluster_meant()?))),
+            },
+        }
+    }
+
+    /// A client of all these nodes.
+    pub(crate) fn client(&self) -> Result<Client> {
+        self.client_with_timeout(REQUEST_TIMEOUT)
+    }
+
+    /// A client of all these nodes that waits no longer than this for an answer.
+    pub(crate) fn client_with_timeout(&self, request_timeout: Duration) -> Result<Client> {
+        let options =
+            ClientOptions { request_timeout, unreachable_timeout: UNREACHABLE_TIMEOUT, ..Default::default() };
+        Ok(match self {
+            Self::Endpoints(endpoints) => Client::new(endpoints, options)?,
+            Self::Local(cluster) => {
+                Client::new(cluster.nodes.iter().map(|node| node.client.as_str()), options)?
+            }
+        })
+    }
+}
+
+/// For verbs that act on processes and files of this machine.
+///
+/// # Errors
+/// If `--endpoints` was given, or it is not clear which cluster is meant.
+pub(crate) fn local_cluster(common: &Common, verb: &str) -> Result<(Home, LocalCluster)> {
+    if !common.endpoints.is_empty() {
+        return Err(Failure::usage(format!(
+            "`{verb}` acts on a cluster of this machine, not on endpoints: name it with --cluster"
+        )));
+    }
+    let home = Home::find()?;
+    let cluster = match &common.cluster {
+        Some(name) => home.cluster(name)?,
+        None => home.cluster_meant()?,
+    };
+    Ok((home, cluster))
+}
+
+fn endpoints_of_environment() -> Result<Option<Vec<Endpoint>>> {
+    let Ok(text) = std::env::var("RUVECTOR_ENDPOINTS") else { return Ok(None) };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let endpoints = text.split(',').map(|part| part.trim().parse()).collect::<std::result::Result<_, _>>();
+    endpoints.map(Some).map_err(|error| Failure::usage(format!("RUVECTOR_ENDPOINTS: {error}")))
+}

@@ -1,0 +1,135 @@
+//! Bytes, sizes and times as people read them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Bytes as text. What is not UTF-8, and control characters that would do something to a terminal, are shown as
+/// `\xNN`; a backslash stays as it is, so this is for eyes and not for reading back.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() && !matches!(character, '\n' | '\t') {
+                escape(&mut text, character.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                text.push(character);
+            }
+        }
+        escape(&mut text, chunk.invalid());
+    }
+    text
+}
+
+/// Like [`printable`], and in one line.
+pub(crate) fn printable_line(bytes: &[u8]) -> String {
+    printable(bytes).replace('\n', "\\n").replace('\t', "\\t")
+}
+
+fn escape(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str(&format!("\\x{byte:02x}"));
+    }
+}
+
+/// Bytes in base64.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// A size with three digits: `1.46 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// A count and its noun: `1 node`, `3 nodes`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A duration in the unit that suits it: `250 µs`, `3.2 ms`, `1.5 s`.
+pub(crate) fn duration(duration: Duration) -> String {
+    match duration.as_micros() {
+        microseconds @ 0..1_000 => format!("{microseconds} µs"),
+        microseconds @ 1_000..1_000_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
+        microseconds => format!("{:.1} s", microseconds as f64 / 1e6),
+    }
+}
+
+/// Cluster time, which is milliseconds since 1970, in UTC.
+pub(crate) fn time(milliseconds: u64) -> String {
+    match UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)) {
+        // Years of more than four digits can't be formatted; only a damaged clock gives them.
+        Some(time) if milliseconds < 253_402_300_800_000 => {
+            humantime::format_rfc3339_millis(time).to_string().replace('T', " ").replace('Z', "")
+        }
+        Some(_) | None => format!("{milliseconds} ms"),
+    }
+}
+
+/// A moment as part of a file name: `2026-11-23-081054`, in UTC.
+pub(crate) fn time_for_names(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string().replace('T', "-").replace([':', 'Z'], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_stays_and_other_bytes_are_escaped() {
+        assert_eq!(printable("grün\tund\nblau".as_bytes()), "grün\tund\nblau");
+        assert_eq!(printable(b"a\xff\xfeb"), "a\\xff\\xfeb");
+        assert_eq!(printable(b"\x1b[31mred"), "\\x1b[31mred");
+        assert_eq!(printable_line(b"a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1_536, "1.50 KiB"),
+            (10_240, "10.0 KiB"),
+            (1_048_575, "1.00 MiB"),
+            (64 << 20, "64.0 MiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(time(0), "1970-01-01 00:00:00.000");
+        assert_eq!(time(u64::MAX), "18446744073709551615 ms");
+        let moment = UNIX_EPOCH + Duration::from_secs(1_795_421_454);
+        assert_eq!(time_for_names(moment), "2026-11-23-081054");
+    }
+
+    #[test]
+    fn durations_choose_their_unit() {
+        assert_eq!(duration(Duration::from_micros(250)), "250 µs");
+        assert_eq!(duration(Duration::from_micros(3_210)), "3.2 ms");
+        assert_eq!(duration(Duration::from_millis(1_500)), "1.5 s");
+    }
+
+    #[test]
+    fn nouns_follow_their_number() {
+        assert_eq!(count(1, "node"), "1 node");
+        assert_eq!(count(3, "node"), "3 nodes");
+    }
+}

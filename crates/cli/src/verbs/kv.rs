@@ -1,0 +1,179 @@
+//! `put`, `get` and `del`.
+
+use std::io::{IsTerminal, Read};
+
+use bytes::Bytes;
+use clap::Args;
+use ruvector_client::{DeleteOptions, GetAnswer, GetOptions, KeyRange, PutOptions};
+use serde_json::json;
+
+use super::shapes::{Keys, get_json, key_value_json, key_value_table};
+use crate::arguments::Common;
+use crate::failure::{Doing, Failure, Result};
+use crate::output::{Output, note};
+use crate::target::Target;
+use crate::text::{count, printable, printable_line};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus put greeting hello
+  ruvector consensus put greeting hi --prev-kv
+  ruvector consensus put config < config.json")]
+pub(crate) struct Put {
+    /// The key.
+    key: String,
+
+    /// The value; read from standard input if not given.
+    #[arg(allow_hyphen_values = true)]
+    value: Option<String>,
+
+    /// Also show what the key held before.
+    #[arg(long)]
+    prev_kv: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus get greeting
+  ruvector consensus get --prefix users/ --limit 10
+  ruvector consensus get a --range m --keys-only
+  ruvector consensus get --prefix \"\" --count-only
+  ruvector consensus get greeting --revision 5 --json")]
+pub(crate) struct Get {
+    #[command(flatten)]
+    keys: Keys,
+
+    /// As it was at this revision of the store.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    revision: Option<i64>,
+
+    /// At most so many keys, the first by name.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+
+    /// Only the keys, one a line.
+    #[arg(long)]
+    keys_only: bool,
+
+    /// Only how many keys there are.
+    #[arg(long, conflicts_with = "keys_only")]
+    count_only: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus del greeting
+  ruvector consensus del --prefix users/ --prev-kv
+  ruvector consensus del a --range m")]
+pub(crate) struct Del {
+    #[command(flatten)]
+    keys: Keys,
+
+    /// Also show what the keys held.
+    #[arg(long)]
+    prev_kv: bool,
+}
+
+impl Put {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        if self.key.is_empty() {
+            return Err(Failure::usage("a key must not be empty"));
+        }
+        let client = Target::find(&common)?.client()?;
+        let value = match self.value {
+            Some(value) => Bytes::from(value),
+            None => value_from_standard_input()?,
+        };
+        let key = Bytes::from(self.key);
+        let options = PutOptions { lease: None, previous: self.prev_kv };
+        let answer = client.put(key.clone(), value, options).await?;
+        if output.is_json() {
+            let previous = answer.previous.as_ref().map(key_value_json);
+            return output.json(&json!({ "revision": answer.revision, "previous": previous }));
+        }
+        let previous = match &answer.previous {
+            Some(previous) => format!(", before: {}", printable_line(&previous.value)),
+            None if self.prev_kv => ", new".to_owned(),
+            None => String::new(),
+        };
+        output.line(format_args!("OK {} (revision {}{previous})", printable_line(&key), answer.revision))
+    }
+}
+
+impl Get {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        let range = self.keys.into_range()?;
+        let options = GetOptions {
+            revision: self.revision,
+            limit: self.limit,
+            keys_only: self.keys_only,
+            count_only: self.count_only,
+            ..GetOptions::default()
+        };
+        let answer = Target::find(&common)?.client()?.get(range.clone(), options).await?;
+        if output.is_json() {
+            return output.json(&get_json(&answer));
+        }
+        if self.count_only {
+            return output.line(answer.count);
+        }
+        if let KeyRange::One(key) = &range {
+            return print_one(key, &answer, self.keys_only, output);
+        }
+        if self.keys_only {
+            answer.key_values.iter().try_for_each(|key_value| output.line(printable_line(&key_value.key)))?;
+        } else if answer.key_values.is_empty() {
+            note("no key is in this range");
+        } else {
+            output.table(key_value_table(&answer.key_values))?;
+        }
+        if answer.more {
+            let shown = answer.key_values.len();
+            note(format_args!("{shown} of {} shown", count(answer.count as usize, "key")));
+        }
+        Ok(())
+    }
+}
+
+impl Del {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        let range = self.keys.into_range()?;
+        let options = DeleteOptions { previous: self.prev_kv };
+        let answer = Target::find(&common)?.client()?.delete(range, options).await?;
+        if output.is_json() {
+            let previous: Vec<_> = answer.previous.iter().map(key_value_json).collect();
+            return output.json(&json!({
+                "revision": answer.revision, "deleted": answer.deleted, "previous": previous,
+            }));
+        }
+        let deleted = count(answer.deleted as usize, "key");
+        output.line(format_args!("deleted {deleted} (revision {})", answer.revision))?;
+        if !answer.previous.is_empty() {
+            output.table(key_value_table(&answer.previous))?;
+        }
+        Ok(())
+    }
+}
+
+/// The bare value, so that a script can use it.
+fn print_one(key: &[u8], answer: &GetAnswer, keys_only: bool, output: Output) -> Result {
+    match answer.key_values.first() {
+        Some(_) if keys_only => output.line(printable_line(key)),
+        Some(key_value) => output.line(printable(&key_value.value)),
+        None => Err(Failure::failed(format!("there is no key `{}`", printable_line(key)))),
+    }
+}
+
+/// Everything on standard input, without the line break that `echo` and editors put at the end.
+fn value_from_standard_input() -> Result<Bytes> {
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::usage("the value is missing: give it after the key, or on standard input"));
+    }
+    let mut value = Vec::new();
+    stdin.read_to_end(&mut value).doing(|| "read the value from standard input".to_owned())?;
+    if value.last() == Some(&b'\n') {
+        value.pop();
+    }
+    Ok(value.into())
+}

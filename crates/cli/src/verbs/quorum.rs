@@ -1,0 +1,104 @@
+//! `leader` and `quorum`: who leads, and whether anything can be decided.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::gather::{ClusterView, QuorumView};
+use crate::arguments::Common;
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone};
+use crate::target::Target;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus leader --show
+  ruvector consensus leader --show --json
+
+Fails if nobody leads.")]
+pub(crate) struct Leader {
+    /// Show who leads; this is what the verb does without flags too.
+    #[arg(long)]
+    show: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus quorum --check
+  ruvector consensus quorum --check --json
+
+Fails if there is no quorum, so that scripts can ask.")]
+pub(crate) struct Quorum {
+    /// Check whether a quorum follows the leader; this is what the verb does without flags too.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Leader {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        let view = ClusterView::gather(&Target::find(&common)?).await?;
+        let Some(leader) = view.leader() else {
+            let asked: Vec<String> =
+                view.statuses().map(|status| format!("{} ({})", status.node_name, status.role)).collect();
+            return Err(Failure::failed(format!(
+                "nobody leads; answering: {}; a majority of the nodes must run and reach each other",
+                asked.join(", ")
+            )));
+        };
+        if output.is_json() {
+            return output.json(&json!({
+                "leader": leader.node_name,
+                "member_id": format!("{:016x}", leader.node_id),
+                "client": leader.client_address,
+                "peer": leader.peer_address,
+                "term": leader.term,
+                "commit_index": leader.commit_index,
+            }));
+        }
+        output.line(format_args!(
+            "{} leads in term {}, clients at {}",
+            output.toned(&leader.node_name, Tone::Strong),
+            leader.term,
+            leader.client_address
+        ))
+    }
+}
+
+impl Quorum {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        let view = ClusterView::gather(&Target::find(&common)?).await?;
+        let quorum = view.quorum();
+        if output.is_json() {
+            output.json(&quorum_json(&quorum))?;
+        } else if quorum.holds() {
+            let spare = quorum.present.len() - quorum.needed;
+            output.line(format_args!(
+                "{} {}: {} ≥ {}, the quorum holds; {spare} more may fail.",
+                output.toned("✓", Tone::Good),
+                quorum.arithmetic(),
+                quorum.present.len(),
+                quorum.needed
+            ))?;
+        }
+        if quorum.holds() {
+            return Ok(());
+        }
+        Err(Failure::failed(format!(
+            "no quorum: {}: {} < {}; bring back {} of the missing nodes",
+            quorum.arithmetic(),
+            quorum.present.len(),
+            quorum.needed,
+            quorum.needed.saturating_sub(quorum.present.len())
+        )))
+    }
+}
+
+pub(super) fn quorum_json(quorum: &QuorumView) -> Value {
+    json!({
+        "holds": quorum.holds(),
+        "voters": quorum.voters,
+        "needed": quorum.needed,
+        "present": quorum.present,
+        "absent": quorum.absent,
+        "may_fail": quorum.holds().then(|| quorum.present.len() - quorum.needed),
+    })
+}

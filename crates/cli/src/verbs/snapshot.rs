@@ -1,0 +1,158 @@
+//! `snapshot`: take and list snapshots of the nodes' states.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use ruvector_client::Snapshot as NodeSnapshot;
+use serde_json::{Value, json};
+
+use super::gather::{Answer, ask_all};
+use crate::arguments::Common;
+use crate::failure::{Failure, Result};
+use crate::output::{Content, Output, Rows, Tone};
+use crate::target::Target;
+use crate::text::{size, time, time_for_names};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus snapshot --create
+  ruvector consensus snapshot --create --name before-upgrade
+  ruvector consensus snapshot --list
+
+Every node that is asked takes a snapshot of its own state, and keeps it in its data directory.")]
+pub(crate) struct Snapshot {
+    #[command(flatten)]
+    action: Action,
+
+    /// What to call the snapshot [default: snapshot-YYYY-MM-DD-HHMMSS, in UTC].
+    #[arg(long, value_name = "NAME", requires = "create")]
+    name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Action {
+    /// Take a snapshot.
+    #[arg(long)]
+    create: bool,
+
+    /// List the snapshots that there are.
+    #[arg(long)]
+    list: bool,
+}
+
+impl Snapshot {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        if self.action.create {
+            let name = self.name.unwrap_or_else(|| format!("snapshot-{}", time_for_names(SystemTime::now())));
+            return create(&common, name, output).await;
+        }
+        list(&common, output).await
+    }
+}
+
+async fn create(common: &Common, name: String, output: Output) -> Result {
+    let client = Target::find(common)?.client()?;
+    let question = |name: String| {
+        move |node: ruvector_client::NodeClient| {
+            let name = name.clone();
+            async move { node.create_snapshot(&name).await }
+        }
+    };
+    let answers = ask_all(client.nodes(), question(name.clone())).await;
+    if output.is_json() {
+        let nodes: Vec<_> = answers.iter().map(|answer| node_json(answer, snapshot_json)).collect();
+        output.json(&json!({ "name": name, "nodes": nodes }))?;
+    } else {
+        let mut rows = Rows::new(["NODE", "SNAPSHOT", "STATE AFTER ENTRY", "SIZE"]);
+        for answer in &answers {
+            let node = Content::toned(&answer.endpoint, Tone::Strong);
+            match &answer.result {
+                Ok(snapshot) => rows.add([
+                    node,
+                    Content::toned(&snapshot.name, Tone::Good),
+                    snapshot.index.into(),
+                    size(snapshot.file_bytes).into(),
+                ]),
+                Err(error) => rows.add([node, Content::toned(error, Tone::Bad)]),
+            }
+        }
+        output.table(rows)?;
+    }
+    let failed = answers.iter().filter(|answer| answer.result.is_err()).count();
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("{failed} of {} nodes took no snapshot `{name}`: see above", answers.len())))
+}
+
+async fn list(common: &Common, output: Output) -> Result {
+    let client = Target::find(common)?.client()?;
+    let answers = ask_all(client.nodes(), |node| async move { node.list_snapshots().await }).await;
+    if output.is_json() {
+        let nodes: Vec<_> = answers
+            .iter()
+            .map(|answer| {
+                node_json(answer, |snapshots: &Vec<NodeSnapshot>| {
+                    json!(snapshots.iter().map(snapshot_json).collect::<Vec<_>>())
+                })
+            })
+            .collect();
+        output.json(&json!({ "nodes": nodes }))?;
+    } else {
+        let mut rows = Rows::new(["NODE", "SNAPSHOT", "STATE AFTER ENTRY", "TIME (UTC)", "SIZE", "MADE BY"]);
+        for answer in &answers {
+            add_rows(&mut rows, answer);
+        }
+        if rows.is_empty() {
+            output.line("No node has a snapshot; `snapshot --create` takes one.")?;
+        } else {
+            output.table(rows)?;
+        }
+    }
+    if answers.iter().any(|answer| answer.result.is_ok()) {
+        return Ok(());
+    }
+    match answers.into_iter().find_map(|answer| answer.result.err()) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+fn add_rows(rows: &mut Rows, answer: &Answer<Vec<NodeSnapshot>>) {
+    let node = || Content::toned(&answer.endpoint, Tone::Strong);
+    match &answer.result {
+        Ok(snapshots) => {
+            for snapshot in snapshots {
+                rows.add([
+                    node(),
+                    (&snapshot.name).into(),
+                    snapshot.index.into(),
+                    time(snapshot.time_ms).into(),
+                    size(snapshot.file_bytes).into(),
+                    if snapshot.automatic { "the node, for itself" } else { "request" }.into(),
+                ]);
+            }
+        }
+        Err(error) => rows.add([node(), Content::toned(error, Tone::Bad)]),
+    }
+}
+
+fn snapshot_json(snapshot: &NodeSnapshot) -> Value {
+    json!({
+        "name": snapshot.name,
+        "index": snapshot.index,
+        "term": snapshot.term,
+        "time_ms": snapshot.time_ms,
+        "file_bytes": snapshot.file_bytes,
+        "automatic": snapshot.automatic,
+    })
+}
+
+fn node_json<T>(answer: &Answer<T>, result: impl Fn(&T) -> Value) -> Value {
+    json!({
+        "client": answer.endpoint.as_str(),
+        "result": answer.result.as_ref().ok().map(result),
+        "error": answer.result.as_ref().err().map(ToString::to_string),
+    })
+}

@@ -1,0 +1,301 @@
+//! `status`: how every node does.
+
+use std::time::Duration;
+
+use clap::Args;
+use ruvector_client::{NodeStatus, Role};
+use serde_json::{Value, json};
+
+use super::gather::{Answer, ClusterView};
+use crate::arguments::Common;
+use crate::failure::{Failure, Result};
+use crate::output::{Content, Output, Rows, Tone};
+use crate::target::Target;
+use crate::text::{duration, size};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ruvector consensus status
+  ruvector consensus status --detailed
+  ruvector consensus status --endpoints 127.0.0.1:7400 --json
+
+Nodes that the given ones know of are asked as well.")]
+pub(crate) struct Status {
+    /// Also show logs, stores and connections.
+    #[arg(long)]
+    detailed: bool,
+}
+
+impl Status {
+    pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        let view = ClusterView::gather(&Target::find(&common)?).await?;
+        if output.is_json() {
+            output.json(&describe(&view))?;
+        } else {
+            print_summary(&view, output)?;
+            output.table(node_table(&view))?;
+            if self.detailed {
+                output.line(format_args!("\n{}", output.toned("Logs", Tone::Strong)))?;
+                output.table(log_table(&view))?;
+                output.line(format_args!("\n{}", output.toned("Stores", Tone::Strong)))?;
+                output.table(store_table(&view))?;
+                print_peers(&view, output)?;
+            }
+        }
+        match view.diverged() {
+            None => Ok(()),
+            Some((one, other)) => Err(Failure::failed(format!(
+                "{} and {} differ after the same entry {} (state hashes {} and {}): stop using the cluster and keep \
+                 both data directories",
+                one.node_name, other.node_name, one.applied_index, one.state_hash, other.state_hash
+            ))),
+        }
+    }
+}
+
+fn print_summary(view: &ClusterView, output: Output) -> Result {
+    let Some(status) = view.best_informed() else { return Ok(()) };
+    let quorum = view.quorum();
+    let (mark, state) = match (quorum.holds(), quorum.absent.is_empty()) {
+        (true, true) => (output.toned("✓", Tone::Good), "healthy".to_owned()),
+        (true, false) => {
+            let spare = quorum.present.len() - quorum.needed;
+            (output.toned("!", Tone::Bad), format!("has a quorum, {spare} more may fail"))
+        }
+        (false, _) => (output.toned("✗", Tone::Bad), "has no quorum".to_owned()),
+    };
+    let leader = match view.leader() {
+        Some(leader) => format!("{} leads in term {}", leader.node_name, leader.term),
+        None => "nobody leads".to_owned(),
+    };
+    output.line(format_args!(
+        "{mark} Cluster {} {} {state}; {leader}; {}.\n",
+        output.toned(&status.cluster_name, Tone::Strong),
+        output.toned(format_args!("({:016x})", status.cluster_id), Tone::Faint),
+        quorum.arithmetic()
+    ))
+}
+
+fn node_table(view: &ClusterView) -> Rows {
+    let headers =
+        ["NODE", "ROLE", "CLIENTS", "TERM", "COMMIT", "APPLIED", "LAG", "REVISION", "LOG", "VERSION", "NOTE"];
+    let mut rows = Rows::new(headers);
+    for answer in &view.answers {
+        match &answer.result {
+            Ok(status) => rows.add([
+                Content::toned(&status.node_name, Tone::Strong),
+                role_content(status.role),
+                answer.endpoint.as_str().into(),
+                status.term.into(),
+                status.commit_index.into(),
+                status.applied_index.into(),
+                lag(view, status).into(),
+                status.revision.into(),
+                size(status.log_bytes).into(),
+                (&status.version).into(),
+                remark(view, status),
+            ]),
+            Err(error) => {
+                let unknown = || Content::toned("-", Tone::Faint);
+                let mut cells = vec![
+                    Content::toned(name_at(view, answer), Tone::Strong),
+                    Content::toned("?", Tone::Bad),
+                    answer.endpoint.as_str().into(),
+                ];
+                cells.extend((0..7).map(|_| unknown()));
+                cells.push(Content::toned(short_reason(error), Tone::Bad));
+                rows.add(cells);
+            }
+        }
+    }
+    rows
+}
+
+fn log_table(view: &ClusterView) -> Rows {
+    let mut rows =
+        Rows::new(["NODE", "FIRST", "LAST", "LAST TERM", "SIZE", "SYNCS", "SNAPSHOT", "ELECTIONS SEEN"]);
+    for status in view.statuses() {
+        rows.add([
+            Content::toned(&status.node_name, Tone::Strong),
+            status.first_index.into(),
+            status.last_index.into(),
+            status.last_term.into(),
+            size(status.log_bytes).into(),
+            status.log_syncs.into(),
+            status.snapshot_index.map_or_else(|| "none".to_owned(), |index| format!("at {index}")).into(),
+            status.leader_changes.into(),
+        ]);
+    }
+    rows
+}
+
+fn store_table(view: &ClusterView) -> Rows {
+    let headers =
+        ["NODE", "KEYS", "SIZE", "LEASES", "REVISION", "COMPACTED", "AT MOST OLD", "WAITING", "STATE HASH"];
+    let mut rows = Rows::new(headers);
+    for status in view.statuses() {
+        rows.add([
+            Content::toned(&status.node_name, Tone::Strong),
+            status.key_count.into(),
+            size(status.store_bytes).into(),
+            status.lease_count.into(),
+            status.revision.into(),
+            status.compacted_revision.into(),
+            status
+                .staleness_us
+                .map_or_else(|| "unknown".to_owned(), |age| duration(Duration::from_micros(age)))
+                .into(),
+            status.pending_proposals.into(),
+            Content::toned(
+                format_args!("{} at {}", abbreviated(&status.state_hash), status.applied_index),
+                Tone::Faint,
+            ),
+        ]);
+    }
+    rows
+}
+
+/// What the leader knows of the others.
+fn print_peers(view: &ClusterView, output: Output) -> Result {
+    let Some(leader) = view.leader().filter(|leader| !leader.peers.is_empty()) else { return Ok(()) };
+    let mut rows = Rows::new(["PEER", "CONNECTED", "MATCHED", "STATE", "HEARD", "DROPPED"]);
+    for peer in &leader.peers {
+        let dash = || "-".to_owned();
+        rows.add([
+            Content::toned(&peer.name, Tone::Strong),
+            if peer.connected { Content::toned("yes", Tone::Good) } else { Content::toned("no", Tone::Bad) },
+            peer.matched_index.map_or_else(dash, |index| index.to_string()).into(),
+            peer.state.clone().unwrap_or_else(dash).into(),
+            peer.heard_us_ago
+                .map_or_else(dash, |age| format!("{} ago", duration(Duration::from_micros(age))))
+                .into(),
+            peer.dropped_messages.into(),
+        ]);
+    }
+    let title = format!("Peers, as {} sees them", leader.node_name);
+    output.line(format_args!("\n{}", output.toned(title, Tone::Strong)))?;
+    output.table(rows)
+}
+
+fn role_content(role: Role) -> Content {
+    let tone = match role {
+        Role::Leader => Tone::Good,
+        Role::Follower => Tone::Plain,
+        Role::PreCandidate | Role::Candidate => Tone::Bad,
+    };
+    Content::toned(role, tone)
+}
+
+/// How many committed entries the node has not applied yet, as far as it or the leader knows.
+fn lag(view: &ClusterView, status: &NodeStatus) -> u64 {
+    let committed = view.leader().map_or(0, |leader| leader.commit_index).max(status.commit_index);
+    committed.saturating_sub(status.applied_index)
+}
+
+fn remark(view: &ClusterView, status: &NodeStatus) -> Content {
+    let Some(leader) = view.leader() else { return Content::toned("knows no leader", Tone::Bad) };
+    if status.leader_id == Some(leader.node_id) {
+        return Content::toned("ok", Tone::Good);
+    }
+    let text = match status.leader_id {
+        Some(other) => format!("follows {}", view.name(other)),
+        None => "knows no leader".to_owned(),
+    };
+    Content::toned(text, Tone::Bad)
+}
+
+/// The name of a node that does not answer, if the others know who is there.
+fn name_at(view: &ClusterView, answer: &Answer<NodeStatus>) -> String {
+    let mut members = view.statuses().flat_map(|status| &status.members);
+    let known = members.find(|member| member.client_address.as_deref() == Some(answer.endpoint.as_str()));
+    known.map_or_else(|| "?".to_owned(), |member| member.name.clone())
+}
+
+fn short_reason(error: &ruvector_client::ClientError) -> String {
+    use ruvector_client::ClientError;
+    match error {
+        ClientError::Unreachable { reason, .. } => reason.clone(),
+        ClientError::TimedOut { .. } => "no answer in time".to_owned(),
+        ClientError::InvalidEndpoint { .. }
+        | ClientError::NoEndpoints
+        | ClientError::NoLeader { .. }
+        | ClientError::Busy { .. }
+        | ClientError::OutcomeUnknown { .. }
+        | ClientError::Compacted { .. }
+        | ClientError::Refused { .. }
+        | ClientError::Unsupported { .. }
+        | ClientError::Malformed { .. } => error.to_string(),
+    }
+}
+
+fn abbreviated(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn describe(view: &ClusterView) -> Value {
+    let quorum = view.quorum();
+    let best = view.best_informed();
+    json!({
+        "cluster": best.map(|status| &status.cluster_name),
+        "cluster_id": best.map(|status| format!("{:016x}", status.cluster_id)),
+        "leader": view.leader().map(|leader| &leader.node_name),
+        "term": best.map(|status| status.term),
+        "quorum": super::quorum::quorum_json(&quorum),
+        "nodes": view.answers.iter().map(|answer| node_json(view, answer)).collect::<Vec<_>>(),
+    })
+}
+
+fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
+    let status = match &answer.result {
+        Ok(status) => status,
+        Err(error) => {
+            return json!({
+                "id": name_at(view, answer),
+                "client": answer.endpoint.as_str(),
+                "reachable": false,
+                "error": error.to_string(),
+            });
+        }
+    };
+    let peers = status.peers.iter().map(|peer| {
+        json!({
+            "id": peer.name,
+            "connected": peer.connected,
+            "matched_index": peer.matched_index,
+            "state": peer.state,
+            "heard_us_ago": peer.heard_us_ago,
+            "dropped_messages": peer.dropped_messages,
+        })
+    });
+    json!({
+        "id": status.node_name,
+        "member_id": format!("{:016x}", status.node_id),
+        "client": answer.endpoint.as_str(),
+        "peer": status.peer_address,
+        "reachable": true,
+        "role": status.role.to_string(),
+        "leader": status.leader_id.map(|leader| view.name(leader)),
+        "term": status.term,
+        "commit_index": status.commit_index,
+        "applied_index": status.applied_index,
+        "lag": lag(view, status),
+        "first_index": status.first_index,
+        "last_index": status.last_index,
+        "last_term": status.last_term,
+        "snapshot_index": status.snapshot_index,
+        "log_bytes": status.log_bytes,
+        "log_syncs": status.log_syncs,
+        "pending_proposals": status.pending_proposals,
+        "leader_changes": status.leader_changes,
+        "cluster_time_ms": status.cluster_time_ms,
+        "staleness_us": status.staleness_us,
+        "state_hash": status.state_hash,
+        "revision": status.revision,
+        "compacted_revision": status.compacted_revision,
+        "key_count": status.key_count,
+        "store_bytes": status.store_bytes,
+        "lease_count": status.lease_count,
+        "version": status.version,
+        "peers": peers.collect::<Vec<_>>(),
+    })
+}
