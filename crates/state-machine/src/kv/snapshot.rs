@@ -9,41 +9,24 @@
 //! checksum of its own, since files have one per chunk, but the end record carries the state hash, and a
 //! reader that arrives at another one refuses the snapshot.
 
+mod record;
+
 use std::collections::BTreeSet;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use super::command::{KeyValue, LeaseId, Revision};
+use super::command::{KeyValue, LeaseId};
 use super::history::History;
 use super::lease::LEASE_TTL_SECONDS_MAX;
 use super::store::Store;
 use super::versions::is_tombstone;
 use crate::machine::RestoreError;
+use record::{Record, RecordReader, RecordWriter, damaged, require};
 
-const MAGIC: [u8; 8] = *b"rvkvsnap";
-const FORMAT_VERSION: u32 = 1;
-const BUFFER_BYTES: usize = 64 * 1024;
-/// The longest record body. A command of that size never gets into a log.
-const RECORD_BYTES_MAX: usize = 1 << 30;
 /// No counter of a real store comes near this; with this bound none can overflow after a restore.
 const COUNTER_MAX: i64 = i64::MAX / 2;
-
-#[derive(Debug, Serialize, Deserialize)]
-enum Record {
-    /// The counters.
-    Header { revision: Revision, compacted: Revision, time_ms: u64, history_first_sequence: u64 },
-    /// A lease.
-    Lease { id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64 },
-    /// A key's version that is older than history.
-    Base(KeyValue),
-    /// A change of history.
-    Change(KeyValue),
-    /// All is said: how many records came before this one, and the state hash.
-    End { records: u64, state_hash: u128 },
-}
 
 /// Writes a store.
 pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
@@ -222,88 +205,5 @@ fn checked(store: Store, expected_hash: u128) -> Result<Store, RestoreError> {
     Ok(store)
 }
 
-struct RecordWriter<'writer> {
-    writer: BufWriter<&'writer mut dyn Write>,
-    body: Vec<u8>,
-    records: u64,
-}
-
-impl<'writer> RecordWriter<'writer> {
-    fn start(writer: &'writer mut dyn Write) -> io::Result<Self> {
-        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, writer);
-        writer.write_all(&MAGIC)?;
-        writer.write_all(&FORMAT_VERSION.to_le_bytes())?;
-        Ok(Self { writer, body: Vec::new(), records: 0 })
-    }
-
-    fn write(&mut self, record: &Record) -> io::Result<()> {
-        self.body.clear();
-        self.body = postcard::to_extend(record, std::mem::take(&mut self.body)).map_err(io::Error::other)?;
-        let length = u32::try_from(self.body.len()).ok().filter(|_| self.body.len() <= RECORD_BYTES_MAX);
-        let length = length.ok_or_else(|| io::Error::other("a record is too long for a snapshot"))?;
-        self.records += 1;
-        self.writer.write_all(&length.to_le_bytes())?;
-        self.writer.write_all(&self.body)
-    }
-
-    fn finish(mut self, state_hash: u128) -> io::Result<()> {
-        self.write(&Record::End { records: self.records, state_hash })?;
-        self.writer.flush()
-    }
-}
-
-struct RecordReader<'reader> {
-    reader: BufReader<&'reader mut dyn Read>,
-    body: Vec<u8>,
-    records: u64,
-}
-
-impl<'reader> RecordReader<'reader> {
-    fn start(reader: &'reader mut dyn Read) -> Result<Self, RestoreError> {
-        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        let mut this = Self { reader, body: Vec::new(), records: 0 };
-        require(this.array()? == MAGIC, "it is no snapshot of this machine")?;
-        let version = u32::from_le_bytes(this.array()?);
-        require(version == FORMAT_VERSION, &format!("its format version {version} is not known"))?;
-        Ok(this)
-    }
-
-    fn next(&mut self) -> Result<Record, RestoreError> {
-        let length = u32::from_le_bytes(self.array()?) as usize;
-        require(length <= RECORD_BYTES_MAX, "a record is too long")?;
-        self.body.clear();
-        // Memory grows with the bytes that really come, not with the length that was claimed.
-        let read = (&mut self.reader).take(length as u64).read_to_end(&mut self.body)?;
-        require(read == length, "it ends early")?;
-        self.records += 1;
-        match postcard::take_from_bytes(&self.body) {
-            Ok((record, [])) => Ok(record),
-            Ok(_) => Err(damaged("a record is longer than its contents")),
-            Err(error) => Err(damaged(&format!("a record can't be decoded: {error}"))),
-        }
-    }
-
-    /// After the end record, which says how many came before it.
-    fn expect_end(&mut self, records: u64) -> Result<(), RestoreError> {
-        require(records + 1 == self.records, "records are missing")?;
-        let read = self.reader.read(&mut [0])?;
-        require(read == 0, "it goes on after its end")
-    }
-
-    fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], RestoreError> {
-        let mut array = [0; LENGTH];
-        match self.reader.read_exact(&mut array) {
-            Ok(()) => Ok(array),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(damaged("it ends early")),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-fn require(condition: bool, otherwise: &str) -> Result<(), RestoreError> {
-    if condition { Ok(()) } else { Err(damaged(otherwise)) }
-}
-
-fn damaged(how: &str) -> RestoreError {
-    RestoreError::Format(how.into())
-}
+#[cfg(test)]
+mod tests;

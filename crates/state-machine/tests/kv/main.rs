@@ -4,6 +4,7 @@
 mod commands;
 mod compaction;
 mod events;
+mod hashes;
 mod leases;
 mod model;
 mod model_txn;

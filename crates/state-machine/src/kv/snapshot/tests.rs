@@ -1,0 +1,106 @@
+//! Snapshots made by hand, of contents that could never be.
+#![allow(clippy::unwrap_used)]
+
+use super::super::command::Revision;
+use super::record::RecordWriter;
+use super::*;
+
+const HEADER: Record =
+    Record::Header { revision: Revision(9), compacted: Revision(4), time_ms: 0, history_first_sequence: 3 };
+
+fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyValue {
+    KeyValue {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Bytes::new(),
+        create_revision: Revision(create),
+        mod_revision: Revision(modified),
+        version,
+        lease: None,
+    }
+}
+
+fn leased(lease: i64, kv: KeyValue) -> KeyValue {
+    KeyValue { lease: Some(LeaseId(lease)), ..kv }
+}
+
+fn lease(id: i64, granted_ttl_seconds: i64) -> Record {
+    Record::Lease { id: LeaseId(id), granted_ttl_seconds, expires_at_ms: 5 }
+}
+
+/// Why a snapshot of these records is refused; the hash is checked last.
+fn refusal(records: &[Record]) -> String {
+    let mut bytes = Vec::new();
+    let mut writer = RecordWriter::start(&mut bytes).unwrap();
+    for record in records {
+        writer.write(record).unwrap();
+    }
+    writer.finish(0).unwrap();
+    read(&mut &bytes[..]).unwrap_err().to_string()
+}
+
+#[test]
+fn contents_that_could_never_be_are_refused() {
+    use Record::{Base, Change};
+    let header = |revision, compacted, history_first_sequence| Record::Header {
+        revision: Revision(revision),
+        compacted: Revision(compacted),
+        time_ms: 0,
+        history_first_sequence,
+    };
+    let cases: [(&str, Vec<Record>); 21] = [
+        ("hash", vec![HEADER]),
+        (
+            "hash",
+            vec![HEADER, lease(1, 1), Base(version("a", 2, 2, 1)), Change(leased(1, version("a", 2, 5, 2)))],
+        ),
+        ("header is not first", vec![lease(1, 1)]),
+        ("out of order", vec![HEADER, Base(version("a", 2, 2, 1)), HEADER]),
+        ("second header", vec![HEADER, HEADER]),
+        ("out of order", vec![HEADER, Base(version("a", 2, 2, 1)), lease(1, 1)]),
+        ("revision is out of bounds", vec![header(0, 0, 0)]),
+        ("revision is out of bounds", vec![header(i64::MAX, 0, 0)]),
+        ("compacted beyond", vec![header(3, 4, 0)]),
+        ("number of changes", vec![header(3, 2, u64::MAX)]),
+        ("lease id is 0 or not unique", vec![HEADER, lease(0, 1)]),
+        ("lease id is 0 or not unique", vec![HEADER, lease(1, 1), lease(1, 1)]),
+        ("time to live", vec![HEADER, lease(1, 0)]),
+        ("deletion is older", vec![HEADER, Base(version("a", 0, 2, 0))]),
+        ("older than history is not compacted", vec![HEADER, Base(version("a", 5, 5, 1))]),
+        ("two versions older", vec![HEADER, Base(version("a", 2, 2, 1)), Base(version("a", 2, 3, 2))]),
+        (
+            "key's changes are out of order",
+            vec![HEADER, Change(version("a", 5, 5, 1)), Change(version("a", 5, 5, 1))],
+        ),
+        (
+            "history is out of order",
+            vec![HEADER, Change(version("a", 6, 6, 1)), Change(version("b", 5, 5, 1))],
+        ),
+        ("no revision that was", vec![HEADER, Change(version("a", 10, 10, 1))]),
+        ("lease that is missing", vec![HEADER, Change(leased(1, version("a", 5, 5, 1)))]),
+        ("deletion has a lease", vec![HEADER, lease(1, 1), Change(leased(1, version("a", 0, 5, 0)))]),
+    ];
+    for (expected, records) in cases {
+        let refusal = refusal(&records);
+        assert!(refusal.contains(expected), "{expected:?} expected: {refusal}");
+    }
+}
+
+#[test]
+fn counters_that_could_never_be_are_refused() {
+    for (create, modified, number) in
+        [(5, 5, 2), (5, 7, 4), (6, 5, 1), (1, 5, 1), (5, 5, -1), (5, 5, i64::MAX)]
+    {
+        let refusal = refusal(&[HEADER, Record::Change(version("a", create, modified, number))]);
+        assert!(!refusal.contains("hash"), "{create} {modified} {number}: {refusal}");
+    }
+}
+
+#[test]
+fn missing_records_are_noticed() {
+    let mut bytes = Vec::new();
+    let mut writer = RecordWriter::start(&mut bytes).unwrap();
+    writer.write(&HEADER).unwrap();
+    writer.records += 1;
+    writer.finish(0).unwrap();
+    assert!(read(&mut &bytes[..]).unwrap_err().to_string().contains("records are missing"));
+}

@@ -1,0 +1,85 @@
+//! What the state hash covers.
+
+use std::collections::BTreeMap;
+
+use ruvector_state_machine::StateMachine;
+use ruvector_state_machine::kv::*;
+
+use crate::support::*;
+
+/// Starts all cases alike: lease 1 and 2 for 10 s, "a" in two versions, "b" attached to lease 1; revision 4.
+fn after<Answer>(change: impl FnOnce(&mut Fixture) -> Answer) -> u128 {
+    let mut fixture = Fixture { time_ms: 1_000, ..Fixture::default() };
+    fixture.grant(1, 10);
+    fixture.grant(2, 10);
+    fixture.put("a", "1");
+    fixture.put("a", "2");
+    fixture.run(&put_with_lease("b", "1", 1));
+    change(&mut fixture);
+    fixture.machine.state_hash()
+}
+
+fn put_in_order(keys: [&str; 2]) -> TxnRequest {
+    always(keys.iter().map(|key| TxnOp::Put(put(key, "1"))).collect())
+}
+
+#[test]
+fn every_part_of_the_state_counts() {
+    let cases = [
+        ("nothing", after(|_| ())),
+        ("another value", after(|fixture| fixture.put("a", "3"))),
+        ("the same value again", after(|fixture| fixture.put("a", "2"))),
+        ("another key", after(|fixture| fixture.put("c", "2"))),
+        ("a deletion", after(|fixture| fixture.delete("a", ""))),
+        ("a lease for a key", after(|fixture| fixture.run(&put_with_lease("b", "1", 1)))),
+        ("another lease for a key", after(|fixture| fixture.run(&put_with_lease("b", "1", 2)))),
+        ("no lease for a key", after(|fixture| fixture.put("b", "1"))),
+        ("one more lease", after(|fixture| fixture.grant(3, 10))),
+        ("one more lease with another id", after(|fixture| fixture.grant(4, 10))),
+        ("one more lease with another time to live", after(|fixture| fixture.grant(3, 11))),
+        ("one lease less", after(|fixture| fixture.run(&Command::LeaseRevoke { id: LeaseId(2) }))),
+        ("compaction", after(|fixture| fixture.compact(3))),
+        ("more compaction", after(|fixture| fixture.compact(4))),
+        ("time", after(|fixture| fixture.advance_time(1_001))),
+        (
+            "time with renewal",
+            after(|fixture| {
+                fixture.time_ms = 1_001;
+                fixture.run(&Command::LeaseRenew { ids: vec![LeaseId(2)] });
+            }),
+        ),
+        ("two keys in one revision", after(|fixture| fixture.txn(put_in_order(["x", "y"])))),
+        ("the same in the other order", after(|fixture| fixture.txn(put_in_order(["y", "x"])))),
+    ];
+    let mut by_hash = BTreeMap::new();
+    for (name, hash) in cases {
+        let same = by_hash.insert(hash, name);
+        assert_eq!(same, None, "{name} hashes the same");
+    }
+}
+
+#[test]
+fn history_that_was_taken_out_counts() {
+    let [mut ahead, mut behind] = [Fixture::default(), Fixture::default()];
+    for fixture in [&mut ahead, &mut behind] {
+        for value in 0..20 {
+            fixture.put("a", &value.to_string());
+        }
+        fixture.compact(21).unwrap();
+    }
+    ahead.advance_time(0);
+    assert_eq!(dump(&ahead.view()), dump(&behind.view()));
+    assert_ne!(ahead.machine.state_hash(), behind.machine.state_hash());
+}
+
+#[test]
+fn answers_and_refusals_do_not_count() {
+    let baseline = after(|_| ());
+    let reads = after(|fixture| {
+        fixture.txn(always(vec![TxnOp::Range(everything())]));
+        fixture.delete("x", "z");
+        fixture.refuse(&Command::LeaseRevoke { id: LeaseId(9) });
+        fixture.apply_bytes(bytes::Bytes::from_static(b"?"));
+    });
+    assert_eq!(baseline, reads);
+}
