@@ -24,7 +24,8 @@ use segment::SegmentSet;
 /// How the log is laid out.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// Size of a segment file, in bytes. A single [`Write`] that is larger gets a larger segment.
+    /// Size of a segment file, in bytes, 2 GiB at most. A single [`Write`] that is larger gets a larger
+    /// segment.
     pub segment_bytes: u64,
     /// How many used segments are kept to be used again.
     pub recycled_segments_max: usize,

@@ -184,7 +184,15 @@ fn any_failed_operation_ends_the_log_and_loses_nothing() {
         disk.fail_after(failing, std::io::ErrorKind::Other);
         let outcome = run(&disk, &steps);
         assert!(!outcome.finished, "operation {failing} failed and nobody noticed");
-        disk.crash(Crash::Torn { seed: failing });
-        reopen(&disk, &outcome.acceptable, &format!("operation {failing} failed"));
+        for crash in crashes() {
+            let disk = disk.fork();
+            let story = format!("operation {failing} failed, then {crash:?}");
+            disk.crash(crash);
+            let (log, recovered) = reopen(&disk, &outcome.acceptable, &story);
+            drop(log);
+            disk.crash(Crash::LoseUnsynced);
+            let (_, again) = reopen(&disk, &outcome.acceptable, &story);
+            assert_eq!(again, recovered, "{story}: the second recovery differs");
+        }
     }
 }

@@ -200,6 +200,25 @@ fn a_cut_or_grown_or_garbage_file_is_refused() {
 }
 
 #[test]
+fn parts_of_two_snapshots_do_not_make_one() {
+    let disk = SimulatedDisk::new();
+    let store = store(&disk);
+    make(&store, "one", 5, &[1; 300_000]);
+    make(&store, "two", 5, &[2; 300_000]);
+    let (one, two) = ("snapshots/one.snapshot", "snapshots/two.snapshot");
+    let original = disk.contents(one).unwrap();
+    let other = disk.contents(two).unwrap();
+    let trailer = original.len() - 24;
+    let second_chunk = trailer - (300_000 - 262_144) - 8;
+    for from in [trailer, second_chunk] {
+        let mut mixed = original.clone();
+        mixed[from..].copy_from_slice(&other[from..]);
+        disk.set_contents(one, &mixed);
+        assert_eq!(read_all(&store, "one").unwrap_err().kind(), ErrorKind::InvalidData, "mixed from {from}");
+    }
+}
+
+#[test]
 fn a_received_snapshot_is_the_one_that_was_sent() {
     let (ours, theirs) = (SimulatedDisk::new(), SimulatedDisk::new());
     let (from, to) = (store(&ours), store(&theirs));

@@ -24,7 +24,8 @@ pub const SECTOR_BYTES: usize = 512;
 /// How a machine goes down, and so what is on its disk when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
-    /// Only the process died: the operating system still has every write.
+    /// Only the process died: the operating system still has every write, and what was not synced can still
+    /// be lost when the power goes later.
     ProcessOnly,
     /// The power went and nothing survives that was not synced.
     LoseUnsynced,
@@ -108,12 +109,11 @@ impl SimulatedDisk {
     /// planned faults.
     pub fn crash(&self, crash: Crash) {
         let mut state = self.lock();
-        let mut choose = Chooser::new(crash);
-        for file in &mut state.files {
-            file.crash(&mut choose);
+        match crash {
+            Crash::ProcessOnly => {}
+            Crash::LoseUnsynced => state.lose_power(&mut Chooser::Nothing),
+            Crash::Torn { seed } => state.lose_power(&mut Chooser::Some { random: seed }),
         }
-        state.names.crash(&mut choose);
-        state.forget_nameless_files();
         state.epoch += 1;
         state.faults.clear();
     }
@@ -125,7 +125,8 @@ impl SimulatedDisk {
     }
 
     /// The operation after the next `operations_between` fails once with an error of this kind and changes
-    /// nothing (a failed sync leaves it open what is durable).
+    /// nothing. A failed sync of a file is as bad as on Linux: what it should have made durable can still be
+    /// read, but no later sync will make it durable.
     pub fn fail_after(&self, operations_between: u64, kind: io::ErrorKind) {
         self.lock().faults.fail_after(operations_between, kind);
     }
@@ -200,7 +201,11 @@ impl State {
         }
     }
 
-    fn forget_nameless_files(&mut self) {
+    fn lose_power(&mut self, choose: &mut Chooser) {
+        for file in &mut self.files {
+            file.lose_power(choose);
+        }
+        self.names.lose_power(choose);
         let named: BTreeSet<usize> = self.names.files().collect();
         for (number, file) in self.files.iter_mut().enumerate() {
             if !named.contains(&number) {
@@ -324,9 +329,14 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.state()?;
-        state.begin(Operation::Sync(self.name.clone()))?;
-        state.files[self.number].sync();
-        Ok(())
+        let was_up = state.check_up();
+        let begun = state.begin(Operation::Sync(self.name.clone()));
+        match (&was_up, &begun) {
+            (Ok(()), Ok(())) => state.files[self.number].sync(),
+            (Ok(()), Err(_)) => state.files[self.number].fail_sync(),
+            (Err(_), _) => {}
+        }
+        begun
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -345,46 +355,38 @@ impl DiskFile for SimulatedFile {
     }
 }
 
-/// Decides what survives a crash.
+/// Decides what survives when the power goes.
 #[derive(Debug)]
-struct Chooser {
-    crash: Crash,
-    random: u64,
+enum Chooser {
+    /// Nothing does that was not synced.
+    Nothing,
+    /// Some does.
+    Some { random: u64 },
 }
 
 impl Chooser {
-    fn new(crash: Crash) -> Self {
-        let random = match crash {
-            Crash::ProcessOnly | Crash::LoseUnsynced => 0,
-            Crash::Torn { seed } => seed,
-        };
-        Self { crash, random }
-    }
-
     /// Whether the next sector survives.
     fn survives(&mut self) -> bool {
-        match self.crash {
-            Crash::ProcessOnly => true,
-            Crash::LoseUnsynced => false,
-            Crash::Torn { .. } => self.next() & 1 == 1,
+        match self {
+            Self::Nothing => false,
+            Self::Some { random } => split_mix(random) & 1 == 1,
         }
     }
 
     /// How many of `count` changes survive, from the first on.
     fn prefix(&mut self, count: usize) -> usize {
-        match self.crash {
-            Crash::ProcessOnly => count,
-            Crash::LoseUnsynced => 0,
-            Crash::Torn { .. } => usize::try_from(self.next() % (count as u64 + 1)).unwrap_or(count),
+        match self {
+            Self::Nothing => 0,
+            Self::Some { random } => usize::try_from(split_mix(random) % (count as u64 + 1)).unwrap_or(count),
         }
     }
+}
 
-    /// `SplitMix64` (Steele, Lea, Flood 2014).
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
+/// The next number of `SplitMix64` (Steele, Lea and Flood, 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

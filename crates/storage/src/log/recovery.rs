@@ -9,11 +9,11 @@ use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchBuffer, BatchHeader
 use super::index::{GroupLog, Location, Violation};
 use super::record::{self, Record, RecordDefect};
 use super::segment::{
-    DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
-    SegmentSet, Spare, segment_name,
+    DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment,
+    SegmentHeader, SegmentSet, Spare, segment_name,
 };
 use super::{LogOptions, LogStore};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
 
 /// What to do about a damaged log.
@@ -22,6 +22,7 @@ pub(super) const ADVICE: &str = "this node's log can't be trusted: check the dis
 
 /// Opens the log and rebuilds the index of every group.
 pub(super) fn recover(disk: Arc<dyn Disk>, options: LogOptions) -> Result<LogStore, StorageError> {
+    let options = LogOptions { segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX), ..options };
     disk.create_directory(DIRECTORY).map_err(StorageError::io("creating", DIRECTORY))?;
     disk.sync_directory("").map_err(StorageError::io("syncing", "the data directory"))?;
     // A segment's name may have been seen by a process that died before the name was durable.
@@ -288,24 +289,21 @@ fn read_header(name: &str, number: u64, bytes: &[u8]) -> Result<SegmentHeader, S
     Ok(header)
 }
 
-/// Makes what was read durable before anybody acts on it, and a torn batch unreadable.
+/// Makes durable what was read and what was not, before anybody acts on it.
 ///
 /// The last batch may be in the operating system's memory only: the process may have died between writing and
-/// syncing, or its sync may have failed, after which Linux takes the pages for clean. So it is written again.
-fn repair_tail(
-    scan: &Scan<'_>,
-    end: &ScanEnd,
-    file: &mut dyn crate::disk::DiskFile,
-) -> Result<(), StorageError> {
-    if let Some(start) = end.last_batch {
-        file.write_at(&scan.bytes[start..end.offset], start as u64)
-            .map_err(StorageError::io("writing", scan.name))?;
-    }
+/// syncing, or its sync may have failed, after which Linux takes the pages for clean. So it is written again. And
+/// where the next batch will begin, zeros are written, so that a batch that was dropped can't be found whole by a
+/// later start (one of two mirrored disks may have it).
+fn repair_tail(scan: &Scan<'_>, end: &ScanEnd, file: &mut dyn DiskFile) -> Result<(), StorageError> {
     if BatchHeader::find(scan.bytes, end.offset, scan.header.salt).is_some() {
         tracing::warn!(file = %scan.name, offset = end.offset, "dropped a batch that a crash tore");
-        file.write_at(&[0; BATCH_HEADER_BYTES], end.offset as u64)
-            .map_err(StorageError::io("writing", scan.name))?;
     }
+    let start = end.last_batch.unwrap_or(end.offset);
+    let zeroed = (end.offset + BATCH_HEADER_BYTES).min(scan.bytes.len());
+    let mut bytes = scan.bytes[start..zeroed].to_vec();
+    bytes[end.offset - start..].fill(0);
+    file.write_at(&bytes, start as u64).map_err(StorageError::io("writing", scan.name))?;
     file.sync().map_err(StorageError::io("syncing", scan.name))
 }
 

@@ -16,6 +16,9 @@ pub(crate) const DIRECTORY: &str = "log";
 /// Bytes of a segment in front of its first batch.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 
+/// Offsets in a segment have 32 bits, and a single large write may make it larger than asked for.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+
 /// The format that this version writes, and the newest that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 

@@ -161,7 +161,7 @@ impl SnapshotStore {
     fn begin_file(&self) -> Result<TemporaryFile, StorageError> {
         let path = name::temporary(self.shared.next_temporary.fetch_add(1, Ordering::Relaxed));
         let file = self.shared.disk.open(&path, true).map_err(StorageError::io("creating", &path))?;
-        Ok(TemporaryFile { store: self.clone(), path, file, written: 0, kept: false })
+        Ok(TemporaryFile { store: self.clone(), path, file, written: 0, synced: 0, kept: false })
     }
 
     fn sync_directory(&self) -> Result<(), StorageError> {
@@ -209,6 +209,10 @@ impl Drop for Reservation {
     }
 }
 
+/// A file is synced each time that it has grown by this much: one large flush at the end would hold up the
+/// syncs of the log.
+const SYNC_EVERY_BYTES: u64 = 8 << 20;
+
 /// A file that is removed again unless it is published.
 #[derive(Debug)]
 pub(super) struct TemporaryFile {
@@ -216,6 +220,7 @@ pub(super) struct TemporaryFile {
     pub(super) path: String,
     pub(super) file: Box<dyn DiskFile>,
     pub(super) written: u64,
+    synced: u64,
     kept: bool,
 }
 
@@ -223,6 +228,15 @@ impl TemporaryFile {
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.file.write_at(bytes, self.written).map_err(StorageError::io("writing", &self.path))?;
         self.written += bytes.len() as u64;
+        if self.written - self.synced >= SYNC_EVERY_BYTES {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.file.sync().map_err(StorageError::io("syncing", &self.path))?;
+        self.synced = self.written;
         Ok(())
     }
 
@@ -235,7 +249,7 @@ impl TemporaryFile {
     pub(super) fn publish(mut self, name: &str) -> Result<SnapshotInfo, StorageError> {
         let path = name::file(name)?;
         let info = read_info(&*self.file, &self.path, name)?;
-        self.file.sync().map_err(StorageError::io("syncing", &self.path))?;
+        self.sync()?;
         self.store.shared.disk.rename(&self.path, &path).map_err(StorageError::io("naming", &path))?;
         self.kept = true;
         self.store.sync_directory()?;

@@ -47,7 +47,12 @@ impl FileImage {
         }
     }
 
-    pub(super) fn crash(&mut self, choose: &mut Chooser) {
+    /// A sync failed: the operating system forgets that the changes are not durable.
+    pub(super) fn fail_sync(&mut self) {
+        self.unsynced.clear();
+    }
+
+    pub(super) fn lose_power(&mut self, choose: &mut Chooser) {
         for change in self.unsynced.drain(..) {
             match change {
                 Change::Write { offset, bytes } => place_some(&mut self.durable, &bytes, offset, choose),

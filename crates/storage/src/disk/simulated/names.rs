@@ -79,7 +79,7 @@ impl Names {
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, choose: &mut Chooser) {
+    pub(super) fn lose_power(&mut self, choose: &mut Chooser) {
         for (_, changes) in std::mem::take(&mut self.unsynced) {
             let surviving = choose.prefix(changes.len());
             for change in &changes[..surviving] {
