@@ -86,14 +86,14 @@ fn attend(local: &Local, peer: &Peer, connection: &Arc<TcpStream>, client_addres
     peer.notices.forget();
     peer.connect(Arc::clone(connection));
     peer.arrived();
-    tracing::info!("connected to peer node {} at {}", peer.id, peer.address);
+    tracing::info!("connected to peer node {:x} at {}", peer.id.0, peer.address);
     (local.events)(TransportEvent::PeerConnected { peer: peer.id, client_address });
     let end = watch(local, peer, connection);
     peer.disconnect();
     if local.is_stopping() {
         return;
     }
-    tracing::info!("connection to peer node {} at {} lost: {end}", peer.id, peer.address);
+    tracing::info!("connection to peer node {:x} at {} lost: {end}", peer.id.0, peer.address);
     if peer.loss_is_news() {
         (local.events)(TransportEvent::PeerLost(peer.id));
     }
@@ -147,9 +147,9 @@ fn report(peer: &Peer, error: &HandshakeError) {
         HandshakeError::Refused(Refusal::Recipient { .. }) => "recipient",
         HandshakeError::Refused(Refusal::UnknownSender) => "unknown sender",
     };
-    let Peer { id, address, .. } = peer;
+    let (id, address) = (peer.id.0, &peer.address);
     peer.notices
-        .warn(kind, format_args!("can't connect to peer node {id} at {address}, still trying: {error}"));
+        .warn(kind, format_args!("can't connect to peer node {id:x} at {address}, still trying: {error}"));
 }
 
 /// How long to wait before the next dial: not at all, then 20 ms, doubled up to 500 ms, each shortened at

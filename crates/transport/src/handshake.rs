@@ -58,7 +58,7 @@ pub(crate) enum Refusal {
     Version { answering: u32 },
     #[error("it belongs to another cluster, {answering:016x}")]
     Cluster { answering: u64 },
-    #[error("it is node {answering}, which is not the node expected at this address")]
+    #[error("it is node {:x}, which is not the node expected at this address", answering.0)]
     Recipient { answering: NodeId },
     #[error("it does not know this node as a member of the cluster")]
     UnknownSender,

@@ -68,7 +68,7 @@ enum End {
     Handshake(HandshakeError),
     #[error("{0}")]
     Frame(#[from] FrameError),
-    #[error("a message from node {from} to node {to} came")]
+    #[error("a message from node {:x} to node {:x} came", from.0, to.0)]
     Address { from: NodeId, to: NodeId },
     #[error("the peer made a newer connection")]
     Replaced,
@@ -251,8 +251,8 @@ impl Receiver {
     }
 
     fn report_refusal(&self, connection: &Connection, hello: &Hello, refusal: Refusal) {
-        let Local { cluster_id, node, .. } = &*self.local;
-        let Hello { cluster_id: theirs, from, to, .. } = hello;
+        let (cluster_id, node) = (self.local.cluster_id, self.local.node.0);
+        let (theirs, from, to) = (hello.cluster_id, hello.from.0, hello.to.0);
         let address = connection.address;
         match refusal {
             // Told by `report_stranger`: there is no hello of another version.
@@ -260,19 +260,19 @@ impl Receiver {
             Refusal::Cluster { .. } => self.notices.warn(
                 "cluster",
                 format_args!(
-                    "refused peer node {from} from {address}: it belongs to cluster {theirs:016x}, this node \
+                    "refused peer node {from:x} from {address}: it belongs to cluster {theirs:016x}, this node \
                      to {cluster_id:016x}"
                 ),
             ),
             Refusal::Recipient { .. } => self.notices.warn(
                 "recipient",
                 format_args!(
-                    "refused peer node {from} from {address}: it wants node {to}, this is node {node}"
+                    "refused peer node {from:x} from {address}: it wants node {to:x}, this is node {node:x}"
                 ),
             ),
             Refusal::UnknownSender => self.notices.warn(
                 "unknown sender",
-                format_args!("refused peer node {from} from {address}: it is not a member of this cluster"),
+                format_args!("refused peer node {from:x} from {address}: it is not a member of this cluster"),
             ),
         }
     }
@@ -297,11 +297,11 @@ impl Receiver {
         let address = connection.address;
         match end {
             End::Closed | End::Silent | End::Io(_) | End::Handshake(_) | End::Replaced => {
-                tracing::info!("connection from peer node {} at {address} ended: {end}", peer.id);
+                tracing::info!("connection from peer node {:x} at {address} ended: {end}", peer.id.0);
             }
             End::Frame(_) | End::Address { .. } => {
                 let text =
-                    format_args!("closed the connection from peer node {} at {address}: {end}", peer.id);
+                    format_args!("closed the connection from peer node {:x} at {address}: {end}", peer.id.0);
                 self.notices.warn("frame", text);
             }
         }

@@ -103,8 +103,10 @@ impl Peer {
             ) => {
                 drop(outbox);
                 self.dropped_messages.fetch_add(1, Ordering::Relaxed);
-                self.notices
-                    .warn("unsendable", format_args!("a message to node {} was dropped: {error}", self.id));
+                self.notices.warn(
+                    "unsendable",
+                    format_args!("a message to node {:x} was dropped: {error}", self.id.0),
+                );
             }
         }
     }
