@@ -61,7 +61,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let metadata: Metadata = serde_json::from_slice(&output(&mut cargo(root, metadata))?)?;
     let mut problems = check_arrows(&metadata);
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).context("can't read Cargo.toml")?;
-    let listed = workspace_dependencies(&manifest)?;
+    let listed = foreign_dependencies(&manifest)?;
     problems.extend(check_unused(&metadata, &listed));
     let described =
         std::fs::read_to_string(root.join(NAMED_IN)).with_context(|| format!("can't read {NAMED_IN}"))?;
@@ -79,7 +79,9 @@ fn check_arrows(metadata: &Metadata) -> Vec<String> {
             continue;
         };
         let in_tests = allowed_in_tests.get(package.name.as_str()).copied().unwrap_or_default();
-        for dependency in package.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
+        // A crate may depend on itself in tests, to turn on a feature for them.
+        let others = package.dependencies.iter().filter(|dependency| dependency.name != package.name);
+        for dependency in others.filter(|dependency| dependency.path.is_some()) {
             let name = dependency.name.as_str();
             let is_test = dependency.kind.as_deref() == Some("dev");
             if !(allowed.contains(&name) || is_test && in_tests.contains(&name)) {
@@ -90,12 +92,12 @@ fn check_arrows(metadata: &Metadata) -> Vec<String> {
     problems
 }
 
-/// The names in `[workspace.dependencies]`.
-fn workspace_dependencies(manifest: &str) -> Result<BTreeSet<String>> {
+/// The names in `[workspace.dependencies]`, without the workspace's own crates.
+fn foreign_dependencies(manifest: &str) -> Result<BTreeSet<String>> {
     let manifest: toml::Table = manifest.parse().context("Cargo.toml is not TOML")?;
     let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
     let dependencies = dependencies.and_then(toml::Value::as_table).context("no [workspace.dependencies]")?;
-    Ok(dependencies.keys().cloned().collect())
+    Ok(dependencies.keys().filter(|name| !name.starts_with("ruvector-")).cloned().collect())
 }
 
 fn check_unused(metadata: &Metadata, listed: &BTreeSet<String>) -> Vec<String> {
@@ -110,8 +112,8 @@ fn check_unused(metadata: &Metadata, listed: &BTreeSet<String>) -> Vec<String> {
 }
 
 fn check_described(listed: &BTreeSet<String>, described: &str) -> Vec<String> {
-    let foreign = listed.iter().filter(|name| !name.starts_with("ruvector-"));
-    foreign
+    listed
+        .iter()
         .filter(|name| !names(described, name))
         .map(|name| format!("{NAMED_IN}: does not say what the dependency `{name}` is for"))
         .collect()
@@ -168,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_dependency_must_be_used_and_described() {
-        let manifest = "[workspace.dependencies]\nserde = \"1\"\nunused = \"1\"\n";
-        let listed = workspace_dependencies(manifest).unwrap();
+        let manifest = "[workspace.dependencies]\nruvector-node = \"0\"\nserde = \"1\"\nunused = \"1\"\n";
+        let listed = foreign_dependencies(manifest).unwrap();
         let metadata = package("ruvector-node", &[("serde", None, false)]);
         assert_eq!(check_unused(&metadata, &listed), ["Cargo.toml: no crate uses the dependency unused"]);
         let problems =
