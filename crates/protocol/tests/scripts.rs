@@ -6,7 +6,8 @@
 //! | command | does |
 //! |---|---|
 //! | `nodes 3 tail=1000 append=300` | makes a cluster; sizes in bytes are optional |
-//! | `campaign 1` | lets node 1's election timeout pass before anyone else's |
+//! | `timeout 1` | lets node 1's election timeout pass; nobody else notices |
+//! | `campaign 1` | the same, and everything that comes of it |
 //! | `propose 1 text` · `tick 1` · `read 1 strong` · `read 1 lease` | inputs |
 //! | `deliver` | everything happens that needs no time: messages, disks, state machines |
 //! | `deliver 1 2` · `drop 1 2` | only what is under way from 1 to 2 arrives, or is lost |
@@ -29,7 +30,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use cluster::Cluster;
-use ruvector_protocol::{Config, GroupId, Input, NodeId, ReadLevel};
+use ruvector_protocol::{Config, GroupId, Input, NodeId, ReadLevel, RoleName};
 
 #[test]
 fn the_stories_come_out_as_written() {
@@ -76,6 +77,7 @@ fn run(cluster: &mut Cluster, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
         ["nodes", count, ref sizes @ ..] => *cluster = new_cluster(count.parse().unwrap(), sizes),
+        ["timeout", id] => time_out(cluster, node(id)),
         ["campaign", id] => campaign(cluster, node(id)),
         ["propose", id, text] => cluster.propose(node(id), text),
         ["tick", id] => cluster.step(node(id), Input::ProposeTick),
@@ -135,12 +137,25 @@ fn new_cluster(count: u64, sizes: &[&str]) -> Cluster {
     })
 }
 
-/// Nobody else notices the time that passes until the campaign is over.
+/// Lets one node's election timeout pass; nobody else notices the time.
+fn time_out(cluster: &mut Cluster, id: NodeId) {
+    let is_waiting = |cluster: &Cluster| {
+        let status = cluster.nodes[&id].raft.as_ref().unwrap().status();
+        matches!(status.role, RoleName::Follower | RoleName::Leader)
+    };
+    loop {
+        let deadline = cluster.nodes[&id].global_deadline_us().unwrap();
+        cluster.now_us = cluster.now_us.max(deadline);
+        cluster.wake(id);
+        if !is_waiting(cluster) {
+            return;
+        }
+    }
+}
+
 fn campaign(cluster: &mut Cluster, id: NodeId) {
     cluster.settle_waking(&[]);
-    let latest = cluster.ids().iter().filter_map(|id| cluster.nodes[id].raft.as_ref()?.deadline()).max();
-    cluster.now_us = cluster.now_us.max(latest.unwrap().0);
-    cluster.wake(id);
+    time_out(cluster, id);
     cluster.settle_waking(&[id]);
 }
 

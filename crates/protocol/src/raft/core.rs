@@ -18,6 +18,9 @@ use crate::types::{
 /// A term that no cluster reaches by elections: a message with a higher one is damaged or forged.
 const TERM_MAX: Term = Term(u64::MAX / 2);
 
+/// An index that no log reaches.
+const INDEX_MAX: Index = Index(u64::MAX / 2);
+
 /// The state that does not depend on the role.
 ///
 /// Invariants:
@@ -143,9 +146,17 @@ impl Core {
     pub(crate) fn is_from_peer(&self, envelope: &Envelope) -> bool {
         envelope.group == self.config.group
             && envelope.to == self.config.node
-            && envelope.from != self.config.node
-            && self.membership.voters.contains(&envelope.from)
+            && self.is_peer(envelope.from)
             && envelope.term <= TERM_MAX
+    }
+
+    pub(crate) fn is_peer(&self, node: NodeId) -> bool {
+        node != self.config.node && self.membership.voters.contains(&node)
+    }
+
+    /// Whether a leader of `term` can have committed the entry at `position`.
+    pub(crate) fn can_be(position: LogPosition, term: Term) -> bool {
+        term <= TERM_MAX && position.term <= term && position.index <= INDEX_MAX
     }
 
     /// Whether a leader was heard so recently that its lease may still hold: no vote, and no higher

@@ -17,6 +17,8 @@ pub(super) struct Follower {
     election_deadline: Timestamp,
     /// The leader's connection broke and it was not heard since.
     is_leader_lost: bool,
+    /// It was woken much too late, and gave the leader a little more time for it.
+    has_overslept: bool,
     reads: FollowerReads,
 }
 
@@ -28,6 +30,7 @@ impl Follower {
             leader,
             election_deadline: core.now.after_micros(wait_us),
             is_leader_lost: false,
+            has_overslept: false,
             reads: FollowerReads::default(),
         }
     }
@@ -60,7 +63,18 @@ impl Follower {
         if let Some(leader) = self.leader {
             self.reads.wake(core, leader);
         }
-        core.is_voter() && self.election_deadline <= core.now
+        if !core.is_voter() || self.election_deadline > core.now {
+            return false;
+        }
+        // Woken this late, this process did not run: perhaps the machine paused, and the leader with it. It
+        // is heard soon, or it is gone and little time is lost.
+        let interval_us = core.config.heartbeat_interval_us;
+        let overslept = core.now.micros_since(self.election_deadline) > interval_us && !core.is_alone();
+        if overslept && !std::mem::replace(&mut self.has_overslept, true) {
+            self.election_deadline = core.now.after_micros(interval_us);
+            return false;
+        }
+        true
     }
 
     /// Stops following: reads that wait for this leader are given back.
@@ -71,6 +85,7 @@ impl Follower {
     pub(super) fn leader_heard(&mut self, core: &mut Core) {
         core.leader_heard_at = core.now;
         self.is_leader_lost = false;
+        self.has_overslept = false;
         self.put_election_off(core);
     }
 

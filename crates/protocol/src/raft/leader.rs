@@ -30,6 +30,15 @@ pub(super) struct Leader {
     uncommitted_bytes: usize,
     /// Since when the others commit without this node's disk having moved.
     own_disk_behind_since: Option<Timestamp>,
+    excuse: Option<Excuse>,
+}
+
+/// A leader that was woken much too late did not run, and can't have been heard: it gets a little time to be.
+#[derive(Debug)]
+struct Excuse {
+    /// The deadline that was missed; it is excused once.
+    missed: Timestamp,
+    until: Timestamp,
 }
 
 impl Leader {
@@ -47,6 +56,7 @@ impl Leader {
             is_commit_news: false,
             uncommitted_bytes,
             own_disk_behind_since: None,
+            excuse: None,
         };
         let last_time = core.log.last_time();
         core.clock.lead(last_time, core.now);
@@ -259,7 +269,23 @@ impl Leader {
     fn quorum_deadline(&self, core: &Core) -> Timestamp {
         let own = core.is_voter().then_some(Timestamp(u64::MAX));
         let heard = self.followers.values().map(|progress| progress.heard_at.unwrap_or(self.elected_at));
-        quorum::reached_by_quorum(heard.chain(own)).after_micros(core.config.election_timeout_us)
+        let deadline =
+            quorum::reached_by_quorum(heard.chain(own)).after_micros(core.config.election_timeout_us);
+        self.excuse
+            .as_ref()
+            .filter(|excuse| excuse.missed == deadline)
+            .map_or(deadline, |excuse| excuse.until)
+    }
+
+    /// Puts the quorum's deadline off, once, if it passed while this process did not run.
+    pub(super) fn excuse_oversleeping(&mut self, core: &Core) {
+        let missed = self.quorum_deadline(core);
+        let interval_us = core.config.heartbeat_interval_us;
+        let overslept = core.now.micros_since(self.heartbeat_due) > interval_us;
+        let is_excused = self.excuse.as_ref().is_some_and(|excuse| excuse.until == missed);
+        if missed <= core.now && overslept && !is_excused {
+            self.excuse = Some(Excuse { missed, until: core.now.after_micros(2 * interval_us) });
+        }
     }
 
     /// When leadership ends unless this node's disk catches up with what the others committed without it.

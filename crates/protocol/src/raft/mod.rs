@@ -252,6 +252,7 @@ impl Raft {
                 }
             }
             Role::Leader(leader) => {
+                leader.excuse_oversleeping(&self.core);
                 if leader.must_step_down(&self.core) {
                     self.follow(None);
                 } else {
@@ -363,8 +364,11 @@ impl Raft {
     }
 
     fn snapshot_received(&mut self, from: NodeId, term: Term, meta: SnapshotMeta) {
-        let is_peer = from != self.core.config.node && self.core.membership.voters.contains(&from);
-        if !is_peer || term < self.core.term() {
+        if !self.core.is_peer(from) || !Core::can_be(meta.position, term) {
+            self.core.drop_message();
+            return;
+        }
+        if term < self.core.term() {
             return;
         }
         if term > self.core.term() {

@@ -1,0 +1,357 @@
+//! One replica and hand-made messages: what no honest cluster sends, or only after rare accidents.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use ruvector_protocol::message::{
+    AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
+    HeartbeatResponse, LeaderStamp, PreVoteRequest, PreVoteResponse, ReadIndexRequest, ReadIndexResponse,
+    VoteRequest, VoteResponse,
+};
+use ruvector_protocol::{
+    ClusterTime, Config, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index, Input, LogPosition,
+    Membership, Message, NodeId, Origin, Payload, Proposal, Raft, ReadId, ReadLevel, Restored, RoleName,
+    SnapshotMeta, Term, Timestamp,
+};
+
+/// Node 1 of three, with a disk that is done at once.
+struct Replica {
+    raft: Raft,
+    now: Timestamp,
+    sent: Vec<Envelope>,
+}
+
+impl Replica {
+    fn new() -> Self {
+        Self::restored(Restored::default())
+    }
+
+    fn restored(restored: Restored) -> Self {
+        let voters = [NodeId(1), NodeId(2), NodeId(3)].into();
+        let base = SnapshotMeta { membership: Membership { voters }, ..restored.base };
+        let now = Timestamp(1_000_000);
+        let config = Config { tail_bytes_max: 200, append_bytes_max: 200, ..config() };
+        Self { raft: Raft::new(config, Restored { base, ..restored }, now), now, sent: Vec::new() }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut effects = Vec::new();
+            self.raft.step(self.now, input, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Send(envelope) => self.sent.push(envelope),
+                    Effect::Persist(write) => inputs.insert(0, Input::Persisted(write.id)),
+                    Effect::Apply(entries) => {
+                        inputs.insert(0, Input::Applied(entries.last().unwrap().index));
+                    }
+                    Effect::LoadEntries { to, .. } => {
+                        inputs.insert(0, Input::EntriesLoaded { to, entries: Vec::new() });
+                    }
+                    Effect::SendSnapshot { to } => {
+                        inputs.insert(0, Input::SnapshotSent { to, position: None });
+                    }
+                    Effect::ServeRead { .. }
+                    | Effect::RejectReads { .. }
+                    | Effect::RejectProposals { .. }
+                    | Effect::InstallSnapshot(_)
+                    | Effect::LeaderChanged { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, from: u64, term: u64, message: Message) {
+        let envelope = Envelope {
+            group: GroupId::METADATA,
+            from: NodeId(from),
+            to: NodeId(1),
+            term: Term(term),
+            message,
+        };
+        self.step(Input::Receive(envelope));
+    }
+
+    /// Elected in term 1 by node 2, which has the no-op.
+    fn leader() -> Self {
+        let mut replica = Self::new();
+        while replica.raft.status().role == RoleName::Follower {
+            replica.now = replica.raft.deadline().unwrap();
+            replica.step(Input::Wake);
+        }
+        replica.receive(2, 1, Message::PreVoteResponse(PreVoteResponse { granted: true }));
+        replica.receive(2, 1, Message::VoteResponse(VoteResponse { granted: true }));
+        let outcome = AppendOutcome::Accepted { matched: Index(1) };
+        let stamp = replica.follower_stamp();
+        replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+        assert!(replica.raft.is_established_leader());
+        replica
+    }
+
+    fn follower_stamp(&self) -> FollowerStamp {
+        FollowerStamp { echo: self.now, read_round: 0, responded_at: self.now }
+    }
+
+    fn count_sent(&mut self, wanted: impl Fn(&Message) -> bool) -> usize {
+        self.sent.drain(..).filter(|envelope| wanted(&envelope.message)).count()
+    }
+}
+
+fn config() -> Config {
+    Config::new(GroupId::METADATA, NodeId(1), 1)
+}
+
+fn leader_stamp() -> LeaderStamp {
+    LeaderStamp { sent_at: Timestamp(5), read_round: 0, cluster_time: ClusterTime(1), answering: None }
+}
+
+fn position(index: u64, term: u64) -> LogPosition {
+    LogPosition { term: Term(term), index: Index(index) }
+}
+
+fn entry(index: u64, term: u64) -> Entry {
+    Entry { term: Term(term), index: Index(index), time: ClusterTime(0), payload: Payload::Noop }
+}
+
+fn append(previous: LogPosition, entries: Vec<Entry>, commit: u64) -> Message {
+    Message::AppendRequest(AppendRequest { previous, entries, commit: Index(commit), stamp: leader_stamp() })
+}
+
+#[test]
+fn nothing_is_committed_beyond_what_the_append_shows_to_match() {
+    let mut replica = Replica::new();
+    replica.receive(2, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1), entry(3, 1)], 0));
+    // The leader of term 2 has another entry 3, and has not sent it yet.
+    replica.receive(3, 2, append(position(0, 0), vec![entry(1, 1), entry(2, 1)], 3));
+    assert_eq!(replica.raft.commit(), Index(2));
+}
+
+#[test]
+fn a_log_of_a_higher_term_than_the_hard_state_tells_the_term() {
+    let hard_state = HardState { term: Term(2), voted_for: Some(NodeId(1)), commit: Index(0) };
+    let entries = vec![entry(1, 2), entry(2, 4)];
+    let replica = Replica::restored(Restored { hard_state, entries, ..Restored::default() });
+    assert_eq!((replica.raft.term(), replica.raft.status().voted_for), (Term(4), None));
+}
+
+#[test]
+fn what_can_not_be_right_is_dropped_and_counted() {
+    let heartbeat = |commit| Message::Heartbeat(Heartbeat { commit: Index(commit), stamp: leader_stamp() });
+    let mut replica = Replica::new();
+    replica.receive(2, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1)], 1));
+    assert_eq!(replica.raft.dropped_messages(), 0);
+    let wrong = [
+        (9, 1, heartbeat(0)),
+        (1, 1, heartbeat(0)),
+        (2, u64::MAX, heartbeat(0)),
+        (2, 1, heartbeat(9)),
+        (3, 1, heartbeat(0)),
+        (2, 1, append(position(2, 1), vec![entry(4, 1)], 0)),
+        (2, 1, append(position(2, 1), vec![entry(3, 7)], 0)),
+        (2, 1, append(position(u64::MAX, 1), vec![entry(3, 1)], 0)),
+        (2, 1, append(position(0, 0), vec![entry(1, 0)], 0)),
+    ];
+    for (count, (from, term, message)) in wrong.into_iter().enumerate() {
+        let description = format!("{from} {term} {message:?}");
+        replica.receive(from, term, message);
+        assert_eq!(replica.raft.dropped_messages(), count as u64 + 1, "{description}");
+    }
+    let membership = replica.raft.status().membership;
+    for position in [position(9, 2), position(u64::MAX, 1)] {
+        let meta = SnapshotMeta { position, membership: membership.clone(), ..SnapshotMeta::default() };
+        replica.step(Input::SnapshotReceived { from: NodeId(2), term: Term(1), meta });
+    }
+    assert_eq!(replica.raft.dropped_messages(), 11);
+    let status = replica.raft.status();
+    assert_eq!((status.term, status.last, status.commit), (Term(1), position(2, 1), Index(1)));
+}
+
+#[test]
+fn a_leader_drops_acknowledgements_of_what_it_never_sent() {
+    let mut replica = Replica::leader();
+    let outcome = AppendOutcome::Accepted { matched: Index(50) };
+    let stamp = replica.follower_stamp();
+    replica.receive(3, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+    let stamp = FollowerStamp { echo: replica.now.after_micros(1), ..stamp };
+    replica.receive(3, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+    let stamp = FollowerStamp { read_round: 7, ..replica.follower_stamp() };
+    replica.receive(3, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+    assert_eq!(replica.raft.dropped_messages(), 3);
+    assert_eq!(replica.raft.commit(), Index(1));
+}
+
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_causes_no_storm() {
+    let mut replica = Replica::leader();
+    replica.now = replica.now.after_micros(1_000);
+    replica.step(Input::PeerLost(NodeId(2)));
+    replica.sent.clear();
+    for _ in 0..100 {
+        let outcome = AppendOutcome::Rejected { previous: position(1, 1), candidate: position(0, 0) };
+        let stamp = replica.follower_stamp();
+        replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+    }
+    assert_eq!(replica.count_sent(|message| matches!(message, Message::AppendRequest(_))), 0);
+}
+
+#[test]
+fn an_alive_follower_is_sent_again_what_seems_lost_but_not_more_than_once_an_interval() {
+    let mut replica = Replica::leader();
+    let origin = Origin { node: NodeId(1), incarnation: Incarnation(1), sequence: 1, settled_below: 0 };
+    replica.step(Input::Propose(vec![Proposal { origin, command: Bytes::from_static(b"lost") }]));
+    replica.sent.clear();
+    let interval_us = config().heartbeat_interval_us;
+    let mut appends = 0;
+    for _ in 0..100 {
+        replica.now = replica.now.after_micros(interval_us / 10);
+        let stamp = replica.follower_stamp();
+        replica.receive(2, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+        appends += replica.count_sent(|message| matches!(message, Message::AppendRequest(_)));
+    }
+    // Ten intervals: three of patience, then one append in each.
+    assert!((5..=8).contains(&appends), "{appends} appends");
+}
+
+fn any_position() -> impl Strategy<Value = LogPosition> {
+    prop_oneof![9 => (0..8_u64, 0..6_u64), 1 => (any::<u64>(), any::<u64>())]
+        .prop_map(|(index, term)| position(index, term))
+}
+
+fn any_number() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => 0..8_u64, 1 => any::<u64>()]
+}
+
+fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
+    let honest = (1..6_u64, 1..5_u64, 0..5_u64)
+        .prop_map(|(first, term, count)| (first..first + count).map(|index| entry(index, term)).collect());
+    let wild = prop::collection::vec(
+        (any_position(), any_number())
+            .prop_map(|(at, time)| Entry { time: ClusterTime(time), ..entry(at.index.0, at.term.0) }),
+        0..4,
+    );
+    prop_oneof![3 => honest, 1 => wild]
+}
+
+fn any_leader_stamp() -> impl Strategy<Value = LeaderStamp> {
+    (any_number(), any_number(), any_number(), prop::option::of(any_number())).prop_map(
+        |(sent_at, read_round, cluster_time, answering)| LeaderStamp {
+            sent_at: Timestamp(sent_at),
+            read_round,
+            cluster_time: ClusterTime(cluster_time),
+            answering: answering.map(Timestamp),
+        },
+    )
+}
+
+fn any_follower_stamp() -> impl Strategy<Value = FollowerStamp> {
+    (any_number(), any_number(), any_number()).prop_map(|(echo, read_round, responded_at)| FollowerStamp {
+        echo: Timestamp(echo),
+        read_round,
+        responded_at: Timestamp(responded_at),
+    })
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let outcome = prop_oneof![
+        any_number().prop_map(|matched| AppendOutcome::Accepted { matched: Index(matched) }),
+        (any_position(), any_position())
+            .prop_map(|(previous, candidate)| AppendOutcome::Rejected { previous, candidate }),
+    ];
+    prop_oneof![
+        any_position().prop_map(|last| Message::PreVoteRequest(PreVoteRequest { last })),
+        any::<bool>().prop_map(|granted| Message::PreVoteResponse(PreVoteResponse { granted })),
+        any_position().prop_map(|last| Message::VoteRequest(VoteRequest { last })),
+        any::<bool>().prop_map(|granted| Message::VoteResponse(VoteResponse { granted })),
+        (any_position(), any_entries(), any_number(), any_leader_stamp()).prop_map(
+            |(previous, entries, commit, stamp)| {
+                Message::AppendRequest(AppendRequest { previous, entries, commit: Index(commit), stamp })
+            }
+        ),
+        (outcome, any_follower_stamp())
+            .prop_map(|(outcome, stamp)| Message::AppendResponse(AppendResponse { outcome, stamp })),
+        (any_number(), any_leader_stamp())
+            .prop_map(|(commit, stamp)| Message::Heartbeat(Heartbeat { commit: Index(commit), stamp })),
+        any_follower_stamp().prop_map(|stamp| Message::HeartbeatResponse(HeartbeatResponse { stamp })),
+        Just(Message::ForwardProposals(ForwardProposals { proposals: Vec::new() })),
+        (any::<u64>(), any::<bool>())
+            .prop_map(|(batch, lease)| Message::ReadIndexRequest(ReadIndexRequest { batch, lease })),
+        (any::<u64>(), prop::option::of(any_number())).prop_map(|(batch, index)| {
+            Message::ReadIndexResponse(ReadIndexResponse { batch, index: index.map(Index) })
+        }),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Message { from: u64, term: u64, message: Message },
+    Time(u64),
+    Timeout,
+    Read(ReadLevel),
+    Propose,
+    PeerLost(u64),
+    Compact,
+    Snapshot { from: u64, term: u64, position: LogPosition },
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => (1..5_u64, any_number(), any_message())
+            .prop_map(|(from, term, message)| Event::Message { from, term, message }),
+        1 => (0..400_000_u64).prop_map(Event::Time),
+        2 => Just(Event::Timeout),
+        1 => prop_oneof![Just(ReadLevel::Strong), Just(ReadLevel::Lease)].prop_map(Event::Read),
+        1 => Just(Event::Propose),
+        1 => (1..5_u64).prop_map(Event::PeerLost),
+        1 => Just(Event::Compact),
+        1 => (1..5_u64, any_number(), any_position())
+            .prop_map(|(from, term, position)| Event::Snapshot { from, term, position }),
+    ]
+}
+
+fn happen(replica: &mut Replica, event: Event) {
+    match event {
+        Event::Message { from, term, message } => replica.receive(from, term, message),
+        Event::Time(micros) => {
+            replica.now = replica.now.after_micros(micros);
+            replica.step(Input::Wake);
+        }
+        Event::Timeout => {
+            replica.now = replica.raft.deadline().unwrap_or(replica.now).max(replica.now);
+            replica.step(Input::Wake);
+        }
+        Event::Read(level) => replica.step(Input::Read { ids: vec![ReadId(1)], level }),
+        Event::Propose => {
+            let origin =
+                Origin { node: NodeId(1), incarnation: Incarnation(1), sequence: 1, settled_below: 0 };
+            replica.step(Input::Propose(vec![Proposal { origin, command: Bytes::from_static(b"x") }]));
+        }
+        Event::PeerLost(peer) => replica.step(Input::PeerLost(NodeId(peer))),
+        Event::Compact => {
+            let status = replica.raft.status();
+            if status.applied == status.last.index {
+                let membership = status.membership;
+                let meta = SnapshotMeta { position: status.last, time: ClusterTime(0), membership };
+                replica.step(Input::Compacted(meta));
+            }
+        }
+        Event::Snapshot { from, term, position } => {
+            let membership = replica.raft.status().membership;
+            let meta = SnapshotMeta { position, time: ClusterTime(0), membership };
+            replica.step(Input::SnapshotReceived { from: NodeId(from), term: Term(term), meta });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn no_message_makes_a_replica_panic(events in prop::collection::vec(any_event(), 1..60)) {
+        let mut replica = Replica::new();
+        for event in events {
+            happen(&mut replica, event);
+        }
+    }
+}
