@@ -74,7 +74,6 @@ pub(crate) struct Common {
 /// A consensus group. There is one so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
-    /// The group that every cluster has.
     Metadata,
 }
 

@@ -6,7 +6,7 @@ use ruvector_client::{Client, ClientOptions, Endpoint};
 
 use crate::arguments::Common;
 use crate::failure::{Failure, Result};
-use crate::local::{Home, LocalCluster};
+use crate::local::{Home, LocalCluster, ports};
 
 /// The nodes that a verb is about.
 #[derive(Debug)]
@@ -46,8 +46,24 @@ impl Target {
         self.client_with_timeout(REQUEST_TIMEOUT)
     }
 
+    /// What to call the node at an endpoint: its name, if the registry knows it.
+    pub(crate) fn label<'a>(&'a self, endpoint: &'a Endpoint) -> &'a str {
+        let address = endpoint.as_str();
+        match self {
+            Self::Endpoints(_) => address,
+            Self::Local(cluster) => {
+                let node = cluster.nodes.iter().find(|node| node.client == address);
+                node.map_or(address, |node| &node.id)
+            }
+        }
+    }
+
     /// A client of all these nodes that waits no longer than this for an answer.
+    ///
+    /// # Errors
+    /// If it is a cluster of this machine that does not run at all.
     pub(crate) fn client_with_timeout(&self, request_timeout: Duration) -> Result<Client> {
+        self.require_running()?;
         let options =
             ClientOptions { request_timeout, unreachable_timeout: UNREACHABLE_TIMEOUT, ..Default::default() };
         Ok(match self {
@@ -56,6 +72,21 @@ impl Target {
                 Client::new(cluster.nodes.iter().map(|node| node.client.as_str()), options)?
             }
         })
+    }
+}
+
+impl Target {
+    fn require_running(&self) -> Result {
+        let Self::Local(cluster) = self else { return Ok(()) };
+        // A node may also have been started by hand, with `serve`: then its port is taken.
+        if cluster.nodes.iter().any(|node| node.runs() || !ports::is_free(&node.client)) {
+            return Ok(());
+        }
+        let name = &cluster.name;
+        let chosen = if name.is_default() { String::new() } else { format!(" --cluster {name}") };
+        Err(Failure::failed(format!(
+            "cluster `{name}` does not run: start it with `ruvector consensus start{chosen}`"
+        )))
     }
 }
 

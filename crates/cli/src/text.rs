@@ -1,6 +1,6 @@
 //! Bytes, sizes and times as people read them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -68,15 +68,10 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// Cluster time, which is milliseconds since 1970, in UTC.
-pub(crate) fn time(milliseconds: u64) -> String {
-    match UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)) {
-        // Years of more than four digits can't be formatted; only a damaged clock gives them.
-        Some(time) if milliseconds < 253_402_300_800_000 => {
-            humantime::format_rfc3339_millis(time).to_string().replace('T', " ").replace('Z', "")
-        }
-        Some(_) | None => format!("{milliseconds} ms"),
-    }
+/// Cluster time, which runs while the cluster has a leader, as hours, minutes and seconds.
+pub(crate) fn cluster_time(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    format!("{}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, milliseconds % 1000)
 }
 
 /// A moment as part of a file name: `2026-11-23-081054`, in UTC.
@@ -86,6 +81,8 @@ pub(crate) fn time_for_names(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
@@ -113,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn times_are_utc() {
-        assert_eq!(time(0), "1970-01-01 00:00:00.000");
-        assert_eq!(time(u64::MAX), "18446744073709551615 ms");
+    fn times_have_their_forms() {
+        assert_eq!(cluster_time(0), "0:00:00.000");
+        assert_eq!(cluster_time(90_061_001), "25:01:01.001");
         let moment = UNIX_EPOCH + Duration::from_secs(1_795_421_454);
         assert_eq!(time_for_names(moment), "2026-11-23-081054");
     }

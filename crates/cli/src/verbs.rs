@@ -13,6 +13,7 @@ pub(crate) mod txn;
 pub(crate) mod watch;
 
 mod gather;
+mod restore;
 mod shapes;
 
 use std::future::Future;

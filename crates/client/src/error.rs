@@ -163,7 +163,9 @@ fn never_connected(status: &Status) -> bool {
 
 /// The innermost cause says it best: `Connection refused` rather than `transport error`.
 fn connect_reason(status: &Status) -> String {
-    causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+    let reason = causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string);
+    // The system's number for it tells a person nothing.
+    reason.split(" (os error").next().unwrap_or(&reason).to_lowercase()
 }
 
 fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {

@@ -22,4 +22,5 @@ mod sample;
 mod server;
 
 pub use config::{ConfigError, Limits, ServerConfig, ServerOptions, parse_initial_nodes};
+pub use ruvector_node::restore::{RestoredNode, restore_data_directory};
 pub use server::{ServeError, Server, serve};

@@ -130,7 +130,11 @@ impl ClusterView {
             })
         };
         let (present, absent): (Vec<u64>, Vec<u64>) = voter_ids.iter().partition(|voter| follows(**voter));
-        let names = |ids: &[u64]| ids.iter().map(|id| self.name(*id)).collect::<Vec<_>>();
+        let names = |ids: &[u64]| {
+            let mut names: Vec<String> = ids.iter().map(|id| self.name(*id)).collect();
+            names.sort();
+            names
+        };
         QuorumView {
             voters: names(voter_ids),
             needed: voter_ids.len() / 2 + 1,
@@ -186,13 +190,16 @@ impl QuorumView {
         let voter_noun = if voters == 1 { "voter" } else { "voters" };
         let present = self.present.len();
         let absent = self.absent.len();
+        let missing = match absent {
+            0 => String::new(),
+            1 => format!(", 1 does not{}", list(&self.absent)),
+            _ => format!(", {absent} do not{}", list(&self.absent)),
+        };
         format!(
-            "{voters} {voter_noun}, a quorum is ⌊{voters}/2⌋ + 1 = {}; {present} follow{} the leader{}, {absent} do{} not{}",
+            "{voters} {voter_noun}, a quorum is ⌊{voters}/2⌋ + 1 = {}; {present} follow{} the leader{}{missing}",
             self.needed,
             if present == 1 { "s" } else { "" },
             list(&self.present),
-            if absent == 1 { "es" } else { "" },
-            list(&self.absent),
         )
     }
 }
@@ -228,7 +235,7 @@ mod tests {
         );
         assert_eq!(
             quorum(&["a"], &[]).arithmetic(),
-            "1 voter, a quorum is ⌊1/2⌋ + 1 = 1; 1 follows the leader (a), 0 do not"
+            "1 voter, a quorum is ⌊1/2⌋ + 1 = 1; 1 follows the leader (a)"
         );
     }
 }

@@ -13,7 +13,7 @@ use crate::failure::{Doing, Failure, Result};
 use crate::local::launch::{start_nodes, stop_nodes, wait_for_leader};
 use crate::local::{ClusterName, Home, LocalCluster, ports};
 use crate::output::{Content, Output, Rows, Tone, spinner};
-use crate::text::{count, duration};
+use crate::text::count;
 
 /// More nodes than this on one machine are surely a mistake.
 const NODES_MAX: i64 = 32;
@@ -51,7 +51,6 @@ pub(crate) struct Init {
 /// How the nodes of a group agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Protocol {
-    /// Survives crashes of less than half of the nodes.
     Raft,
 }
 
@@ -86,11 +85,11 @@ impl Init {
         }
         let leader = leader_name(&statuses);
         output.line(format_args!(
-            "{} Cluster {} runs on this machine: {}, {leader} leads. {}\n",
+            "{} Cluster {} runs on this machine: {}, {leader} leads {}\n",
             output.toned("✓", Tone::Good),
             output.toned(&cluster.name, Tone::Strong),
             count(cluster.nodes.len(), "node"),
-            output.toned(format_args!("({})", duration(begun.elapsed())), Tone::Faint),
+            output.toned(format_args!("({:.1} s)", begun.elapsed().as_secs_f64()), Tone::Faint),
         ))?;
         print_nodes(&cluster, &statuses, output)?;
         print_next_steps(&cluster, output)
@@ -264,15 +263,18 @@ fn print_next_steps(cluster: &LocalCluster, output: Output) -> Result {
     let program = program();
     let chosen =
         if cluster.name.is_default() { String::new() } else { format!(" --cluster {}", cluster.name) };
-    let step = |command: String, purpose: &str| {
-        output.line(format_args!("  {command:<58} {}", output.toned(purpose, Tone::Faint)))
-    };
+    let steps = [
+        (format!("{program} consensus put{chosen} greeting hello"), "write a key"),
+        (format!("{program} consensus get{chosen} greeting"), "read it"),
+        (format!("{program} consensus status{chosen} --detailed"), "see how every node does"),
+        (format!("{program} consensus stop{chosen}"), "`start` goes on, `destroy` removes"),
+    ];
+    let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     output.line(format_args!("\n{}", output.toned("Try next:", Tone::Strong)))?;
-    step(format!("{program} consensus put{chosen} greeting hello"), "write a key")?;
-    step(format!("{program} consensus get{chosen} greeting"), "read it")?;
-    step(format!("{program} consensus status{chosen} --detailed"), "see every node")?;
-    step(format!("{program} consensus stop{chosen}"), "`start` goes on, `destroy` removes")?;
-    output.line("\nWith etcd's own tools:")?;
+    for (command, purpose) in steps {
+        output.line(format_args!("  {command:<width$}   {}", output.toned(purpose, Tone::Faint)))?;
+    }
+    output.line(format_args!("\n{}", output.toned("With etcd's own tools:", Tone::Strong)))?;
     output.line(format_args!("  ETCDCTL_API=3 etcdctl --endpoints {} get greeting", cluster.endpoints()))
 }
 

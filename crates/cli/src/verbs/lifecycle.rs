@@ -3,9 +3,11 @@
 use std::fs;
 
 use clap::Args;
+use ruvector_client::NodeStatus;
 use serde_json::json;
 
 use super::init::{describe, failed_start_directory, leader_name, print_nodes};
+use super::restore::old_directories;
 use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
 use crate::local::launch::{Stopped, start_nodes, stop_nodes, wait_for_leader};
@@ -42,7 +44,21 @@ impl Start {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
         let (home, cluster) = local_cluster(&common, "start")?;
         let _lock = home.lock(&cluster.name)?;
-        start(&home, cluster, output).await
+        let (cluster, statuses, started) = bring_back(&home, cluster).await?;
+        if output.is_json() {
+            return output.json(&describe(&cluster, &statuses));
+        }
+        let what = match started {
+            0 => "ran already".to_owned(),
+            started => format!("runs: {} started", count(started, "node")),
+        };
+        output.line(format_args!(
+            "{} Cluster {} {what}, {} leads.\n",
+            output.toned("✓", Tone::Good),
+            output.toned(&cluster.name, Tone::Strong),
+            leader_name(&statuses)
+        ))?;
+        print_nodes(&cluster, &statuses, output)
     }
 }
 
@@ -94,8 +110,12 @@ impl Destroy {
     }
 }
 
-/// Starts what does not run, waits for a leader and shows the nodes.
-pub(super) async fn start(home: &Home, mut cluster: LocalCluster, output: Output) -> Result {
+/// Starts what does not run, and waits for a leader. Gives the cluster as it is now, what its nodes say, and how many
+/// were started.
+pub(super) async fn bring_back(
+    home: &Home,
+    mut cluster: LocalCluster,
+) -> Result<(LocalCluster, Vec<NodeStatus>, usize)> {
     if let Some(node) = cluster.nodes.iter().find(|node| !node.data_dir.is_dir()) {
         return Err(Failure::failed(format!(
             "{} of cluster `{}` has lost its data directory {}: bring it back, or `destroy` the cluster",
@@ -112,20 +132,10 @@ pub(super) async fn start(home: &Home, mut cluster: LocalCluster, output: Output
     let logs = cluster.directory.join("NODE").join("node.log");
     let statuses =
         waited.map_err(|failure| failure.and(&format!("the nodes' logs are {}", logs.display())))?;
-    if output.is_json() {
-        return output.json(&describe(&cluster, &statuses));
-    }
-    let what = match launched.count() {
-        0 => "ran already".to_owned(),
-        started => format!("runs: {} started", count(started, "node")),
-    };
-    output.line(format_args!(
-        "{} Cluster {} {what}, {} leads.\n",
-        output.toned("✓", Tone::Good),
-        output.toned(&cluster.name, Tone::Strong),
-        leader_name(&statuses)
-    ))?;
-    print_nodes(&cluster, &statuses, output)
+    // A restore gives a cluster a new id.
+    cluster.cluster_id = statuses.first().map(|status| format!("{:016x}", status.cluster_id));
+    home.save(&cluster)?;
+    Ok((cluster, statuses, launched.count()))
 }
 
 /// Stops what runs, and writes down that it does not run.
@@ -152,13 +162,14 @@ pub(super) fn require_unused(cluster: &LocalCluster) -> Result {
 }
 
 fn remove_data(cluster: &LocalCluster) -> Result {
-    let directories = cluster.nodes.iter().map(|node| node.data_dir.clone());
-    for directory in directories.chain([failed_start_directory(cluster)]) {
+    let present = cluster.nodes.iter().map(|node| node.data_dir.clone());
+    let before_restores = cluster.nodes.iter().flat_map(old_directories);
+    for directory in present.chain(before_restores).chain([failed_start_directory(cluster)]) {
         if directory.exists() {
             fs::remove_dir_all(&directory).doing(|| format!("remove {}", directory.display()))?;
         }
     }
-    // Stays if something else is in it, as data from before a restore.
+    // Stays if something else is in it.
     let _ = fs::remove_dir(&cluster.directory);
     Ok(())
 }

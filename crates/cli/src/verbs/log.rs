@@ -9,7 +9,7 @@ use crate::arguments::Common;
 use crate::failure::{Failure, Result};
 use crate::output::{Content, Output, Rows, Tone, note};
 use crate::target::Target;
-use crate::text::time;
+use crate::text::{cluster_time, count};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -79,7 +79,8 @@ impl Log {
 impl CompactLog {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
         let before = self.before_index;
-        let client = Target::find(&common)?.client()?;
+        let target = Target::find(&common)?;
+        let client = target.client()?;
         let answers =
             ask_all(client.nodes(), move |node| async move { node.compact_log(before).await }).await;
         if output.is_json() {
@@ -87,6 +88,7 @@ impl CompactLog {
                 .iter()
                 .map(|answer| {
                     json!({
+                        "node": target.label(&answer.endpoint),
                         "client": answer.endpoint.as_str(),
                         "first_index": answer.result.as_ref().ok(),
                         "error": answer.result.as_ref().err().map(ToString::to_string),
@@ -101,7 +103,7 @@ impl CompactLog {
                     Ok(first) => Content::toned(format_args!("its log begins at {first}"), Tone::Good),
                     Err(error) => Content::toned(error, Tone::Bad),
                 };
-                rows.add([Content::toned(&answer.endpoint, Tone::Strong), result]);
+                rows.add([Content::toned(target.label(&answer.endpoint), Tone::Strong), result]);
             }
             output.table(rows)?;
         }
@@ -109,20 +111,20 @@ impl CompactLog {
         match failed {
             0 => Ok(()),
             failed => Err(Failure::failed(format!(
-                "{failed} of {} nodes did not compact their log: see above, then repeat",
-                answers.len()
+                "{failed} of {} did not compact; the reasons are above",
+                count(answers.len(), "node")
             ))),
         }
     }
 }
 
 fn entry_table(entries: &[LogEntry], view: &ClusterView) -> Rows {
-    let mut rows = Rows::new(["INDEX", "TERM", "TIME (UTC)", "KIND", "FROM", "BYTES", "DOES"]);
+    let mut rows = Rows::new(["INDEX", "TERM", "CLUSTER TIME", "KIND", "FROM", "BYTES", "DOES"]);
     for entry in entries {
         rows.add([
             Content::toned(entry.index, Tone::Strong),
             entry.term.into(),
-            time(entry.time_ms).into(),
+            cluster_time(entry.time_ms).into(),
             Content::toned(&entry.kind, if entry.kind == "command" { Tone::Plain } else { Tone::Faint }),
             entry.origin_id.map_or_else(|| "-".to_owned(), |origin| view.name(origin)).into(),
             entry.command_bytes.into(),

@@ -1,4 +1,4 @@
-//! `snapshot`: take and list snapshots of the nodes' states.
+//! `snapshot`: take, list and restore snapshots of the nodes' states.
 
 use std::time::SystemTime;
 
@@ -7,19 +7,23 @@ use ruvector_client::Snapshot as NodeSnapshot;
 use serde_json::{Value, json};
 
 use super::gather::{Answer, ask_all};
+use super::restore::restore;
 use crate::arguments::Common;
 use crate::failure::{Failure, Result};
 use crate::output::{Content, Output, Rows, Tone};
 use crate::target::Target;
-use crate::text::{size, time, time_for_names};
+use crate::text::{cluster_time, count, size, time_for_names};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ruvector consensus snapshot --create
   ruvector consensus snapshot --create --name before-upgrade
   ruvector consensus snapshot --list
+  ruvector consensus snapshot --restore --from before-upgrade
 
-Every node that is asked takes a snapshot of its own state, and keeps it in its data directory.")]
+Every node that is asked takes a snapshot of its own state, and keeps it in its data directory.
+--restore stops a cluster of this machine, takes it back to the snapshot and starts it again; it asks
+first, and keeps the old data directories.")]
 pub(crate) struct Snapshot {
     #[command(flatten)]
     action: Action,
@@ -27,6 +31,14 @@ pub(crate) struct Snapshot {
     /// What to call the snapshot [default: snapshot-YYYY-MM-DD-HHMMSS, in UTC].
     #[arg(long, value_name = "NAME", requires = "create")]
     name: Option<String>,
+
+    /// The snapshot to restore.
+    #[arg(long, value_name = "NAME", requires = "restore")]
+    from: Option<String>,
+
+    /// Restore without asking.
+    #[arg(long, short, requires = "restore")]
+    yes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -39,6 +51,10 @@ struct Action {
     /// List the snapshots that there are.
     #[arg(long)]
     list: bool,
+
+    /// Take a cluster of this machine back to a snapshot.
+    #[arg(long, requires = "from")]
+    restore: bool,
 }
 
 impl Snapshot {
@@ -47,12 +63,16 @@ impl Snapshot {
             let name = self.name.unwrap_or_else(|| format!("snapshot-{}", time_for_names(SystemTime::now())));
             return create(&common, name, output).await;
         }
+        if let Some(name) = self.from.filter(|_| self.action.restore) {
+            return restore(&common, &name, self.yes, output).await;
+        }
         list(&common, output).await
     }
 }
 
 async fn create(common: &Common, name: String, output: Output) -> Result {
-    let client = Target::find(common)?.client()?;
+    let target = Target::find(common)?;
+    let client = target.client()?;
     let question = |name: String| {
         move |node: ruvector_client::NodeClient| {
             let name = name.clone();
@@ -61,12 +81,12 @@ async fn create(common: &Common, name: String, output: Output) -> Result {
     };
     let answers = ask_all(client.nodes(), question(name.clone())).await;
     if output.is_json() {
-        let nodes: Vec<_> = answers.iter().map(|answer| node_json(answer, snapshot_json)).collect();
+        let nodes: Vec<_> = answers.iter().map(|answer| node_json(&target, answer, snapshot_json)).collect();
         output.json(&json!({ "name": name, "nodes": nodes }))?;
     } else {
         let mut rows = Rows::new(["NODE", "SNAPSHOT", "STATE AFTER ENTRY", "SIZE"]);
         for answer in &answers {
-            let node = Content::toned(&answer.endpoint, Tone::Strong);
+            let node = Content::toned(target.label(&answer.endpoint), Tone::Strong);
             match &answer.result {
                 Ok(snapshot) => rows.add([
                     node,
@@ -83,26 +103,29 @@ async fn create(common: &Common, name: String, output: Output) -> Result {
     if failed == 0 {
         return Ok(());
     }
-    Err(Failure::failed(format!("{failed} of {} nodes took no snapshot `{name}`: see above", answers.len())))
+    let nodes = count(answers.len(), "node");
+    Err(Failure::failed(format!("{failed} of {nodes} took no snapshot `{name}`; the reasons are above")))
 }
 
 async fn list(common: &Common, output: Output) -> Result {
-    let client = Target::find(common)?.client()?;
+    let target = Target::find(common)?;
+    let client = target.client()?;
     let answers = ask_all(client.nodes(), |node| async move { node.list_snapshots().await }).await;
     if output.is_json() {
         let nodes: Vec<_> = answers
             .iter()
             .map(|answer| {
-                node_json(answer, |snapshots: &Vec<NodeSnapshot>| {
+                node_json(&target, answer, |snapshots: &Vec<NodeSnapshot>| {
                     json!(snapshots.iter().map(snapshot_json).collect::<Vec<_>>())
                 })
             })
             .collect();
         output.json(&json!({ "nodes": nodes }))?;
     } else {
-        let mut rows = Rows::new(["NODE", "SNAPSHOT", "STATE AFTER ENTRY", "TIME (UTC)", "SIZE", "MADE BY"]);
+        let mut rows =
+            Rows::new(["NODE", "SNAPSHOT", "STATE AFTER ENTRY", "CLUSTER TIME", "SIZE", "MADE BY"]);
         for answer in &answers {
-            add_rows(&mut rows, answer);
+            add_rows(&mut rows, target.label(&answer.endpoint), answer);
         }
         if rows.is_empty() {
             output.line("No node has a snapshot; `snapshot --create` takes one.")?;
@@ -119,8 +142,8 @@ async fn list(common: &Common, output: Output) -> Result {
     }
 }
 
-fn add_rows(rows: &mut Rows, answer: &Answer<Vec<NodeSnapshot>>) {
-    let node = || Content::toned(&answer.endpoint, Tone::Strong);
+fn add_rows(rows: &mut Rows, label: &str, answer: &Answer<Vec<NodeSnapshot>>) {
+    let node = || Content::toned(label, Tone::Strong);
     match &answer.result {
         Ok(snapshots) => {
             for snapshot in snapshots {
@@ -128,7 +151,7 @@ fn add_rows(rows: &mut Rows, answer: &Answer<Vec<NodeSnapshot>>) {
                     node(),
                     (&snapshot.name).into(),
                     snapshot.index.into(),
-                    time(snapshot.time_ms).into(),
+                    cluster_time(snapshot.time_ms).into(),
                     size(snapshot.file_bytes).into(),
                     if snapshot.automatic { "the node, for itself" } else { "request" }.into(),
                 ]);
@@ -149,8 +172,9 @@ fn snapshot_json(snapshot: &NodeSnapshot) -> Value {
     })
 }
 
-fn node_json<T>(answer: &Answer<T>, result: impl Fn(&T) -> Value) -> Value {
+fn node_json<T>(target: &Target, answer: &Answer<T>, result: impl Fn(&T) -> Value) -> Value {
     json!({
+        "node": target.label(&answer.endpoint),
         "client": answer.endpoint.as_str(),
         "result": answer.result.as_ref().ok().map(result),
         "error": answer.result.as_ref().err().map(ToString::to_string),

@@ -11,7 +11,7 @@ use crate::arguments::Common;
 use crate::failure::{Failure, Result};
 use crate::output::{Content, Output, Rows, Tone};
 use crate::target::Target;
-use crate::text::{duration, size};
+use crate::text::{count, duration, size};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -57,7 +57,7 @@ fn print_summary(view: &ClusterView, output: Output) -> Result {
     let Some(status) = view.best_informed() else { return Ok(()) };
     let quorum = view.quorum();
     let (mark, state) = match (quorum.holds(), quorum.absent.is_empty()) {
-        (true, true) => (output.toned("✓", Tone::Good), "healthy".to_owned()),
+        (true, true) => (output.toned("✓", Tone::Good), "is healthy".to_owned()),
         (true, false) => {
             let spare = quorum.present.len() - quorum.needed;
             (output.toned("!", Tone::Bad), format!("has a quorum, {spare} more may fail"))
@@ -69,10 +69,12 @@ fn print_summary(view: &ClusterView, output: Output) -> Result {
         None => "nobody leads".to_owned(),
     };
     output.line(format_args!(
-        "{mark} Cluster {} {} {state}; {leader}; {}.\n",
+        "{mark} Cluster {} {} {state}: {leader}, {} of {} follow, a quorum is {}.\n",
         output.toned(&status.cluster_name, Tone::Strong),
         output.toned(format_args!("({:016x})", status.cluster_id), Tone::Faint),
-        quorum.arithmetic()
+        quorum.present.len(),
+        count(quorum.voters.len(), "voter"),
+        quorum.needed
     ))
 }
 
@@ -113,7 +115,7 @@ fn node_table(view: &ClusterView) -> Rows {
 
 fn log_table(view: &ClusterView) -> Rows {
     let mut rows =
-        Rows::new(["NODE", "FIRST", "LAST", "LAST TERM", "SIZE", "SYNCS", "SNAPSHOT", "ELECTIONS SEEN"]);
+        Rows::new(["NODE", "FIRST", "LAST", "LAST TERM", "SIZE", "SYNCS", "SNAPSHOT", "LEADER CHANGES"]);
     for status in view.statuses() {
         rows.add([
             Content::toned(&status.node_name, Tone::Strong),
