@@ -49,16 +49,20 @@ pub(crate) fn bind(whom: &'static str, address: &str, insecure: bool) -> Result<
              address can read and change everything"
         );
     }
-    TcpListener::bind(resolved.as_slice()).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            refused("the port is in use; stop the program that uses it or choose another port".to_owned())
-        }
-        io::ErrorKind::AddrNotAvailable => refused("this machine does not have that address".to_owned()),
-        io::ErrorKind::PermissionDenied => {
-            refused("not permitted; ports below 1024 need special rights".to_owned())
-        }
-        _ => refused(error.to_string()),
-    })
+    TcpListener::bind(resolved.as_slice()).map_err(|error| refused(why_not_bound(&error)))
+}
+
+fn why_not_bound(error: &io::Error) -> String {
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        "the port is in use; stop the program that uses it or choose another port".to_owned()
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "this machine does not have that address".to_owned()
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "not permitted; ports below 1024 need special rights".to_owned()
+    } else {
+        error.to_string()
+    }
 }
 
 /// Serves connections until told to stop, then gives calls that are under way a moment.

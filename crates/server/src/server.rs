@@ -1,6 +1,6 @@
 //! Starting, running and stopping the daemon.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -222,7 +222,9 @@ fn log_to_stderr(level: Option<&str>) -> Result<(), ServeError> {
         reason: error.to_string(),
     })?;
     // A program that logs in its own way already has set that up.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let coloured = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured);
+    let _ = log.try_init();
     Ok(())
 }
 

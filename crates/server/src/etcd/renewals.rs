@@ -83,8 +83,10 @@ async fn renew_all(handle: &Handle<KvMachine>, batch: &mut Vec<Renewal>) {
 async fn propose(handle: &Handle<KvMachine>, ids: &[LeaseId]) -> Result<Vec<Option<i64>>, Status> {
     let command = Command::LeaseRenew { ids: ids.to_vec() };
     let response = handle.propose(command.encode()).await.map_err(node_status)?.response;
-    match response.result.map_err(store_status)? {
-        Outcome::LeaseRenew(seconds) if seconds.len() == ids.len() => Ok(seconds),
-        other => Err(mismatched("renewal of leases", &other)),
-    }
+    let outcome = response.result.map_err(store_status)?;
+    let Outcome::LeaseRenew(seconds) = outcome else {
+        return Err(mismatched("renewal of leases", &outcome));
+    };
+    assert_eq!(seconds.len(), ids.len(), "the store answers every renewal of a command");
+    Ok(seconds)
 }

@@ -1,0 +1,12 @@
+//! One node in this process, and clients of its port.
+
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod harness;
+mod kv;
+mod lease;
+mod port;
+mod txn;
+mod watch;
+mod watch_limits;

@@ -1,0 +1,180 @@
+//! The port itself: plain HTTP, garbage, limits of connections; starting and starting again.
+
+use ruvector_api::etcdserverpb as pb;
+use ruvector_server::{Limits, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::harness::{PATIENCE, TestServer, eventually, options};
+
+/// What the server answers to these bytes until it closes the connection.
+async fn exchange(server: &TestServer, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
+    let _ = read.await.expect("the server closes the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get(server: &TestServer, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = exchange(server, request.as_bytes()).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_healthy_node_says_so() {
+    let server = TestServer::start().await;
+    assert_eq!(get(&server, "/health").await, (200, r#"{"health":"true"}"#.to_owned()));
+    assert_eq!(get(&server, "/livez").await, (200, "ok\n".to_owned()));
+    assert_eq!(get(&server, "/readyz").await, (200, "ok\n".to_owned()));
+    assert_eq!(get(&server, "/nothing").await.0, 404);
+    let (status, version) = get(&server, "/version").await;
+    assert_eq!(status, 200);
+    for part in [r#""etcdserver":"3.5."#, r#""etcdcluster":"3.5.0""#, r#""ruvector":""#] {
+        assert!(version.contains(part), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_a_quorum_is_alive_but_not_healthy() {
+    let server = TestServer::start_leaderless(|options| {
+        let nodes = options.initial_nodes.as_mut().unwrap();
+        nodes.insert("node-2".to_owned(), "127.0.0.1:2".to_owned());
+        options.tuning.as_mut().unwrap().request_timeout_ms = 300;
+    })
+    .await;
+    let (status, body) = get(&server, "/health").await;
+    assert_eq!(status, 503);
+    assert!(body.starts_with(r#"{"health":"false","reason":""#), "{body}");
+    assert_eq!(get(&server, "/readyz").await.0, 503);
+    assert_eq!(get(&server, "/health?serializable=true").await.0, 200);
+    assert_eq!(get(&server, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn metrics_have_etcd_s_names() {
+    let server = TestServer::start().await;
+    server.put("a", "1").await;
+    let (_, text) = get(&server, "/metrics").await;
+    for line in [
+        "etcd_server_has_leader 1",
+        "etcd_server_is_leader 1",
+        "etcd_server_proposals_failed_total 0",
+        "etcd_debugging_mvcc_keys_total 1",
+        "etcd_debugging_mvcc_watcher_total 0",
+        r#"grpc_server_handled_total{grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_code="OK"} 1"#,
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+    for name in [
+        "etcd_disk_wal_fsync_duration_seconds_count ",
+        "etcd_server_leader_changes_seen_total ",
+        "etcd_server_proposals_committed_total ",
+        "etcd_mvcc_db_total_size_in_bytes ",
+        "etcd_network_client_grpc_received_bytes_total ",
+        "etcd_server_id{server_id=\"",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in\n{text}");
+    }
+    assert!(!text.contains("_total_total"));
+}
+
+#[tokio::test]
+async fn garbage_ends_its_own_connection_and_nothing_else() {
+    let server = TestServer::start().await;
+    server.put("a", "1").await;
+    let mut http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    http2.extend([0xff; 200]);
+    for garbage in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS greeting"[..], &[0; 100], &http2] {
+        exchange(&server, garbage).await;
+    }
+    assert_eq!(server.get("a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let server = TestServer::start_with(|options| {
+        options.limits = Some(Limits { handshake_seconds: 1, ..Limits::default() });
+    })
+    .await;
+    assert_eq!(exchange(&server, b"").await, "");
+    assert_eq!(exchange(&server, b"PRI * HT").await, "");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_until_others_end() {
+    let server = TestServer::start_with(|options| {
+        options.limits = Some(Limits { connections: 2, ..Limits::default() });
+    })
+    .await;
+    server.put("a", "1").await;
+    let other = TcpStream::connect(server.address()).await.unwrap();
+    // The first two hold their places: those of `put` and `other`.
+    assert_eq!(exchange(&server, b"GET /livez HTTP/1.1\r\n\r\n").await, "");
+    drop(other);
+    eventually(async || {
+        exchange(&server, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .ends_with("ok\n")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_offered_is_unimplemented() {
+    let server = TestServer::start().await;
+    let mut grpc = tonic::client::Grpc::new(server.channel());
+    for path in ["/etcdserverpb.Auth/AuthEnable", "/etcdserverpb.Maintenance/Defragment"] {
+        grpc.ready().await.unwrap();
+        let codec = tonic_codec();
+        let path = axum::http::uri::PathAndQuery::from_static(path);
+        let answer = grpc.unary(tonic::Request::new(pb::StatusRequest {}), path, codec).await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    }
+}
+
+fn tonic_codec() -> tonic_prost::ProstCodec<pb::StatusRequest, pb::StatusResponse> {
+    tonic_prost::ProstCodec::default()
+}
+
+#[tokio::test]
+async fn a_node_started_again_has_everything() {
+    let TestServer { server, directory, .. } = {
+        let server = TestServer::start().await;
+        server.put("a", "1").await;
+        server
+    };
+    server.stop();
+    let mut again = options(&directory);
+    again.initial_nodes = None;
+    let server = Server::start(again.into_config().unwrap()).unwrap();
+    let handle = server.handle();
+    let strong = ruvector_node::ReadLevel::Strong;
+    eventually(async || handle.read(strong).await.is_ok_and(|read| read.published.view.key_count() == 1))
+        .await;
+}
+
+#[tokio::test]
+async fn what_keeps_a_server_from_starting_is_said_in_one_line() {
+    let running = TestServer::start().await;
+    let start = |change: &dyn Fn(&mut ruvector_server::ServerOptions)| {
+        let mut options = options(&running.directory);
+        change(&mut options);
+        let error = Server::start(options.into_config().unwrap()).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        error
+    };
+    let address = running.address().to_string();
+    let taken = start(&|options| options.listen_client = Some(address.clone()));
+    assert!(taken.contains(&address) && taken.contains("in use"), "{taken}");
+    let locked = start(&|_| {});
+    assert!(locked.contains("in use by another process"), "{locked}");
+    let exposed = start(&|options| options.listen_peer = Some("0.0.0.0:0".to_owned()));
+    assert!(exposed.contains("--insecure"), "{exposed}");
+}

@@ -1,0 +1,216 @@
+//! Watches: what they tell, in which order, from when.
+
+use ruvector_api::etcdserverpb as pb;
+use ruvector_api::etcdserverpb::request_op::Request;
+use ruvector_api::etcdserverpb::watch_create_request::FilterType;
+
+use crate::harness::{TestServer, bytes, on_key, on_range, put_request, short};
+
+async fn delete(server: &TestServer, key: &str) -> i64 {
+    let request = pb::DeleteRangeRequest { key: bytes(key), ..Default::default() };
+    server.kv().delete_range(request).await.unwrap().into_inner().header.unwrap().revision
+}
+
+#[tokio::test]
+async fn changes_come_as_they_happen_with_what_was_before_if_asked() {
+    let server = TestServer::start().await;
+    let before = server.put("a", "0").await;
+    let mut plain = server.watch().await;
+    let created = plain.create(on_key("a")).await;
+    assert_eq!((created.watch_id, created.canceled), (0, false));
+    assert_eq!(created.header.unwrap().revision, before);
+    let mut with_previous = server.watch().await;
+    with_previous.create(pb::WatchCreateRequest { prev_kv: true, ..on_key("a") }).await;
+
+    server.put("a", "1").await;
+    server.put("other", "1").await;
+    delete(&server, "a").await;
+    let expected = [format!("a@{}", before + 1), format!("-a@{}", before + 3)];
+    assert_eq!(plain.events(2).await, expected);
+    let put = with_previous.next().await;
+    assert_eq!(put.header.unwrap().revision, before + 1);
+    assert_eq!(put.events[0].prev_kv.as_ref().unwrap().value, "0");
+    let deletion = with_previous.next().await;
+    assert_eq!(deletion.events[0].prev_kv.as_ref().unwrap().value, "1");
+    let tombstone = deletion.events[0].kv.as_ref().unwrap();
+    assert_eq!((tombstone.create_revision, tombstone.version, tombstone.value.len()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn the_changes_of_one_transaction_come_together() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    watch.create(on_range("a", "d")).await;
+    let put = |key: &str| pb::RequestOp { request: Some(Request::RequestPut(put_request(key, "v"))) };
+    let success = vec![put("c"), put("a"), put("x"), put("b")];
+    server.kv().txn(pb::TxnRequest { success, ..Default::default() }).await.unwrap();
+    let response = watch.next().await;
+    let events: Vec<_> = response.events.iter().map(short).collect();
+    assert_eq!(events, ["c@2", "a@2", "b@2"]);
+}
+
+#[tokio::test]
+async fn a_watch_from_the_past_misses_nothing_and_repeats_nothing() {
+    let server = TestServer::start().await;
+    let writer = async {
+        for i in 0..1_500 {
+            server.put(&format!("k{}", i % 7), "v").await;
+        }
+    };
+    // Begins while the writer is at work, so that it goes over from history to what happens.
+    let reader = async {
+        let mut watch = server.watch().await;
+        watch.create(pb::WatchCreateRequest { start_revision: 2, ..on_range("k", "l") }).await;
+        watch.events(1_500).await
+    };
+    let ((), events) = tokio::join!(writer, reader);
+    let expected: Vec<_> = (0..1_500).map(|i| format!("k{}@{}", i % 7, i + 2)).collect();
+    assert_eq!(events, expected);
+}
+
+#[tokio::test]
+async fn watches_of_one_stream_keep_apart() {
+    let server = TestServer::start().await;
+    let first = server.put("a", "1").await;
+    let mut watch = server.watch().await;
+    let past = pb::WatchCreateRequest { start_revision: first, watch_id: 5, ..on_key("a") };
+    assert_eq!(watch.create(past).await.watch_id, 5);
+    assert_eq!(watch.events(1).await, [format!("a@{first}")]);
+    assert_eq!(watch.create(on_range("\0", "\0")).await.watch_id, 0);
+    assert_eq!(watch.create(on_key("b")).await.watch_id, 1);
+    let second = server.put("a", "2").await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let response = watch.next().await;
+        told.push((response.watch_id, short(&response.events[0])));
+    }
+    told.sort();
+    assert_eq!(told, [(0, format!("a@{second}")), (5, format!("a@{second}"))]);
+}
+
+#[tokio::test]
+async fn a_future_revision_is_waited_for() {
+    let server = TestServer::start().await;
+    let current = server.put("a", "0").await;
+    let mut watch = server.watch().await;
+    watch.create(pb::WatchCreateRequest { start_revision: current + 3, ..on_key("a") }).await;
+    for _ in 0..3 {
+        server.put("a", "1").await;
+    }
+    assert_eq!(watch.events(1).await, [format!("a@{}", current + 3)]);
+}
+
+#[tokio::test]
+async fn kinds_that_are_filtered_do_not_come() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    let without = |kind: FilterType| pb::WatchCreateRequest { filters: vec![kind as i32], ..on_key("a") };
+    watch.create(without(FilterType::Noput)).await;
+    let put = server.put("a", "1").await;
+    let deletion = delete(&server, "a").await;
+    assert_eq!(watch.events(1).await, [format!("-a@{deletion}")]);
+    let mut past = server.watch().await;
+    past.create(pb::WatchCreateRequest { start_revision: put, ..without(FilterType::Nodelete) }).await;
+    assert_eq!(past.events(1).await, [format!("a@{put}")]);
+    let again = server.put("a", "2").await;
+    assert_eq!(past.events(1).await, [format!("a@{again}")]);
+}
+
+#[tokio::test]
+async fn a_cancelled_watch_is_silent_and_its_id_free() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    watch.create(pb::WatchCreateRequest { watch_id: 3, ..on_key("a") }).await;
+    watch.cancel(99).await;
+    watch.cancel(3).await;
+    let cancelled = watch.next().await;
+    assert_eq!((cancelled.watch_id, cancelled.canceled), (3, true));
+    assert_eq!((cancelled.compact_revision, cancelled.cancel_reason.as_str()), (0, ""));
+    server.put("a", "1").await;
+    assert_eq!(watch.create(pb::WatchCreateRequest { watch_id: 3, ..on_key("b") }).await.watch_id, 3);
+    let put = server.put("b", "1").await;
+    assert_eq!(watch.events(1).await, [format!("b@{put}")]);
+}
+
+#[tokio::test]
+async fn a_watch_that_can_not_be_is_created_and_cancelled_in_one() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    let backwards = watch.create(on_range("b", "a")).await;
+    assert_eq!((backwards.watch_id, backwards.canceled), (-1, true));
+    assert_eq!(backwards.cancel_reason, "mvcc: watcher range is empty");
+    watch.create(pb::WatchCreateRequest { watch_id: 3, ..on_key("a") }).await;
+    let again = watch.create(pb::WatchCreateRequest { watch_id: 3, ..on_key("b") }).await;
+    assert_eq!((again.watch_id, again.canceled), (-1, true));
+    assert_eq!(again.cancel_reason, "mvcc: duplicate watch ID provided on the WatchStream");
+    let put = server.put("a", "1").await;
+    assert_eq!(watch.events(1).await, [format!("a@{put}")], "the first is not disturbed");
+}
+
+#[tokio::test]
+async fn a_compacted_revision_ends_the_watch_and_says_where_to_begin() {
+    let server = TestServer::start().await;
+    for _ in 0..5 {
+        server.put("a", "v").await;
+    }
+    server.compact(4).await;
+    let mut watch = server.watch().await;
+    let created = watch.create(pb::WatchCreateRequest { start_revision: 3, ..on_key("a") }).await;
+    assert!(!created.canceled);
+    let cancelled = watch.next().await;
+    assert!(cancelled.canceled && cancelled.compact_revision > 3, "{cancelled:?}");
+    assert_eq!(cancelled.cancel_reason, "etcdserver: mvcc: required revision has been compacted");
+    let start_revision = cancelled.compact_revision;
+    watch.create(pb::WatchCreateRequest { start_revision, ..on_key("a") }).await;
+    let rest: Vec<_> = (start_revision..=6).map(|revision| format!("a@{revision}")).collect();
+    assert_eq!(watch.events(rest.len()).await, rest);
+}
+
+#[tokio::test]
+async fn progress_is_told_when_asked_for_and_never_ahead_of_events() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    watch.ask_progress().await;
+    let empty = watch.next().await;
+    assert_eq!((empty.watch_id, empty.events.len()), (-1, 0));
+
+    let mut last = 0;
+    for _ in 0..300 {
+        last = server.put("a", "v").await;
+    }
+    watch.create(on_key("b")).await;
+    watch.create(pb::WatchCreateRequest { start_revision: 2, ..on_key("a") }).await;
+    watch.ask_progress().await;
+    let mut told = 1;
+    loop {
+        let response = watch.next().await;
+        if response.watch_id == -1 {
+            assert_eq!(response.header.unwrap().revision, last);
+            break;
+        }
+        for event in &response.events {
+            told += 1;
+            assert_eq!(event.kv.as_ref().unwrap().mod_revision, told);
+        }
+    }
+    assert_eq!(told, last, "progress came before events");
+}
+
+#[tokio::test]
+async fn an_idle_watch_is_told_the_revision_now_and_then() {
+    let server = TestServer::start_with(|options| {
+        options.limits = Some(ruvector_server::Limits { watch_progress_seconds: 1, ..Default::default() });
+    })
+    .await;
+    let mut watch = server.watch().await;
+    watch.create(on_key("quiet")).await;
+    watch.create(pb::WatchCreateRequest { progress_notify: true, ..on_key("a") }).await;
+    let last = server.put("b", "1").await;
+    loop {
+        let progress = watch.next().await;
+        assert_eq!((progress.watch_id, progress.events.len()), (1, 0), "{progress:?}");
+        if progress.header.unwrap().revision == last {
+            break;
+        }
+    }
+}
