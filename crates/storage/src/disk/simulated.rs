@@ -4,7 +4,7 @@
 //! [`Disk::sync_directory`] of its directory, and not before. What was not synced when the power went is
 //! kept or lost sector by sector. It draws nothing at random but from the seed it is given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +20,9 @@ use names::{NameChange, Names};
 
 /// The unit that a disk writes whole or not at all, in bytes.
 pub const SECTOR_BYTES: usize = 512;
+
+/// How many operations a disk remembers for [`SimulatedDisk::take_trace`].
+pub const TRACE_MAX: usize = 10_000;
 
 /// How a machine goes down, and so what is on its disk when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,8 @@ struct State {
     /// Rises with every crash: handles of an earlier epoch are dead.
     epoch: u64,
     faults: Faults,
-    trace: Vec<Operation>,
+    /// The newest operations, at most [`TRACE_MAX`].
+    trace: VecDeque<Operation>,
 }
 
 impl SimulatedDisk {
@@ -155,10 +159,11 @@ impl SimulatedDisk {
         self.lock().faults.file_syncs
     }
 
-    /// The operations since the last call, in order; those that a fault stopped are the last to be listed.
+    /// The operations since the last call, in order, those that failed included; at most the newest
+    /// [`TRACE_MAX`].
     #[must_use]
     pub fn take_trace(&self) -> Vec<Operation> {
-        std::mem::take(&mut self.lock().trace)
+        std::mem::take(&mut self.lock().trace).into()
     }
 
     /// Replaces a file's contents durably, behind the back of whoever uses it; makes the file if need be.
@@ -194,7 +199,10 @@ impl SimulatedDisk {
 impl State {
     fn begin(&mut self, operation: Operation) -> io::Result<()> {
         let sync = matches!(operation, Operation::Sync(_));
-        self.trace.push(operation);
+        if self.trace.len() == TRACE_MAX {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(operation);
         match self.faults.judge(sync) {
             Verdict::Proceed => Ok(()),
             Verdict::Fail(kind) => Err(io::Error::new(kind, "simulated fault")),
@@ -329,12 +337,12 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.state()?;
-        let was_up = state.check_up();
+        let was_up = state.check_up().is_ok();
         let begun = state.begin(Operation::Sync(self.name.clone()));
-        match (&was_up, &begun) {
-            (Ok(()), Ok(())) => state.files[self.number].sync(),
-            (Ok(()), Err(_)) => state.files[self.number].fail_sync(),
-            (Err(_), _) => {}
+        if begun.is_ok() {
+            state.files[self.number].sync();
+        } else if was_up {
+            state.files[self.number].fail_sync();
         }
         begun
     }
