@@ -75,13 +75,13 @@ fn accident(cluster: &mut Cluster, chance: &mut Chance, step: u64, is_quiet: boo
     let ids = cluster.ids();
     let id = chance.pick(&ids);
     match chance.below(1000) {
-        0..=449 => deliver_some(cluster, chance),
-        450..=599 => {
+        0..=399 => deliver_some(cluster, chance),
+        400..=549 => {
             let count = 1 + chance.below(3) as usize;
             cluster.sync(id, count);
         }
-        600..=699 => cluster.answer_apply(id),
-        700..=799 => time_passes(cluster, chance),
+        550..=599 => cluster.answer_apply(id),
+        600..=799 => time_passes(cluster, chance),
         800..=879 => {
             if !is_quiet || chance.below(50) == 0 {
                 cluster.propose(id, &format!("c{step}"));
@@ -95,17 +95,23 @@ fn accident(cluster: &mut Cluster, chance: &mut Chance, step: u64, is_quiet: boo
         }
         930..=949 => cluster.step(id, Input::PeerLost(chance.pick(&ids))),
         950..=959 => {
-            let kept = chance.below(4) as usize;
-            cluster.crash(id, kept);
+            // Most harm is done to whoever is just writing its vote.
+            let voting: Vec<_> = ids.iter().copied().filter(|id| cluster.is_voting(*id)).collect();
+            let unlucky = if voting.is_empty() { id } else { chance.pick(&voting) };
+            let kept = chance.below(2 * cluster.nodes[&unlucky].unsynced.len() as u64 + 1) / 2;
+            cluster.crash(unlucky, kept as usize);
+            if chance.below(2) == 0 {
+                cluster.restart(unlucky);
+            }
         }
         960..=979 if !cluster.is_up(id) => cluster.restart(id),
-        960..=969 => cluster.step(id, Input::ProposeTick),
-        970..=979 => cluster.compact(id),
-        980..=983 => {
+        960..=969 if !is_quiet => cluster.step(id, Input::ProposeTick),
+        960..=979 => cluster.compact(id),
+        980..=985 => {
             cluster.cut.insert((id, chance.pick(&ids)));
         }
-        984..=988 => cluster.now_us += chance.below(600_000),
-        989..=996 => {
+        986..=991 => cluster.now_us += chance.below(600_000),
+        992..=997 => {
             // Whoever leads is cut off, after it took something that nobody else has.
             let unlucky = cluster.leader().unwrap_or(id);
             let others: Vec<_> = ids.iter().copied().filter(|other| *other != unlucky).collect();
@@ -150,7 +156,7 @@ fn time_passes(cluster: &mut Cluster, chance: &mut Chance) {
     let due = cluster.due();
     if due.is_empty() || chance.below(10) == 0 {
         let next = cluster.next_deadline_us().unwrap_or(cluster.now_us + 10_000);
-        cluster.now_us = cluster.now_us.max(next) + chance.below(3_000);
+        cluster.now_us = cluster.now_us.max(next) + chance.below(40_000);
     } else {
         cluster.wake(chance.pick(&due));
     }
@@ -179,7 +185,7 @@ fn heal(cluster: &mut Cluster) {
 #[test]
 fn safe_under_every_accident_and_live_after_it() {
     let (mut reads, mut elections, mut commits) = (0, 0, 0);
-    for seed in 0..300 {
+    for seed in 0..200 {
         let outcome = std::panic::catch_unwind(|| {
             let mut cluster = run(seed, None);
             heal(&mut cluster);
@@ -191,9 +197,9 @@ fn safe_under_every_accident_and_live_after_it() {
         commits += committed;
     }
     // The runs must get somewhere, or they show nothing.
-    assert!(reads > 3_000, "only {reads} reads were served");
-    assert!(elections > 1_000, "only {elections} leaders were elected");
-    assert!(commits > 5_000, "only {commits} entries were committed");
+    assert!(reads > 2_000, "only {reads} reads were served");
+    assert!(elections > 600, "only {elections} leaders were elected");
+    assert!(commits > 3_000, "only {commits} entries were committed");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::config::PlantedBug;
 use super::{Leader, Raft, Role};
 use crate::message::{
     AppendOutcome, AppendResponse, Envelope, HeartbeatResponse, Message, PreVoteRequest, PreVoteResponse,
@@ -97,13 +98,18 @@ impl Raft {
         if let Role::Follower(former) = std::mem::replace(&mut self.role, Role::Candidate(candidate)) {
             former.leave(&mut self.core);
         }
+        if self.core.config.planted(PlantedBug::VoteBeforeDurable) {
+            self.ask_for_votes();
+        }
     }
 
     /// A write completed: if this candidate's own vote is durable now, it counts, and the others are asked.
     pub(super) fn ask_for_votes(&mut self) {
         let timeout_us = self.core.draw_election_timeout_us();
         let Role::Candidate(candidate) = &mut self.role else { return };
-        if candidate.deadline.is_some() || self.core.writes.completed() < candidate.vote_write {
+        let is_durable = self.core.writes.completed() >= candidate.vote_write
+            || self.core.config.planted(PlantedBug::VoteBeforeDurable);
+        if candidate.deadline.is_some() || !is_durable {
             return;
         }
         candidate.deadline = Some(self.core.now.after_micros(timeout_us));

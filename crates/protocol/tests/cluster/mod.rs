@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ruvector_protocol::{
-    Config, Effect, Envelope, Incarnation, Index, Input, Membership, Message, NodeId, Origin, Proposal,
-    ReadId, ReadLevel, SnapshotMeta, Term, Timestamp,
+    Config, Effect, Envelope, HardState, Incarnation, Index, Input, Membership, Message, NodeId, Origin,
+    Proposal, ReadId, ReadLevel, SnapshotMeta, Term, Timestamp,
 };
 
 use self::checker::Checker;
@@ -79,6 +79,13 @@ impl Cluster {
 
     pub fn is_up(&self, id: NodeId) -> bool {
         self.nodes[&id].raft.is_some()
+    }
+
+    /// Whether its disk has not completed a write of its vote.
+    pub fn is_voting(&self, id: NodeId) -> bool {
+        let node = &self.nodes[&id];
+        let is_vote = |state: &HardState| state.term > node.disk.hard_state.term && state.voted_for.is_some();
+        self.is_up(id) && node.unsynced.iter().any(|write| write.hard_state.as_ref().is_some_and(is_vote))
     }
 
     /// Starts a node from what its disk holds.
