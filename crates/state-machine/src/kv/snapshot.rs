@@ -31,7 +31,7 @@ const COUNTER_MAX: i64 = i64::MAX / 2;
 /// Writes a store.
 pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
     let mut writer = RecordWriter::start(writer)?;
-    writer.write(&Record::Header {
+    writer.write(&Record::<&KeyValue>::Header {
         revision: store.revision,
         compacted: store.compacted,
         time_ms: store.time_ms,
@@ -39,13 +39,13 @@ pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
     })?;
     for (&id, lease) in store.leases.iter() {
         let (granted_ttl_seconds, expires_at_ms) = (lease.granted_ttl_seconds, lease.expires_at_ms);
-        writer.write(&Record::Lease { id, granted_ttl_seconds, expires_at_ms })?;
+        writer.write(&Record::<&KeyValue>::Lease { id, granted_ttl_seconds, expires_at_ms })?;
     }
     for kv in base_versions(store) {
-        writer.write(&Record::Base(kv.clone()))?;
+        writer.write(&Record::Base(kv))?;
     }
     for kv in store.history.iter() {
-        writer.write(&Record::Change(KeyValue::clone(kv)))?;
+        writer.write(&Record::Change(&**kv))?;
     }
     writer.finish(store.state_hash())
 }
@@ -121,7 +121,7 @@ enum Section {
 }
 
 impl Section {
-    fn after(self, record: &Record) -> Result<Self, RestoreError> {
+    fn after(self, record: &Record<KeyValue>) -> Result<Self, RestoreError> {
         let section = match record {
             Record::Header { .. } | Record::Lease { .. } => Self::Leases,
             Record::Base(_) => Self::Base,

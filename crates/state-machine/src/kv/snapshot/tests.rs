@@ -5,7 +5,7 @@ use super::super::command::Revision;
 use super::record::RecordWriter;
 use super::*;
 
-const HEADER: Record =
+const HEADER: Record<KeyValue> =
     Record::Header { revision: Revision(9), compacted: Revision(4), time_ms: 0, history_first_sequence: 3 };
 
 fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyValue {
@@ -23,12 +23,12 @@ fn leased(lease: i64, kv: KeyValue) -> KeyValue {
     KeyValue { lease: Some(LeaseId(lease)), ..kv }
 }
 
-fn lease(id: i64, granted_ttl_seconds: i64) -> Record {
+fn lease(id: i64, granted_ttl_seconds: i64) -> Record<KeyValue> {
     Record::Lease { id: LeaseId(id), granted_ttl_seconds, expires_at_ms: 5 }
 }
 
 /// Why a snapshot of these records is refused; the hash is checked last.
-fn refusal(records: &[Record]) -> String {
+fn refusal(records: &[Record<KeyValue>]) -> String {
     let mut bytes = Vec::new();
     let mut writer = RecordWriter::start(&mut bytes).unwrap();
     for record in records {
@@ -47,7 +47,7 @@ fn contents_that_could_never_be_are_refused() {
         time_ms: 0,
         history_first_sequence,
     };
-    let cases: [(&str, Vec<Record>); 21] = [
+    let cases: [(&str, Vec<Record<KeyValue>>); 21] = [
         ("hash", vec![HEADER]),
         (
             "hash",
