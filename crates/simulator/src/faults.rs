@@ -2,11 +2,13 @@
 
 use std::io;
 
+use ruvector_node::replica::{Event, Ticket};
 use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
 
 use crate::network::links_between;
 use crate::trace::Place;
+use crate::violation::Violation;
 use crate::world::{Happening, Relief, World};
 
 /// A kind of fault.
@@ -36,6 +38,10 @@ pub enum FaultKind {
     Partition,
     /// One node, often the leader, is cut off.
     Isolation,
+    /// A machine stays down so long that the others no longer have what it lacks in their logs.
+    LongAbsence,
+    /// An operator has a node drop its log up to where it has applied it.
+    Compaction,
     /// One direction of a link is cut.
     OneWayCut,
     /// A link goes down and up many times.
@@ -46,7 +52,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Kill,
         Self::PowerLoss,
         Self::CrashAtSend,
@@ -59,6 +65,8 @@ impl FaultKind {
         Self::SlowDisk,
         Self::Partition,
         Self::Isolation,
+        Self::LongAbsence,
+        Self::Compaction,
         Self::OneWayCut,
         Self::FlappingLink,
         Self::Pause,
@@ -67,10 +75,15 @@ impl FaultKind {
 
 /// How many times as long as an election timeout a fault lasts at most.
 const DURATION_TIMEOUTS_MAX: u64 = 8;
+/// How long a machine stays down at most that is to miss a lot, in microseconds.
+const ABSENCE_US_MAX: u64 = 3_000_000;
 
 impl World {
     /// Inflicts a fault of a kind, if there is anything to inflict it on.
-    pub(crate) fn inflict(&mut self, kind: FaultKind) {
+    ///
+    /// # Errors
+    /// A violation that a judge sees at once.
+    pub(crate) fn inflict(&mut self, kind: FaultKind) -> Result<(), Violation> {
         self.trace.record(self.now_us, Place::World, kind, || format!("fault: {kind:?}"));
         match kind {
             FaultKind::Kill => self.crash_one(Crash::ProcessOnly),
@@ -88,10 +101,13 @@ impl World {
             FaultKind::SlowDisk => self.slow_disk(),
             FaultKind::Partition => self.partition(),
             FaultKind::Isolation => self.isolate(),
+            FaultKind::LongAbsence => self.keep_down(),
+            FaultKind::Compaction => return self.compact_log(),
             FaultKind::OneWayCut => self.cut_one_way(),
             FaultKind::FlappingLink => self.flap(),
             FaultKind::Pause => self.pause(),
         }
+        Ok(())
     }
 
     /// What the power takes with it: all that was not synced, or any part of it.
@@ -146,12 +162,13 @@ impl World {
         let files = all_files(&self.hosts[node].disk);
         let Some(file) = self.random.pick(&files) else { return };
         let size = self.hosts[node].disk.contents(file).map_or(0, |bytes| bytes.len());
-        if size > 0 {
-            let offset = self.random.between(0, size as u64 - 1);
+        let offset = self.random.between(0, (size as u64).max(1) - 1);
+        self.hosts[node].note_log_writes();
+        if size > 0 && !self.hosts[node].is_end_of_log(file, offset) {
             let bit = u8::try_from(self.random.between(0, 7)).expect("a small number");
             self.hosts[node].damaged = true;
             self.statistics.bit_flips += 1;
-            self.trace.remark(self.now_us, Place::World, || format!("bit {bit} of byte {offset} of {file}"));
+            self.trace.remark(self.now_us, Place::World, || format!("bit {bit} of byte {offset} of {file} of node {}", node + 1));
             self.hosts[node].disk.flip_bit(file, offset, bit);
         }
     }
@@ -225,6 +242,24 @@ impl World {
         let Some(node) = self.victim() else { return };
         self.statistics.pauses += 1;
         self.hosts[node].paused_until_us = self.now_us + self.fault_duration_us();
+    }
+
+    fn keep_down(&mut self) {
+        let Some(node) = self.victim() else { return };
+        self.statistics.long_absences += 1;
+        let crash = self.power_loss();
+        self.crash(node, crash);
+        let until_us = self.now_us + self.random.between(ABSENCE_US_MAX / 4, ABSENCE_US_MAX);
+        self.hosts[node].down_until_us = until_us;
+        self.plan(until_us, Happening::Start(node));
+    }
+
+    fn compact_log(&mut self) -> Result<(), Violation> {
+        let Some(node) = self.victim() else { return Ok(()) };
+        let Some(applied) = self.replica(node).map(|replica| replica.applied().index) else { return Ok(()) };
+        self.statistics.forced_compactions += 1;
+        let ticket = Ticket(self.next_number());
+        self.give(node, Event::CompactLog { ticket, before: applied.next() })
     }
 
     fn random_link(&mut self) -> Option<(usize, usize)> {

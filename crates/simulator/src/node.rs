@@ -1,12 +1,14 @@
 //! A simulated machine: its disk, its clock, and the replica that runs on it when it runs.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
 use ruvector_protocol::{Incarnation, Membership, NodeId, PlantedBug, Timestamp};
 use ruvector_state_machine::kv::{KvMachine, KvView};
-use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
+use ruvector_storage::disk::simulated::{Crash, Operation, SimulatedDisk};
 
 use crate::clock::NodeClock;
 
@@ -25,6 +27,8 @@ pub struct Host {
     pub life: u64,
     /// It gets no time to run before this.
     pub paused_until_us: u64,
+    /// It is not started before this.
+    pub down_until_us: u64,
     /// Its disk syncs this much slower than usual.
     pub sync_slowdown: u64,
     /// The machine goes down at this operation of its disk.
@@ -33,9 +37,15 @@ pub struct Host {
     pub disk_in_trouble: bool,
     /// A bit of its disk was flipped: it may stop and may refuse to start.
     pub damaged: bool,
+    /// The last few writes to its log, the newest last.
+    last_log_writes: VecDeque<(String, Range<u64>)>,
     /// It refused to start on damaged data and stays down.
     pub retired: bool,
 }
+
+/// How many writes count as the end of a log: one batch may be under way behind the last durable one, and a new
+/// segment takes two more.
+const REMEMBERED_WRITES: usize = 4;
 
 /// A running replica and what is planned for it.
 #[derive(Debug)]
@@ -76,10 +86,12 @@ impl Host {
             process: None,
             life: 0,
             paused_until_us: 0,
+            down_until_us: 0,
             sync_slowdown: 1,
             halt_at_operation: None,
             disk_in_trouble: false,
             damaged: false,
+            last_log_writes: VecDeque::new(),
             retired: false,
         }
     }
@@ -130,7 +142,27 @@ impl Host {
         self.paused_until_us = 0;
         self.halt_at_operation = None;
         self.disk.crash(crash);
-        drop(self.disk.take_trace());
+        self.note_log_writes();
+    }
+
+    /// Remembers where the log was written last, and lets the disk forget all else that was done to it.
+    pub fn note_log_writes(&mut self) {
+        for operation in self.disk.take_trace() {
+            if let Operation::Write { file, offset, bytes } = operation
+                && file.starts_with("log/")
+            {
+                self.last_log_writes.push_back((file, offset..offset + bytes as u64));
+            }
+        }
+        let surplus = self.last_log_writes.len().saturating_sub(REMEMBERED_WRITES);
+        self.last_log_writes.drain(..surplus);
+    }
+
+    /// Whether a byte of a file belongs to the end of the log. Damage there can't be told from a write that was
+    /// torn by a crash, by nobody: a log promises to notice damage only of what more was written behind.
+    #[must_use]
+    pub fn is_end_of_log(&self, file: &str, offset: u64) -> bool {
+        self.last_log_writes.iter().any(|(written, range)| written == file && range.contains(&offset))
     }
 
     /// Whether the disk has reached the operation at which the machine goes down.
@@ -144,6 +176,7 @@ impl Host {
         self.disk.set_space_limit(None);
         self.sync_slowdown = 1;
         self.paused_until_us = 0;
+        self.down_until_us = 0;
     }
 }
 

@@ -94,6 +94,10 @@ counters! {
     one_way_cuts: "one-way cuts",
     /// Nodes that were cut off alone.
     isolations: "isolations",
+    /// Nodes that were down for long.
+    long_absences: "long absences",
+    /// Logs that were dropped up to the applied index on an operator's demand.
+    forced_compactions: "forced compactions",
     /// Links that went up and down.
     flapping_links: "flapping links",
     /// Times that a node got no time to run.

@@ -27,7 +27,7 @@ impl World {
     /// Starts a node, unless it runs or is retired.
     pub(crate) fn start(&mut self, node: usize) -> Result<(), Violation> {
         let host = &mut self.hosts[node];
-        if host.process.is_some() || host.retired {
+        if host.process.is_some() || host.retired || host.down_until_us > self.now_us {
             return Ok(());
         }
         let first = host.life == 0;
@@ -41,7 +41,7 @@ impl World {
             return self.did_not_start(node, &error);
         }
         self.statistics.restarts += u64::from(!first);
-        drop(self.hosts[node].disk.take_trace());
+        self.hosts[node].note_log_writes();
         self.invariants.forget(self.hosts[node].id);
         self.publish(node)?;
         self.look_at(node)?;

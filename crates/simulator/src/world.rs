@@ -223,10 +223,7 @@ impl World {
             Happening::Due { .. } => Ok(()),
             Happening::Start(node) => self.start(node),
             Happening::Act(client) => self.act(client),
-            Happening::Fault => {
-                self.next_fault();
-                Ok(())
-            }
+            Happening::Fault => self.next_fault(),
             Happening::Relieve(relief) => {
                 self.relieve(relief);
                 Ok(())
@@ -240,14 +237,14 @@ impl World {
         }
     }
 
-    fn next_fault(&mut self) {
+    fn next_fault(&mut self) -> Result<(), Violation> {
         if !self.stormy {
-            return;
+            return Ok(());
         }
-        if let Some(kind) = self.random.pick(&self.scenario.faults).copied() {
-            self.inflict(kind);
-            self.plan_fault();
-        }
+        let Some(kind) = self.random.pick(&self.scenario.faults).copied() else { return Ok(()) };
+        self.inflict(kind)?;
+        self.plan_fault();
+        Ok(())
     }
 
     fn relieve(&mut self, relief: Relief) {
