@@ -1,6 +1,6 @@
 //! The Raft protocol core: inputs in, effects out.
 //!
-//! Start reading at [`Raft`](raft::Raft): its [`step`](raft::Raft::step) takes one [`Input`] and appends
+//! Start reading at [`Raft`]: its [`step`](Raft::step) takes one [`Input`] and appends
 //! the [`Effect`]s that follow from it. The vocabulary is in three files: [`types`] (terms, indexes,
 //! entries), [`message`] (what travels between peers) and [`io`] (inputs and effects).
 //!

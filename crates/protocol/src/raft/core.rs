@@ -1,9 +1,8 @@
 //! What a replica has in every role: its term and vote, its log, what is durable, what is applied.
 
-use std::collections::VecDeque;
-
 use super::clock::{ClusterClock, Freshness};
-use super::config::{Config, Restored};
+use super::config::{Config, PlantedBug, Restored};
+use super::held::{HeldReplies, HeldReply, Reply};
 use super::writes::{Vote, Writes};
 use crate::io::{Effect, ReadId, RejectReason};
 use crate::log::Log;
@@ -44,7 +43,7 @@ pub(crate) struct Core {
     handed: Index,
     applied: Index,
     pub(crate) writes: Writes,
-    held: VecDeque<HeldReply>,
+    held: HeldReplies,
     pub(crate) clock: ClusterClock,
     pub(crate) freshness: Freshness,
     /// When a leader was last heard, or this replica started: a vote given before a restart may
@@ -54,21 +53,6 @@ pub(crate) struct Core {
     /// an earlier start of this node can't be mistaken for one to this.
     read_batch: u64,
     dropped_messages: u64,
-}
-
-/// An answer that waits for a write.
-#[derive(Debug)]
-struct HeldReply {
-    after: WriteId,
-    to: NodeId,
-    term: Term,
-    reply: Reply,
-}
-
-#[derive(Debug)]
-enum Reply {
-    Vote,
-    Append { matched: Index, echo: Timestamp, read_round: u64 },
 }
 
 impl Core {
@@ -93,7 +77,7 @@ impl Core {
             handed: applied,
             applied,
             writes: Writes::new(last_write, hard_state, last.index),
-            held: VecDeque::new(),
+            held: HeldReplies::default(),
             clock: ClusterClock::new(log.last_time(), now),
             freshness: Freshness::default(),
             leader_heard_at: now,
@@ -232,7 +216,7 @@ impl Core {
     /// Grants the vote to `to` as soon as it is durable.
     pub(crate) fn grant_vote(&mut self, to: NodeId) {
         let is_durable = self.writes.is_vote_durable(self.vote());
-        if is_durable || self.config.planted(super::config::PlantedBug::VoteBeforeDurable) {
+        if is_durable || self.config.planted(PlantedBug::VoteBeforeDurable) {
             self.send(to, Message::VoteResponse(VoteResponse { granted: true }));
         } else {
             self.hold(to, Reply::Vote);
@@ -251,35 +235,24 @@ impl Core {
         }
     }
 
-    /// Holds a reply until what was changed until now is durable. Replies to appends that wait for the
-    /// same write become one, so there are never more than writes.
+    /// Holds a reply until what was changed until now is durable.
     fn hold(&mut self, to: NodeId, reply: Reply) {
-        let held = HeldReply { after: self.covering_write(), to, term: self.term, reply };
-        if let Some(newest) = self.held.back_mut().filter(|newest| newest.awaits_the_same(&held)) {
-            newest.reply.merge(&held.reply);
-        } else {
-            self.held.push_back(held);
-        }
+        let after = self.covering_write();
+        self.held.hold(HeldReply { after, to, term: self.term, reply });
     }
 
-    /// A write is durable: what waited for it goes out, unless the term has moved on since.
+    /// A write is durable: what waited for it goes out.
     pub(crate) fn persisted(&mut self, id: WriteId) {
         self.writes.complete(id);
-        let mut append: Option<HeldReply> = None;
-        while let Some(held) = self.held.pop_front_if(|held| held.after <= id) {
-            if held.term != self.term {
-                continue;
-            }
-            match (&held.reply, &mut append) {
-                (Reply::Vote, _) => self.send(held.to, Message::VoteResponse(VoteResponse { granted: true })),
-                (Reply::Append { .. }, Some(earlier)) => earlier.reply.merge(&held.reply),
-                (Reply::Append { .. }, None) => append = Some(held),
-            }
-        }
-        if let Some(HeldReply { to, reply: Reply::Append { matched, echo, read_round }, .. }) = append {
-            let stamp = FollowerStamp { echo, read_round, responded_at: self.now };
-            let outcome = AppendOutcome::Accepted { matched };
-            self.send(to, Message::AppendResponse(AppendResponse { outcome, stamp }));
+        for held in self.held.release(id, self.term) {
+            let message = match held.reply {
+                Reply::Vote => Message::VoteResponse(VoteResponse { granted: true }),
+                Reply::Append { matched, echo, read_round } => Message::AppendResponse(AppendResponse {
+                    outcome: AppendOutcome::Accepted { matched },
+                    stamp: FollowerStamp { echo, read_round, responded_at: self.now },
+                }),
+            };
+            self.send(held.to, message);
         }
     }
 
@@ -373,34 +346,5 @@ impl Core {
     /// Whether a log that ends at `last` is at least as complete as this one (Raft thesis section 3.6.1).
     pub(crate) fn is_up_to_date(&self, last: LogPosition) -> bool {
         last >= self.log.last()
-    }
-}
-
-impl HeldReply {
-    fn awaits_the_same(&self, other: &Self) -> bool {
-        self.after == other.after
-            && self.to == other.to
-            && self.term == other.term
-            && matches!(
-                (&self.reply, &other.reply),
-                (Reply::Append { .. }, Reply::Append { .. }) | (Reply::Vote, Reply::Vote)
-            )
-    }
-}
-
-impl Reply {
-    /// Makes one reply of two to the same leader in the same term: it says the most that either says.
-    fn merge(&mut self, later: &Self) {
-        match (self, later) {
-            (
-                Self::Append { matched, echo, read_round },
-                Self::Append { matched: later_matched, echo: later_echo, read_round: later_round },
-            ) => {
-                *matched = (*matched).max(*later_matched);
-                *echo = (*echo).max(*later_echo);
-                *read_round = (*read_round).max(*later_round);
-            }
-            (Self::Vote, _) | (Self::Append { .. }, Self::Vote) => {}
-        }
     }
 }

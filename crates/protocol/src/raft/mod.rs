@@ -1,14 +1,16 @@
 //! One replica of one group.
 //!
-//! [`Raft::step`] is here: it sends an input to the code of the current role. [`core`] has what every
-//! role needs, [`election`] how a replica becomes a leader, [`follower`] and [`leader`] what either does,
-//! [`reads`] how reads are made safe, [`writes`] what waits for the disk.
+//! [`Raft::step`] is here: it gives an input to the code of the current role. `core` has what every role
+//! needs, `election` how a replica becomes a leader, `follower`, `leader` and `replication` what either does,
+//! `reads` how reads are made safe, `writes` and `held` what is durable and what waits for it, `clock` what is
+//! known of time.
 
 mod clock;
 mod config;
 mod core;
 mod election;
 mod follower;
+mod held;
 mod leader;
 mod reads;
 mod replication;
