@@ -29,15 +29,15 @@ pub(crate) struct Snapshot {
     action: Action,
 
     /// What to call the snapshot [default: snapshot-YYYY-MM-DD-HHMMSS, in UTC].
-    #[arg(long, value_name = "NAME", requires = "create")]
+    #[arg(long, value_name = "NAME", requires = "create", conflicts_with_all = ["list", "restore"])]
     name: Option<String>,
 
     /// The snapshot to restore.
-    #[arg(long, value_name = "NAME", requires = "restore")]
+    #[arg(long, value_name = "NAME", requires = "restore", conflicts_with_all = ["create", "list"])]
     from: Option<String>,
 
     /// Restore without asking.
-    #[arg(long, short, requires = "restore")]
+    #[arg(long, short, requires = "restore", conflicts_with_all = ["create", "list"])]
     yes: bool,
 }
 
