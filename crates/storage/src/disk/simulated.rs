@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Disk, DiskFile};
 
 mod faults;
+mod file;
 mod image;
 mod names;
 
 use faults::{Faults, Verdict};
+use file::SimulatedFile;
 use image::FileImage;
 use names::{NameChange, Names};
 
@@ -291,75 +293,6 @@ impl Disk for SimulatedDisk {
         let mut state = self.lock();
         state.begin(Operation::SyncDirectory(name.to_owned()))?;
         state.names.sync(name)
-    }
-}
-
-#[derive(Debug)]
-struct SimulatedFile {
-    disk: SimulatedDisk,
-    name: String,
-    number: usize,
-    epoch: u64,
-}
-
-impl SimulatedFile {
-    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.disk.lock();
-        if state.epoch != self.epoch {
-            return Err(io::Error::other("the file was opened before the simulated machine went down"));
-        }
-        Ok(state)
-    }
-}
-
-impl DiskFile for SimulatedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.state()?;
-        state.check_up()?;
-        let bytes = state.files[self.number].bytes();
-        let found = usize::try_from(offset)
-            .ok()
-            .and_then(|start| Some(start..start.checked_add(buffer.len())?))
-            .and_then(|range| bytes.get(range))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.state()?;
-        state.begin(Operation::Write { file: self.name.clone(), offset, bytes: bytes.len() })?;
-        let size = state.files[self.number].bytes().len() as u64;
-        state.check_space((offset + bytes.len() as u64).saturating_sub(size))?;
-        state.files[self.number].write(bytes, offset);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.state()?;
-        let was_up = state.check_up().is_ok();
-        let begun = state.begin(Operation::Sync(self.name.clone()));
-        if begun.is_ok() {
-            state.files[self.number].sync();
-        } else if was_up {
-            state.files[self.number].fail_sync();
-        }
-        begun
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        let state = self.state()?;
-        state.check_up()?;
-        Ok(state.files[self.number].bytes().len() as u64)
-    }
-
-    fn set_size(&mut self, bytes: u64) -> io::Result<()> {
-        let mut state = self.state()?;
-        state.begin(Operation::SetSize { file: self.name.clone(), bytes })?;
-        let size = state.files[self.number].bytes().len() as u64;
-        state.check_space(bytes.saturating_sub(size))?;
-        state.files[self.number].set_size(bytes);
-        Ok(())
     }
 }
 
