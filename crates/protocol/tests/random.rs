@@ -184,8 +184,10 @@ fn heal(cluster: &mut Cluster) {
 
 #[test]
 fn safe_under_every_accident_and_live_after_it() {
+    // SEEDS=5000 looks further.
+    let seeds = std::env::var("SEEDS").map_or(200, |seeds| seeds.parse().unwrap());
     let (mut reads, mut elections, mut commits) = (0, 0, 0);
-    for seed in 0..200 {
+    for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| {
             let mut cluster = run(seed, None);
             heal(&mut cluster);
