@@ -86,13 +86,8 @@ impl Rows {
     pub(crate) fn new<'a>(headers: impl IntoIterator<Item = &'a str>) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        // On a terminal long cells are folded to its width; elsewhere a row stays a line.
-        let on_terminal = io::stdout().is_terminal();
-        table.set_content_arrangement(if on_terminal {
-            ContentArrangement::Dynamic
-        } else {
-            ContentArrangement::Disabled
-        });
+        // A row stays a line, so that paths and values can be copied; the terminal folds what is too long.
+        table.set_content_arrangement(ContentArrangement::Disabled);
         if !wants_colour() {
             table.force_no_tty();
         }

@@ -35,7 +35,7 @@ impl Status {
             print_summary(&view, output)?;
             output.table(node_table(&view))?;
             if self.detailed {
-                output.line(format_args!("\n{}", output.toned("Logs", Tone::Strong)))?;
+                output.line(format_args!("\n{}", output.toned("Logs and programs", Tone::Strong)))?;
                 output.table(log_table(&view))?;
                 output.line(format_args!("\n{}", output.toned("Stores", Tone::Strong)))?;
                 output.table(store_table(&view))?;
@@ -79,9 +79,8 @@ fn print_summary(view: &ClusterView, output: Output) -> Result {
 }
 
 fn node_table(view: &ClusterView) -> Rows {
-    let headers =
-        ["NODE", "ROLE", "CLIENTS", "TERM", "COMMIT", "APPLIED", "LAG", "REVISION", "LOG", "VERSION", "NOTE"];
-    let mut rows = Rows::new(headers);
+    let mut rows =
+        Rows::new(["NODE", "ROLE", "CLIENTS", "TERM", "COMMIT", "APPLIED", "LAG", "REVISION", "NOTE"]);
     for answer in &view.answers {
         match &answer.result {
             Ok(status) => rows.add([
@@ -93,8 +92,6 @@ fn node_table(view: &ClusterView) -> Rows {
                 status.applied_index.into(),
                 lag(view, status).into(),
                 status.revision.into(),
-                size(status.log_bytes).into(),
-                (&status.version).into(),
                 remark(view, status),
             ]),
             Err(error) => {
@@ -104,7 +101,7 @@ fn node_table(view: &ClusterView) -> Rows {
                     Content::toned("?", Tone::Bad),
                     answer.endpoint.as_str().into(),
                 ];
-                cells.extend((0..7).map(|_| unknown()));
+                cells.extend((0..5).map(|_| unknown()));
                 cells.push(Content::toned(short_reason(error), Tone::Bad));
                 rows.add(cells);
             }
@@ -114,8 +111,9 @@ fn node_table(view: &ClusterView) -> Rows {
 }
 
 fn log_table(view: &ClusterView) -> Rows {
-    let mut rows =
-        Rows::new(["NODE", "FIRST", "LAST", "LAST TERM", "SIZE", "SYNCS", "SNAPSHOT", "LEADER CHANGES"]);
+    let headers =
+        ["NODE", "FIRST", "LAST", "LAST TERM", "SIZE", "SYNCS", "SNAPSHOT", "LEADER CHANGES", "VERSION"];
+    let mut rows = Rows::new(headers);
     for status in view.statuses() {
         rows.add([
             Content::toned(&status.node_name, Tone::Strong),
@@ -126,6 +124,7 @@ fn log_table(view: &ClusterView) -> Rows {
             status.log_syncs.into(),
             status.snapshot_index.map_or_else(|| "none".to_owned(), |index| format!("at {index}")).into(),
             status.leader_changes.into(),
+            (&status.version).into(),
         ]);
     }
     rows

@@ -154,3 +154,38 @@ fn operation_json(answer: &OperationAnswer) -> Value {
         }),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Transaction> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("txn.json");
+        std::fs::write(&path, text).unwrap();
+        Script::read(&path)?.into_transaction()
+    }
+
+    #[test]
+    fn a_file_says_the_same_as_flags() {
+        let transaction =
+            read(r#"{"if":["exists(a)"],"then":["get a","del b"],"else":["put a 1"]}"#).unwrap();
+        let lengths = (transaction.comparisons.len(), transaction.then.len(), transaction.otherwise.len());
+        assert_eq!(lengths, (1, 2, 1));
+        assert_eq!(read(r#"{"then":["get a"]}"#).unwrap().comparisons, []);
+    }
+
+    #[test]
+    fn a_file_of_another_form_is_refused() {
+        for (text, reason) in [
+            ("", "txn.json"),
+            (r#"{"when":[]}"#, "unknown field `when`"),
+            (r#"{"then":"get a"}"#, "the form is"),
+            (r#"{"if":["exists(a)"]}"#, "does nothing"),
+        ] {
+            let Err(Failure::Usage(error)) = read(text) else { panic!("{text} was taken") };
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}
