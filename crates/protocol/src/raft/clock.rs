@@ -37,10 +37,11 @@ impl ClusterClock {
     }
 }
 
-/// As of when a follower's applied state is known to be complete.
+/// As of when a replica's applied state is known to be complete.
 ///
 /// A leader that sends `answering = a` with `commit = c` says: I led and knew of commits through `c` after
-/// you sent something at `a`. So once `c` is applied, the state is no older than `a`.
+/// you sent something at `a`. So once `c` is applied, the state is no older than `a`. A leader tells itself the
+/// same of when it last surely led.
 #[derive(Debug, Default)]
 pub(crate) struct Freshness {
     complete_as_of: Option<Timestamp>,
@@ -59,11 +60,6 @@ struct Claim {
 impl Freshness {
     pub(crate) fn complete_as_of(&self) -> Option<Timestamp> {
         self.complete_as_of
-    }
-
-    /// This replica itself was the leader at `as_of`, and had applied everything.
-    pub(crate) fn led_until(&mut self, as_of: Timestamp) {
-        self.complete_as_of = self.complete_as_of.max(Some(as_of));
     }
 
     pub(crate) fn hear(

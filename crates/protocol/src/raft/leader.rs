@@ -118,6 +118,7 @@ impl Leader {
     pub(super) fn own_log_durable(&mut self, core: &mut Core) {
         self.own_disk_behind_since = None;
         self.advance_commit(core);
+        self.note_freshness(core);
     }
 
     pub(super) fn append_answered(&mut self, core: &mut Core, from: NodeId, response: &AppendResponse) {
@@ -163,6 +164,7 @@ impl Leader {
         match self.followers.get_mut(&from) {
             Some(progress) if is_possible => {
                 progress.heard(stamp, core.now);
+                self.note_freshness(core);
                 true
             }
             Some(_) | None => {
@@ -259,30 +261,35 @@ impl Leader {
         quorum::reached_by_quorum(answered)
     }
 
-    /// As of when the applied state is known to be complete.
-    pub(super) fn complete_as_of(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
-        let knows_all = self.is_established(core) && core.applied() == core.commit();
-        self.surely_led_at(core, now).filter(|_| knows_all)
+    /// Notes that what is committed now is all there was when this replica last surely led.
+    fn note_freshness(&self, core: &mut Core) {
+        if self.is_established(core) {
+            let (as_of, applied) = (self.surely_led_at(core, core.now), core.applied());
+            core.freshness.hear(as_of, core.commit(), applied, core.now);
+        }
     }
 
     /// When leadership ends unless a quorum is heard.
     fn quorum_deadline(&self, core: &Core) -> Timestamp {
-        let own = core.is_voter().then_some(Timestamp(u64::MAX));
-        let heard = self.followers.values().map(|progress| progress.heard_at.unwrap_or(self.elected_at));
-        let deadline =
-            quorum::reached_by_quorum(heard.chain(own)).after_micros(core.config.election_timeout_us);
+        let deadline = self.unexcused_deadline(core);
         self.excuse
             .as_ref()
             .filter(|excuse| excuse.missed == deadline)
             .map_or(deadline, |excuse| excuse.until)
     }
 
+    fn unexcused_deadline(&self, core: &Core) -> Timestamp {
+        let own = core.is_voter().then_some(Timestamp(u64::MAX));
+        let heard = self.followers.values().map(|progress| progress.heard_at.unwrap_or(self.elected_at));
+        quorum::reached_by_quorum(heard.chain(own)).after_micros(core.config.election_timeout_us)
+    }
+
     /// Puts the quorum's deadline off, once, if it passed while this process did not run.
     pub(super) fn excuse_oversleeping(&mut self, core: &Core) {
-        let missed = self.quorum_deadline(core);
+        let missed = self.unexcused_deadline(core);
         let interval_us = core.config.heartbeat_interval_us;
         let overslept = core.now.micros_since(self.heartbeat_due) > interval_us;
-        let is_excused = self.excuse.as_ref().is_some_and(|excuse| excuse.until == missed);
+        let is_excused = self.excuse.as_ref().is_some_and(|excuse| excuse.missed == missed);
         if missed <= core.now && overslept && !is_excused {
             self.excuse = Some(Excuse { missed, until: core.now.after_micros(2 * interval_us) });
         }
@@ -309,9 +316,6 @@ impl Leader {
 
     /// Stops leading: reads that wait are given back. What was appended stays, and is seen in the log.
     pub(super) fn leave(self, core: &mut Core) {
-        if let Some(as_of) = self.complete_as_of(core, core.now) {
-            core.freshness.led_until(as_of);
-        }
         self.reads.leave(core);
     }
 

@@ -133,16 +133,16 @@ impl Raft {
     }
 
     /// How old the applied state is at most, in microseconds: 0 on an established leader with a lease that has
-    /// applied all that is committed; on one without, the time since it surely led; on a follower, the time since it sent the message that the leader answered with a commit index
-    /// that is applied by now; `None` if it never heard a leader.
+    /// applied all that is committed; otherwise on a leader, the time since it surely led with what is applied
+    /// by now; on a follower, the time since it sent the message that the leader answered with a commit index
+    /// that is applied by now; `None` if that was never so since it started.
     #[must_use]
     pub fn staleness_us(&self, now: Timestamp) -> Option<u64> {
-        let led_at = self.as_leader().and_then(|leader| leader.complete_as_of(&self.core, now));
-        if led_at.is_some() && self.lease_until(now).is_some() {
+        let has_all = self.is_established_leader() && self.core.applied() == self.core.commit();
+        if has_all && self.lease_until(now).is_some() {
             return Some(0);
         }
-        let as_of = led_at.max(self.core.freshness.complete_as_of());
-        as_of.map(|as_of| now.micros_since(as_of))
+        self.core.freshness.complete_as_of().map(|as_of| now.micros_since(as_of))
     }
 
     /// How many messages were dropped because they can't be right: from a stranger, for another group, or
