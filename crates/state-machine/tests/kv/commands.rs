@@ -55,7 +55,9 @@ fn nested(levels: usize) -> TxnRequest {
 fn nesting_is_bounded() {
     let mut fixture = Fixture::default();
     fixture.txn(nested(TXN_DEPTH_MAX));
-    let error = fixture.refuse(&Command::Txn(nested(TXN_DEPTH_MAX + 1)));
+    let too_deep = Command::Txn(nested(TXN_DEPTH_MAX + 1));
+    assert!(Command::decode(&too_deep.encode()).is_err());
+    let error = fixture.refuse(&too_deep);
     assert!(matches!(error, KvError::UnknownCommand(_)), "{error}");
     let reads = (0..TXN_DEPTH_MAX).fold(always(vec![]), |inner, _| always(vec![TxnOp::Txn(inner)]));
     assert!(matches!(fixture.view().read_only_txn(&reads), Err(KvError::UnknownCommand(_))));

@@ -73,6 +73,23 @@ fn history_that_was_taken_out_counts() {
 }
 
 #[test]
+fn the_number_of_changes_ever_made_counts() {
+    let hash_after = |keys: &[&str]| {
+        let mut fixture = Fixture::default();
+        fixture.txn(always(keys.iter().map(|key| TxnOp::Put(put(key, "1"))).collect()));
+        fixture.delete("", "\0");
+        fixture.compact(3).unwrap();
+        for _ in 0..10 {
+            fixture.advance_time(0);
+        }
+        assert_eq!(fixture.view().size_bytes(), 0);
+        fixture.machine.state_hash()
+    };
+    assert_ne!(hash_after(&["a"]), hash_after(&["a", "b"]));
+    assert_eq!(hash_after(&["a"]), hash_after(&["b"]));
+}
+
+#[test]
 fn answers_and_refusals_do_not_count() {
     let baseline = after(|_| ());
     let reads = after(|fixture| {
