@@ -49,7 +49,11 @@ pub struct Tuning {
     pub clock_drift_ppm: u64,
     /// A snapshot is taken when this many entries were applied since the last.
     pub snapshot_entries: u64,
-    /// Entries kept in the log behind a snapshot for followers that are a little late.
+    /// A snapshot is also taken when the log has this many bytes, or as many as the last snapshot if that is
+    /// larger: so that neither a few large values nor a large store make one cost much more than the other.
+    pub snapshot_log_bytes: u64,
+    /// Entries kept in the log behind a snapshot for followers that are a little late; fewer if they would
+    /// take more than half of `snapshot_log_bytes`.
     pub retained_entries: u64,
     /// Replicas compare their state hashes whenever the index is a multiple of this; 0 for never.
     pub hash_check_entries: u64,
@@ -81,6 +85,7 @@ impl Default for Tuning {
             election_timeout_ms: 300,
             clock_drift_ppm: 1_000,
             snapshot_entries: 100_000,
+            snapshot_log_bytes: 256 << 20,
             retained_entries: 10_000,
             hash_check_entries: 64,
             pending_proposals_max: 16_384,

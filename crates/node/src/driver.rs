@@ -152,15 +152,16 @@ impl<M: StateMachine> Driver<M> {
             taken += 1;
             next = if taken < TURN_REQUESTS_MAX { self.requests.try_recv().ok() } else { None };
         }
-        let now = clock::now();
-        if self.replica.deadline(now).is_some_and(|deadline| deadline <= now) {
-            self.handle(Event::Wake)?;
-        }
         if !proposals.is_empty() {
             self.handle(Event::Propose(proposals))?;
         }
         if !reads.is_empty() {
             self.handle(Event::Read(reads))?;
+        }
+        // Last: what has just been proposed carries to the followers what a wake would have to tell on its own.
+        let now = clock::now();
+        if self.replica.deadline(now).is_some_and(|deadline| deadline <= now) {
+            self.handle(Event::Wake)?;
         }
         Ok(Turn::Continue)
     }

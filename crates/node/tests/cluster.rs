@@ -130,6 +130,22 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
 }
 
 #[tokio::test]
+async fn large_commands_do_not_make_the_log_grow_without_bound() {
+    let limit = 1 << 20;
+    let tuning = Tuning { snapshot_log_bytes: limit, segment_bytes: 256 << 10, ..Tuning::default() };
+    let cluster = Cluster::start(1, tuning);
+    let handle = cluster.handle(0);
+    for number in 0..40 {
+        handle.propose(Bytes::from(vec![number; 100 << 10])).await.unwrap();
+    }
+    eventually("the log to be cut", async || {
+        let status = handle.status().await.ok()?;
+        (status.first > Index(10) && status.log_bytes < 4 * limit).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_log_is_compacted_on_request() {
     let cluster = Cluster::start(3, Tuning::default());
     propose_all(&cluster, 0, 0..100).await;

@@ -59,10 +59,10 @@ impl Scenario {
         Self {
             nodes: if random.chance(600) { 3 } else { 5 },
             network: network(tuning.election_timeout_ms * 1000, random),
-            fault_interval_us: random.magnitude(20_000, 500_000),
+            fault_interval_us: random.magnitude(40_000, 600_000),
             fault_phase_us: random.between(3_000_000, 10_000_000),
             sync_max_us: random.magnitude(100, 30_000),
-            down_max_us: random.magnitude(2_000, 2_000_000),
+            down_max_us: random.magnitude(2_000, 1_000_000),
             workload: WorkloadSettings {
                 clients: usize_between(2, 6, random),
                 keys: usize_between(1, 5, random),
@@ -85,6 +85,7 @@ fn tuning(random: &mut Random) -> Tuning {
         election_timeout_ms,
         clock_drift_ppm: random.magnitude(100, 50_000),
         snapshot_entries: random.magnitude(10, 300),
+        snapshot_log_bytes: random.magnitude(4_000, 200_000),
         retained_entries: random.magnitude(1, 64) - 1,
         hash_check_entries: random.between(1, 20),
         pending_proposals_max: 64,
@@ -96,6 +97,7 @@ fn tuning(random: &mut Random) -> Tuning {
         append_bytes_max: usize_between(70, 5_000, random),
         snapshot_chunk_bytes: usize_between(100, 2_000, random),
         command_bytes_max: 3_000,
+        ..Tuning::default()
     }
 }
 

@@ -112,11 +112,21 @@ pub(super) fn restore_contents<M: StateMachine>(
 
 impl<M: StateMachine> Replica<M> {
     pub(super) fn snapshot_if_due(&mut self, outputs: &mut Vec<Output<M>>) {
-        let behind = self.snapshots.newest().map_or(0, |index| index.0);
-        let due = behind.saturating_add(self.config.tuning.snapshot_entries);
-        if self.applied.index.0 >= due && self.applied.index >= self.snapshots.not_before {
+        if self.applied.index >= self.snapshots.not_before && (self.is_log_long() || self.is_log_large()) {
             self.snapshot_now(outputs);
         }
+    }
+
+    fn is_log_long(&self) -> bool {
+        let newest = self.snapshots.newest().unwrap_or_default();
+        self.applied.index.0.saturating_sub(newest.0) >= self.config.tuning.snapshot_entries
+    }
+
+    fn is_log_large(&self) -> bool {
+        let newest_bytes = self.snapshots.newest_info().map_or(0, |info| info.file_bytes);
+        let newest_index = self.snapshots.newest().unwrap_or_default();
+        let limit = self.config.tuning.snapshot_log_bytes.max(newest_bytes);
+        self.log.group_bytes(GROUP) >= limit && self.applied.index > newest_index
     }
 
     /// Begins a snapshot for the node's own use, if none is under way.
@@ -183,8 +193,7 @@ impl<M: StateMachine> Replica<M> {
                 if self.snapshots.newest().is_none_or(|newest| newest < index) {
                     self.snapshots.newest = Some(info);
                 }
-                let keep = self.config.tuning.retained_entries;
-                self.drop_log_through(now, Index(index.0.saturating_sub(keep)), outputs)?;
+                self.drop_log_behind_snapshot(now, index, outputs)?;
                 self.remove_old_snapshots()?;
             }
             Err(error) => {
@@ -202,6 +211,24 @@ impl<M: StateMachine> Replica<M> {
             self.compact_log(now, ticket, before, outputs)?;
         }
         Ok(())
+    }
+
+    /// Drops the log behind a snapshot but for the entries that are retained: as many as configured, or half
+    /// as many, and so on, until they are few enough in bytes.
+    fn drop_log_behind_snapshot(
+        &mut self,
+        now: Timestamp,
+        snapshot: Index,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        let mut keep = self.config.tuning.retained_entries;
+        loop {
+            self.drop_log_through(now, Index(snapshot.0.saturating_sub(keep)), outputs)?;
+            if keep == 0 || self.log.group_bytes(GROUP) <= self.config.tuning.snapshot_log_bytes / 2 {
+                return Ok(());
+            }
+            keep /= 2;
+        }
     }
 
     pub(super) fn compact_log(
@@ -268,6 +295,12 @@ impl<M: StateMachine> Replica<M> {
             }
         }
         Ok(())
+    }
+
+    /// Removes a snapshot that can't be read.
+    pub(super) fn forget_snapshot(&mut self, name: &str) -> Result<(), StorageError> {
+        self.snapshots.newest.take_if(|info| info.name == name);
+        self.store.remove(name)
     }
 
     /// Puts a received snapshot in the place of the machine's state.

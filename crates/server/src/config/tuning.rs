@@ -13,6 +13,7 @@ pub(super) struct TuningKeys {
     election_timeout_ms: u64,
     clock_drift_ppm: u64,
     snapshot_entries: u64,
+    snapshot_log_bytes: u64,
     retained_entries: u64,
     hash_check_entries: u64,
     pending_proposals_max: usize,
@@ -31,33 +32,27 @@ pub(super) struct TuningKeys {
 impl TuningKeys {
     /// Refuses what no cluster could live with.
     pub(super) fn check(tuning: &Tuning) -> Result<(), ConfigError> {
-        let value = |key, reason: String| Err(ConfigError::Value { key, reason });
-        if tuning.heartbeat_interval_ms == 0 {
-            return value("tuning.heartbeat_interval_ms", "must not be 0".to_owned());
-        }
         // Fewer lost heartbeats than this must not cost an election.
-        let least = tuning.heartbeat_interval_ms.saturating_mul(3);
-        if tuning.election_timeout_ms < least {
-            let given = tuning.election_timeout_ms;
-            return value(
-                "tuning.election_timeout_ms",
-                format!("must be at least 3 heartbeat intervals, {least}, not {given}"),
-            );
-        }
-        if tuning.clock_drift_ppm >= 1_000_000 {
-            return value("tuning.clock_drift_ppm", "must be below 1000000".to_owned());
-        }
-        if tuning.pending_proposals_max == 0 || tuning.request_timeout_ms == 0 || tuning.snapshot_entries == 0
-        {
-            return value(
-                "tuning",
-                "must not have 0 for pending_proposals_max, request_timeout_ms or snapshot_entries"
-                    .to_owned(),
-            );
+        let election_least = tuning.heartbeat_interval_ms.saturating_mul(HEARTBEATS_MISSED);
+        let bounds = [
+            ("tuning.heartbeat_interval_ms", tuning.heartbeat_interval_ms, 1, INTERVAL_MS_MAX),
+            ("tuning.election_timeout_ms", tuning.election_timeout_ms, election_least, INTERVAL_MS_MAX),
+            ("tuning.clock_drift_ppm", tuning.clock_drift_ppm, 0, 999_999),
+            ("tuning.request_timeout_ms", tuning.request_timeout_ms, 1, REQUEST_MS_MAX),
+            ("tuning.snapshot_entries", tuning.snapshot_entries, 1, u64::MAX),
+            ("tuning.pending_proposals_max", tuning.pending_proposals_max as u64, 1, u64::MAX),
+        ];
+        for (key, given, least, most) in bounds {
+            super::check_bounds(key, given, least, most)?;
         }
         Ok(())
     }
 }
+
+const HEARTBEATS_MISSED: u64 = 3;
+/// A cluster that takes longer to notice a lost leader is of no use.
+const INTERVAL_MS_MAX: u64 = 60_000;
+const REQUEST_MS_MAX: u64 = 3_600_000;
 
 /// [`TuningKeys`] where the table may be left out.
 pub(super) mod optional {
