@@ -1,6 +1,6 @@
 //! Reads, from their arrival to the moment they may be made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruvector_protocol::{Index, Input, ReadId, Timestamp};
 use ruvector_state_machine::StateMachine;
@@ -12,33 +12,35 @@ use crate::handle::{NodeError, ReadLevel};
 #[derive(Debug)]
 pub(super) struct PendingReads {
     next: u64,
-    /// Not yet made safe.
-    asked: BTreeMap<ReadId, Asked>,
-    /// Those of `asked` that the core refused and that are asked again at `retry_at` or when a leader is known.
+    /// All of them.
+    waiting: BTreeMap<ReadId, Waiting>,
+    /// Those that the core refused and that are asked again at `retry_at` or when a leader is known.
     refused: Vec<ReadId>,
     retry_at: Option<Timestamp>,
-    /// Made safe, waiting for an index to be applied.
-    granted: BTreeMap<(Index, ReadId), (Ticket, ReadGrant)>,
+    /// Those that were made safe, by the index that must be applied first.
+    granted: BTreeSet<(Index, ReadId)>,
     timeout_us: u64,
     retry_us: u64,
     count_max: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Waiting {
     ticket: Ticket,
     level: ruvector_protocol::ReadLevel,
     deadline: Timestamp,
+    /// Once it was made safe: what must be applied first, and how it may then be made.
+    granted: Option<(Index, ReadGrant)>,
 }
 
 impl PendingReads {
     pub(super) fn new(timeout_us: u64, retry_us: u64, count_max: usize) -> Self {
         Self {
             next: 1,
-            asked: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             refused: Vec::new(),
             retry_at: None,
-            granted: BTreeMap::new(),
+            granted: BTreeSet::new(),
             timeout_us,
             retry_us,
             count_max,
@@ -47,18 +49,28 @@ impl PendingReads {
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         // All wait equally long, so the first is due first.
-        let expiry = self.asked.first_key_value().map(|(_, asked)| asked.deadline);
+        let expiry = self.waiting.first_key_value().map(|(_, waiting)| waiting.deadline);
         expiry.into_iter().chain(self.retry_at).min()
     }
 
     fn add(&mut self, now: Timestamp, ticket: Ticket, level: ruvector_protocol::ReadLevel) -> Option<ReadId> {
-        if self.asked.len() + self.granted.len() >= self.count_max {
+        if self.waiting.len() >= self.count_max {
             return None;
         }
         let id = ReadId(self.next);
         self.next += 1;
-        self.asked.insert(id, Asked { ticket, level, deadline: now.after_micros(self.timeout_us) });
+        let deadline = now.after_micros(self.timeout_us);
+        self.waiting.insert(id, Waiting { ticket, level, deadline, granted: None });
         Some(id)
+    }
+
+    /// A read waits no more.
+    fn forget(&mut self, id: ReadId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        if let Some((index, _)) = waiting.granted {
+            self.granted.remove(&(index, id));
+        }
+        Some(waiting)
     }
 
     /// Those that were refused and still wait, by level, to be asked again.
@@ -71,7 +83,7 @@ impl PendingReads {
                 let ids: Vec<_> = refused
                     .iter()
                     .copied()
-                    .filter(|id| self.asked.get(id).is_some_and(|asked| asked.level == level))
+                    .filter(|id| self.waiting.get(id).is_some_and(|waiting| waiting.level == level))
                     .collect();
                 (!ids.is_empty()).then_some(Input::Read { ids, level })
             })
@@ -136,11 +148,14 @@ impl<M: StateMachine> Replica<M> {
         let grant = ReadGrant { lease_until, staleness_us: Some(0) };
         for id in ids {
             // A read whose time is over is forgotten by now.
-            let Some(asked) = self.reads.asked.remove(&id) else { continue };
+            let Some(waiting) = self.reads.waiting.get_mut(&id) else { continue };
             if index <= self.applied.index {
-                outputs.push(Output::ReadReady { ticket: asked.ticket, result: Ok(grant) });
-            } else {
-                self.reads.granted.insert((index, id), (asked.ticket, grant));
+                let ticket = waiting.ticket;
+                self.reads.forget(id);
+                outputs.push(Output::ReadReady { ticket, result: Ok(grant) });
+            } else if waiting.granted.is_none() {
+                waiting.granted = Some((index, grant));
+                self.reads.granted.insert((index, id));
             }
         }
     }
@@ -152,11 +167,12 @@ impl<M: StateMachine> Replica<M> {
 
     /// Lets go the reads that waited for what has been applied by now.
     pub(super) fn release_reads(&mut self, outputs: &mut Vec<Output<M>>) {
-        while let Some(first) = self.reads.granted.first_entry()
-            && first.key().0 <= self.applied.index
+        while let Some(&(index, id)) = self.reads.granted.first()
+            && index <= self.applied.index
         {
-            let (ticket, grant) = first.remove();
-            outputs.push(Output::ReadReady { ticket, result: Ok(grant) });
+            let waiting = self.reads.forget(id).expect("a granted read waits");
+            let (_, grant) = waiting.granted.expect("it was granted");
+            outputs.push(Output::ReadReady { ticket: waiting.ticket, result: Ok(grant) });
         }
     }
 
@@ -170,10 +186,11 @@ impl<M: StateMachine> Replica<M> {
         now: Timestamp,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        while let Some(first) = self.reads.asked.first_entry()
-            && first.get().deadline <= now
+        while let Some((&id, waiting)) = self.reads.waiting.first_key_value()
+            && waiting.deadline <= now
         {
-            let ticket = first.remove().ticket;
+            let ticket = waiting.ticket;
+            self.reads.forget(id);
             outputs.push(Output::ReadReady { ticket, result: Err(NodeError::NoLeader) });
         }
         if self.reads.retry_at.is_some_and(|at| at <= now) {

@@ -1,6 +1,7 @@
 //! Snapshots on their way between peers: a file in chunks, each acknowledged, a few under way at a time.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
 use ruvector_protocol::{Input, LogPosition, Message, NodeId, SnapshotMeta, Term, Timestamp};
@@ -113,11 +114,16 @@ impl<M: StateMachine> Replica<M> {
             return self.end_transfer(now, from, Some(response.position), outputs);
         }
         if response.next_offset == 0 && transfer.acknowledged > 0 {
-            // The receiver lost what it had.
+            // The receiver lost what it had, or had it all and found it damaged.
+            if transfer.sent == transfer.info.file_bytes && self.replace_if_damaged(from, outputs)? {
+                return self.end_transfer(now, from, None, outputs);
+            }
+            let Some(transfer) = self.transfers.outgoing.get_mut(&from) else { return Ok(()) };
             transfer.acknowledged = 0;
             transfer.sent = 0;
             transfer.stalls += 1;
         }
+        let Some(transfer) = self.transfers.outgoing.get_mut(&from) else { return Ok(()) };
         if response.next_offset > transfer.acknowledged {
             transfer.acknowledged = response.next_offset;
             transfer.sent = transfer.sent.max(response.next_offset);
@@ -125,6 +131,24 @@ impl<M: StateMachine> Replica<M> {
             transfer.stalls = 0;
         }
         self.send_chunks(from, outputs)
+    }
+
+    /// Reads the snapshot that is being sent to a peer; if it is damaged, has a new one take its place.
+    fn replace_if_damaged(
+        &mut self,
+        to: NodeId,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<bool, ReplicaError> {
+        let Some(transfer) = self.transfers.outgoing.get(&to) else { return Ok(false) };
+        let name = transfer.info.name.clone();
+        let read = self.store.open_contents(&name).map_err(io::Error::other);
+        let Err(error) = read.and_then(|mut reader| io::copy(&mut reader, &mut io::sink())) else {
+            return Ok(false);
+        };
+        tracing::error!("snapshot {name} is damaged and is taken anew: {error}");
+        self.forget_snapshot(&name)?;
+        self.snapshot_now(outputs);
+        Ok(true)
     }
 
     fn end_transfer(
