@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruvector_state_machine::kv::{Event, EventKind, KvView, KvError, Revision};
+use ruvector_state_machine::kv::{Event, EventKind, KvError, KvView, Revision};
 
 use crate::linearizability::Value;
 use crate::violation::{Violation, ensure};

@@ -112,11 +112,7 @@ impl World {
 
     /// What the power takes with it: all that was not synced, or any part of it.
     pub(crate) fn power_loss(&mut self) -> Crash {
-        if self.random.chance(500) {
-            Crash::LoseUnsynced
-        } else {
-            Crash::Torn { seed: self.random.seed() }
-        }
+        if self.random.chance(500) { Crash::LoseUnsynced } else { Crash::Torn { seed: self.random.seed() } }
     }
 
     fn crash_one(&mut self, crash: Crash) {
@@ -168,7 +164,9 @@ impl World {
             let bit = u8::try_from(self.random.between(0, 7)).expect("a small number");
             self.hosts[node].damaged = true;
             self.statistics.bit_flips += 1;
-            self.trace.remark(self.now_us, Place::World, || format!("bit {bit} of byte {offset} of {file} of node {}", node + 1));
+            self.trace.remark(self.now_us, Place::World, || {
+                format!("bit {bit} of byte {offset} of {file} of node {}", node + 1)
+            });
             self.hosts[node].disk.flip_bit(file, offset, bit);
         }
     }
@@ -270,7 +268,8 @@ impl World {
 
     /// A running node: one that thinks it leads, half of the time.
     fn victim(&mut self) -> Option<usize> {
-        let running: Vec<usize> = (0..self.hosts.len()).filter(|node| self.replica(*node).is_some()).collect();
+        let running: Vec<usize> =
+            (0..self.hosts.len()).filter(|node| self.replica(*node).is_some()).collect();
         let leaders: Vec<usize> = running.iter().copied().filter(|node| self.leads(*node)).collect();
         let leader = self.random.chance(500).then(|| self.random.pick(&leaders).copied()).flatten();
         leader.or_else(|| self.random.pick(&running).copied())

@@ -1,8 +1,8 @@
 //! The course of a simulation: a storm of faults, a calm in which everything must come right, and the last
 //! questions.
 
-use ruvector_state_machine::kv::KvMachine;
 use ruvector_node::replica::Replica;
+use ruvector_state_machine::kv::KvMachine;
 
 use crate::invariants::Invariants;
 use crate::violation::{Violation, ensure};
@@ -113,7 +113,12 @@ impl World {
     /// Every lease ends when nobody renews it.
     fn expire_leases(&mut self) -> Result<(), Violation> {
         let leases = |world: &Self| {
-            world.hosts.iter().filter_map(|host| host.process.as_ref()).map(|p| p.published.leases().len()).max()
+            world
+                .hosts
+                .iter()
+                .filter_map(|host| host.process.as_ref())
+                .map(|p| p.published.leases().len())
+                .max()
         };
         if leases(self).unwrap_or(0) == 0 {
             return Ok(());

@@ -106,7 +106,12 @@ impl History {
     ///
     /// # Errors
     /// If it did not.
-    pub fn check_staleness(&self, granted_us: u64, staleness_us: u64, read: Revision) -> Result<(), Violation> {
+    pub fn check_staleness(
+        &self,
+        granted_us: u64,
+        staleness_us: u64,
+        read: Revision,
+    ) -> Result<(), Violation> {
         let since_us = granted_us.saturating_sub(staleness_us);
         let known = self.floors.partition_point(|(at_us, _)| *at_us < since_us);
         let floor = self.floors[..known].last().map_or(Revision(1), |(_, revision)| *revision);
@@ -136,7 +141,11 @@ impl History {
     pub fn check(&self, events: &EventLog, drift_ppm: u64) -> Result<u64, Violation> {
         let mut undecided = 0;
         for value in &self.refused {
-            ensure!(!events.was_written(*value), RefusedIsNotApplied, "{value:?} was refused and then written");
+            ensure!(
+                !events.was_written(*value),
+                RefusedIsNotApplied,
+                "{value:?} was refused and then written"
+            );
         }
         for (key, operations) in self.by_key(drift_ppm) {
             match linearizability::check(&operations, CONFIGURATIONS_MAX) {
@@ -159,7 +168,11 @@ impl History {
                     End::Unknown => Completion::Unknown,
                     End::Refused => continue,
                 };
-                keys.entry(key).or_default().push(Operation { action, invoked_at: recorded.invoked.0, completion });
+                keys.entry(key).or_default().push(Operation {
+                    action,
+                    invoked_at: recorded.invoked.0,
+                    completion,
+                });
             }
         }
         for (key, end) in self.lease_ends(drift_ppm) {
@@ -336,7 +349,8 @@ fn explain(key: Key, operations: &[Operation], violation: &linearizability::Viol
         })
         .collect();
     near.sort_by_key(|operation| operation.invoked_at);
-    let near: Vec<_> = near.into_iter().take(EXPLAINED_MAX).map(|operation| format!("  {operation:?}")).collect();
+    let near: Vec<_> =
+        near.into_iter().take(EXPLAINED_MAX).map(|operation| format!("  {operation:?}")).collect();
     format!(
         "of {key:?} no order explains {culprit:?}; possible was {:?}; around it:\n{}",
         violation.possible,

@@ -19,6 +19,7 @@ pub mod invariants;
 pub mod linearizability;
 pub mod network;
 pub mod node;
+pub mod pool;
 pub mod random;
 pub mod scenario;
 pub mod simulation;

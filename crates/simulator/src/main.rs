@@ -1,15 +1,15 @@
 //! Simulates seeds and says which of them show a bug.
 
+use std::io::IsTerminal;
+use std::ops::{ControlFlow, Range};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use std::{io::IsTerminal, ops::Range, thread};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use ruvector_protocol::PlantedBug;
-use ruvector_simulator::{Options, Outcome, Statistics, simulate};
+use ruvector_simulator::pool::{available_threads, simulate_many};
+use ruvector_simulator::{Options, Outcome, Statistics};
 
 /// Runs the real replica on simulated disks, networks and clocks, with faults, and checks what comes of it.
 #[derive(Debug, Parser)]
@@ -76,6 +76,7 @@ fn main() -> Result<ExitCode> {
 }
 
 /// What came of all seeds.
+#[derive(Default)]
 struct Run {
     seeds: u64,
     statistics: Statistics,
@@ -85,44 +86,30 @@ struct Run {
 }
 
 fn run_all(seeds: Range<u64>, options: Options, arguments: &Arguments) -> Result<Run> {
-    let run = Mutex::new(Run { seeds: 0, statistics: Statistics::default(), failures: Vec::new(), trace_hash: None });
-    let next = AtomicU64::new(seeds.start);
-    let enough = AtomicBool::new(false);
-    let count = seeds.end - seeds.start;
-    let available = thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.unwrap_or(available).clamp(1, 1024);
+    let mut run = Run::default();
+    let count = seeds.end.saturating_sub(seeds.start);
+    if count == 0 {
+        bail!("there is no seed in {}..{}", seeds.start, seeds.end);
+    }
+    let threads = arguments.threads.unwrap_or_else(available_threads).clamp(1, THREADS_MAX);
     let progress = !arguments.json && !arguments.trace && std::io::stderr().is_terminal();
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !enough.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    let outcome = simulate(seed, options);
-                    if outcome.violation.is_some() && !arguments.keep_going {
-                        enough.store(true, Ordering::Relaxed);
-                    }
-                    let mut run = run.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    run.add(outcome);
-                    if progress {
-                        eprint!("\r{} of {count} seeds, {} failed ", run.seeds, run.failures.len());
-                    }
-                }
-            });
+    simulate_many(seeds, options, threads, |outcome| {
+        let enough = outcome.violation.is_some() && !arguments.keep_going;
+        run.add(outcome);
+        if progress {
+            eprint!("\r{} of {count} seeds, {} failed ", run.seeds, run.failures.len());
         }
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if progress {
         eprintln!();
     }
-    let mut run = run.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if run.seeds == 0 {
-        bail!("there is no seed in {}..{}", seeds.start, seeds.end);
-    }
     run.failures.sort_by_key(|failure| failure.seed);
     Ok(run)
 }
+
+/// More threads than this help nobody.
+const THREADS_MAX: usize = 1024;
 
 impl Run {
     fn add(&mut self, outcome: Outcome) {

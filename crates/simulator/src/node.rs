@@ -106,12 +106,7 @@ impl Host {
     ///
     /// # Errors
     /// Those of the replica; the machine is then still down.
-    pub fn start(
-        &mut self,
-        now_us: u64,
-        cluster: &ClusterSettings,
-        seed: u64,
-    ) -> Result<(), ReplicaError> {
+    pub fn start(&mut self, now_us: u64, cluster: &ClusterSettings, seed: u64) -> Result<(), ReplicaError> {
         self.life += 1;
         let config = ReplicaConfig {
             node: self.id,

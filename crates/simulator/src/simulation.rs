@@ -44,7 +44,9 @@ pub fn simulate(seed: u64, options: Options) -> Outcome {
     let violation = match result {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(violation),
-        Err(panic) => Some(Violation::new(Rule::NoPanic, LAST_PANIC.take().unwrap_or_else(|| message(&*panic)))),
+        Err(panic) => {
+            Some(Violation::new(Rule::NoPanic, LAST_PANIC.take().unwrap_or_else(|| message(&*panic))))
+        }
     };
     Outcome { seed, violation, statistics: world.statistics, trace_hash: world.trace.hash() }
 }

@@ -46,8 +46,7 @@ pub struct Chase {
 
 impl Bait {
     /// All of them; a vote is worth more tries, for it is rare.
-    const DRAWN: [Self; 5] =
-        [Self::Vote, Self::Vote, Self::Candidacy, Self::Acknowledgement, Self::Entries];
+    const DRAWN: [Self; 5] = [Self::Vote, Self::Vote, Self::Candidacy, Self::Acknowledgement, Self::Entries];
 
     fn attracts(self, envelope: &Envelope) -> bool {
         match &envelope.message {

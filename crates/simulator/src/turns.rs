@@ -164,7 +164,13 @@ impl World {
         let raft = replica.raft();
         let facts = (raft.term(), raft.leader(), raft.commit(), replica.applied(), outputs.len());
         self.trace.record(self.now_us, Place::Node(id.0), facts, || {
-            format!("{text}  [term {} leader {:?} commit {} applied {}]", facts.0, facts.1.map(|l| l.0), facts.2, facts.3.index)
+            format!(
+                "{text}  [term {} leader {:?} commit {} applied {}]",
+                facts.0,
+                facts.1.map(|l| l.0),
+                facts.2,
+                facts.3.index
+            )
         });
         if self.goes_down_halted(node) {
             return Ok(());
@@ -271,7 +277,9 @@ impl World {
         self.trace.remark(self.now_us, Place::Node(host.id.0), || format!("stops: {error}"));
         let for_cause = match error {
             ReplicaError::Storage(StorageError::Io { .. }) => host.disk_in_trouble,
-            ReplicaError::Storage(StorageError::Corrupt { .. }) | ReplicaError::Restore { .. } => host.damaged,
+            ReplicaError::Storage(StorageError::Corrupt { .. }) | ReplicaError::Restore { .. } => {
+                host.damaged
+            }
             ReplicaError::Storage(StorageError::Locked(_) | StorageError::Mismatch(_))
             | ReplicaError::Diverged { .. } => false,
         };
@@ -347,4 +355,3 @@ fn describe_turn(turn: &Turn) -> String {
         Turn::Apply => "applies".to_owned(),
     }
 }
-

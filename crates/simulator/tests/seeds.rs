@@ -1,0 +1,43 @@
+//! Some seeds, those that once failed, and what must be true of all simulations.
+#![allow(clippy::unwrap_used)]
+
+use std::ops::ControlFlow;
+
+use ruvector_simulator::pool::{available_threads, simulate_many};
+use ruvector_simulator::{Options, Statistics, simulate};
+
+/// Seeds that once showed a bug, each with what it was.
+const REGRESSIONS: [(u64, &str); 0] = [];
+
+#[test]
+fn seeds_that_once_failed_pass() {
+    for (seed, bug) in REGRESSIONS {
+        assert_eq!(simulate(seed, Options::default()).violation, None, "seed {seed} again: {bug}");
+    }
+}
+
+/// The first seeds pass, and every kind of fault and of success is among them.
+#[test]
+fn the_first_seeds_pass_and_show_every_fault() {
+    let mut total = Statistics::default();
+    simulate_many(0..150, Options::default(), available_threads(), |outcome| {
+        total += outcome.statistics;
+        assert_eq!(outcome.violation, None, "cargo xtask simulate --seed {}", outcome.seed);
+        ControlFlow::Continue(())
+    });
+    for (label, count) in total.counts() {
+        let may_be_missing = label == "key histories too large to search";
+        assert!(count > 0 || may_be_missing, "there were no {label}");
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_simulation_every_time() {
+    for seed in 1_000..1_010 {
+        let first = simulate(seed, Options::default());
+        assert_eq!(simulate(seed, Options::default()), first);
+    }
+    let hashes: std::collections::BTreeSet<u64> =
+        (1_000..1_010).map(|seed| simulate(seed, Options::default()).trace_hash).collect();
+    assert_eq!(hashes.len(), 10, "different seeds are different simulations");
+}
