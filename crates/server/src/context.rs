@@ -9,7 +9,7 @@ use ruvector_node::{Handle, Member, Published, ReadLevel};
 use tonic::Status;
 
 use crate::config::Limits;
-use crate::etcd::error::{EtcdError, node_status, store_status};
+use crate::etcd::error::{node_status, store_status};
 use crate::etcd::renewals::Renewals;
 use crate::etcd::watch::WatchHub;
 use crate::metrics::Metrics;
@@ -42,11 +42,7 @@ impl Context {
 
     /// Has a command committed and applied.
     pub(crate) async fn propose(&self, command: &Command) -> Result<(ResponseHeader, Outcome), Status> {
-        let bytes = command.encode();
-        if bytes.len() > self.limits.request_bytes {
-            return Err(EtcdError::RequestTooLarge.into());
-        }
-        let applied = self.handle.propose(bytes).await.inspect_err(|_| {
+        let applied = self.handle.propose(command.encode()).await.inspect_err(|_| {
             self.metrics.proposals_failed.inc();
         });
         let response = applied.map_err(node_status)?.response;

@@ -50,7 +50,10 @@ impl Limits {
     /// How much larger than a command a message may be before it is refused unread, as in etcd.
     const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
     /// The log holds an entry in one record; far below that, memory and latency suffer.
-    const REQUEST_BYTES_MAX: usize = 16 << 20;
+    const REQUEST_BYTES_MAX: u64 = 16 << 20;
+    /// More of anything than this does not fit into one process.
+    const COUNT_MAX: u64 = 1 << 24;
+    const SECONDS_MAX: u64 = 24 * 60 * 60;
 
     /// The largest message that is read from the wire, in bytes.
     #[must_use]
@@ -59,26 +62,20 @@ impl Limits {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let value = |key, reason: String| Err(ConfigError::Value { key, reason });
-        if self.request_bytes > Self::REQUEST_BYTES_MAX {
-            let (given, most) = (self.request_bytes, Self::REQUEST_BYTES_MAX);
-            return value("limits.request_bytes", format!("must be at most {most}, not {given}"));
-        }
-        let nonzero = [
-            ("limits.request_bytes", self.request_bytes),
-            ("limits.txn_operations", self.txn_operations),
-            ("limits.connections", self.connections),
-            ("limits.streams_per_connection", self.streams_per_connection as usize),
-            ("limits.watches_per_stream", self.watches_per_stream),
-            ("limits.watches", self.watches),
-            ("limits.pending_renewals", self.pending_renewals),
+        let bounds = [
+            ("limits.request_bytes", self.request_bytes as u64, Self::REQUEST_BYTES_MAX),
+            ("limits.txn_operations", self.txn_operations as u64, Self::COUNT_MAX),
+            ("limits.connections", self.connections as u64, Self::COUNT_MAX),
+            ("limits.streams_per_connection", self.streams_per_connection.into(), Self::COUNT_MAX),
+            ("limits.watches_per_stream", self.watches_per_stream as u64, Self::COUNT_MAX),
+            ("limits.watches", self.watches as u64, Self::COUNT_MAX),
+            ("limits.pending_renewals", self.pending_renewals as u64, Self::COUNT_MAX),
+            ("limits.handshake_seconds", self.handshake_seconds, Self::SECONDS_MAX),
+            ("limits.watch_progress_seconds", self.watch_progress_seconds, Self::SECONDS_MAX),
         ];
-        match nonzero.into_iter().find(|(_, given)| *given == 0) {
-            Some((key, _)) => value(key, "must not be 0".to_owned()),
-            None if self.handshake_seconds == 0 || self.watch_progress_seconds == 0 => {
-                value("limits", "must not have 0 seconds".to_owned())
-            }
-            None => Ok(()),
+        for (key, given, most) in bounds {
+            super::check_bounds(key, given, 1, most)?;
         }
+        Ok(())
     }
 }

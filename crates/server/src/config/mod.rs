@@ -210,10 +210,7 @@ impl ServerConfig {
         if self.id.is_empty() {
             return value("id", "must not be empty".to_owned());
         }
-        if self.client_threads == 0 || self.client_threads > CLIENT_THREADS_MAX {
-            let given = self.client_threads;
-            return value("client_threads", format!("must be from 1 to {CLIENT_THREADS_MAX}, not {given}"));
-        }
+        check_bounds("client_threads", self.client_threads as u64, 1, CLIENT_THREADS_MAX)?;
         if !self.initial_nodes.is_empty() && !self.initial_nodes.iter().any(|(name, _)| *name == self.id) {
             let names: Vec<_> = self.initial_nodes.iter().map(|(name, _)| name.as_str()).collect();
             return value(
@@ -251,7 +248,14 @@ pub fn parse_initial_nodes(text: &str) -> Result<BTreeMap<String, String>, Confi
 }
 
 /// More threads than this are surely a mistake.
-const CLIENT_THREADS_MAX: usize = 1024;
+const CLIENT_THREADS_MAX: u64 = 1024;
+
+fn check_bounds(key: &'static str, given: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    Err(ConfigError::Value { key, reason: format!("must be from {least} to {most}, not {given}") })
+}
 
 fn required<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, ConfigError> {
     value.ok_or(ConfigError::Missing { key, flag })

@@ -100,8 +100,9 @@ fn values_without_sense_are_refused() {
     assert!(with("client_threads = 0").contains("from 1 to 1024"));
     assert!(with("id = \"node-3\"").contains("must name this node, `node-3`"));
     assert!(with("[limits]\nconnections = 0").contains("limits.connections"));
-    assert!(with("[limits]\nrequest_bytes = 1000000000").contains("at most 16777216"));
-    assert!(with("[tuning]\nelection_timeout_ms = 80").contains("at least 3 heartbeat intervals, 90"));
+    assert!(with("[limits]\nrequest_bytes = 1000000000").contains("from 1 to 16777216"));
+    assert!(with("[limits]\nwatch_progress_seconds = 0").contains("limits.watch_progress_seconds"));
+    assert!(with("[tuning]\nelection_timeout_ms = 80").contains("must be from 90 to 60000, not 80"));
 }
 
 #[test]

@@ -31,8 +31,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
-        leader::require(request.metadata(), &self.0.handle)?;
-        self.0.metrics.handled(Method::Status, self.member_status().await)
+        self.0.metrics.handled(Method::Status, self.member_status(&request).await)
     }
 }
 
@@ -47,7 +46,11 @@ impl MaintenanceService {
         Ok(Response::new(pb::AlarmResponse { header, alarms: Vec::new() }))
     }
 
-    async fn member_status(&self) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn member_status(
+        &self,
+        request: &Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        leader::require(request.metadata(), &self.0.handle)?;
         let status = self.0.handle.status().await.map_err(node_status)?;
         let view = &self.0.handle.published().view;
         let bytes = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX);

@@ -52,19 +52,20 @@ async fn the_changes_of_one_transaction_come_together() {
 #[tokio::test]
 async fn a_watch_from_the_past_misses_nothing_and_repeats_nothing() {
     let server = TestServer::start().await;
-    let writer = async {
-        for i in 0..1_500 {
+    let write = async |numbers: std::ops::Range<usize>| {
+        for i in numbers {
             server.put(&format!("k{}", i % 7), "v").await;
         }
     };
-    // Begins while the writer is at work, so that it goes over from history to what happens.
+    write(0..1_100).await;
+    // Begins in the past while writing goes on, so that it goes over from history to what happens.
     let reader = async {
         let mut watch = server.watch().await;
         watch.create(pb::WatchCreateRequest { start_revision: 2, ..on_range("k", "l") }).await;
-        watch.events(1_500).await
+        watch.events(1_600).await
     };
-    let ((), events) = tokio::join!(writer, reader);
-    let expected: Vec<_> = (0..1_500).map(|i| format!("k{}@{}", i % 7, i + 2)).collect();
+    let ((), events) = tokio::join!(write(1_100..1_600), reader);
+    let expected: Vec<_> = (0..1_600).map(|i| format!("k{}@{}", i % 7, i + 2)).collect();
     assert_eq!(events, expected);
 }
 
@@ -174,9 +175,11 @@ async fn progress_is_told_when_asked_for_and_never_ahead_of_events() {
     let empty = watch.next().await;
     assert_eq!((empty.watch_id, empty.events.len()), (-1, 0));
 
+    // More than one batch, and more than the connection takes before the client reads.
+    let value = "v".repeat(100_000);
     let mut last = 0;
-    for _ in 0..300 {
-        last = server.put("a", "v").await;
+    for _ in 0..50 {
+        last = server.put("a", &value).await;
     }
     watch.create(on_key("b")).await;
     watch.create(pb::WatchCreateRequest { start_revision: 2, ..on_key("a") }).await;

@@ -288,9 +288,14 @@ impl Session {
             self.index.insert(&watcher.range, id);
             return;
         }
-        let mut events = Vec::new();
         let from = watcher.next.max(Revision(1));
-        let read = read_batch(view, from, self.looked_through.max(from), |event| {
+        if from > self.looked_through {
+            // The hub went on since this stream looked, so the version at hand may be too old.
+            self.catching_up.push_back(id);
+            return;
+        }
+        let mut events = Vec::new();
+        let read = read_batch(view, from, self.looked_through, |event| {
             if !watcher.range.contains(&event.kv.key) || !watcher.wants(event) {
                 return 0;
             }
