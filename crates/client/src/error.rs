@@ -120,10 +120,10 @@ pub(crate) fn judge(status: &Status, endpoint: &Endpoint, effect: Effect) -> Ver
             ClientError::Unreachable { endpoints: endpoint.to_string(), reason: connect_reason(status) };
         return Verdict { error, may_retry: true };
     }
-    if reason.contains("no leader") {
-        return Verdict { error: ClientError::NoLeader { reason }, may_retry: true };
-    }
     match status.code() {
+        Code::Unavailable if reason.contains("no leader") => {
+            Verdict { error: ClientError::NoLeader { reason }, may_retry: true }
+        }
         // etcd answers "too many requests" with this code before it takes a request in.
         Code::ResourceExhausted if reason.contains("too many requests") => {
             Verdict { error: ClientError::Busy { reason }, may_retry: true }
@@ -204,9 +204,13 @@ mod tests {
 
     #[test]
     fn a_refusal_is_final_and_keeps_the_words() {
-        let status = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
-        let verdict = verdict(&status, Effect::Read);
-        assert!(!verdict.may_retry);
-        assert_eq!(verdict.error.to_string(), "etcdserver: mvcc: database space exceeded");
+        for status in [
+            Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+            Status::failed_precondition("there is no leader named so"),
+        ] {
+            let verdict = verdict(&status, Effect::Read);
+            assert!(!verdict.may_retry);
+            assert_eq!(verdict.error.to_string(), status.message());
+        }
     }
 }

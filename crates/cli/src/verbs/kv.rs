@@ -38,7 +38,9 @@ pub(crate) struct Put {
   ruvector consensus get --prefix users/ --limit 10
   ruvector consensus get a --range m --keys-only
   ruvector consensus get --prefix \"\" --count-only
-  ruvector consensus get greeting --revision 5 --json")]
+  ruvector consensus get greeting --revision 5 --json
+
+Fails if the one key that is asked for does not exist.")]
 pub(crate) struct Get {
     #[command(flatten)]
     keys: Keys,
@@ -112,26 +114,18 @@ impl Get {
         };
         let answer = Target::find(&common)?.client()?.get(range.clone(), options).await?;
         if output.is_json() {
-            return output.json(&get_json(&answer));
-        }
-        if self.count_only {
-            return output.line(answer.count);
-        }
-        if let KeyRange::One(key) = &range {
-            return print_one(key, &answer, self.keys_only, output);
-        }
-        if self.keys_only {
-            answer.key_values.iter().try_for_each(|key_value| output.line(printable_line(&key_value.key)))?;
-        } else if answer.key_values.is_empty() {
-            note("no key is in this range");
+            output.json(&get_json(&answer))?;
+        } else if self.count_only {
+            output.line(answer.count)?;
         } else {
-            output.table(key_value_table(&answer.key_values))?;
+            print_answer(&range, &answer, self.keys_only, output)?;
         }
-        if answer.more {
-            let shown = answer.key_values.len();
-            note(format_args!("{shown} of {} shown", count(answer.count as usize, "key")));
+        match range {
+            KeyRange::One(key) if answer.count == 0 && !self.count_only => {
+                Err(Failure::failed(format!("there is no key `{}`", printable_line(&key))))
+            }
+            KeyRange::One(_) | KeyRange::Prefix(_) | KeyRange::Between(..) | KeyRange::From(_) => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -155,13 +149,22 @@ impl Del {
     }
 }
 
-/// The bare value, so that a script can use it.
-fn print_one(key: &[u8], answer: &GetAnswer, keys_only: bool, output: Output) -> Result {
-    match answer.key_values.first() {
-        Some(_) if keys_only => output.line(printable_line(key)),
-        Some(key_value) => output.line(printable(&key_value.value)),
-        None => Err(Failure::failed(format!("there is no key `{}`", printable_line(key)))),
+/// One key gives its bare value, so that a script can use it; several give a table.
+fn print_answer(range: &KeyRange, answer: &GetAnswer, keys_only: bool, output: Output) -> Result {
+    let one = matches!(range, KeyRange::One(_));
+    if keys_only {
+        answer.key_values.iter().try_for_each(|key_value| output.line(printable_line(&key_value.key)))?;
+    } else if one {
+        answer.key_values.iter().try_for_each(|key_value| output.line(printable(&key_value.value)))?;
+    } else if answer.key_values.is_empty() {
+        note("no key is in this range");
+    } else {
+        output.table(key_value_table(&answer.key_values))?;
     }
+    if answer.more {
+        note(format_args!("{} of {} shown", answer.key_values.len(), count(answer.count as usize, "key")));
+    }
+    Ok(())
 }
 
 /// Everything on standard input, without the line break that `echo` and editors put at the end.

@@ -61,14 +61,14 @@ impl Read {
         }
         let answer = Target::find(&common)?.client()?.read(self.key.clone(), level).await?;
         if output.is_json() {
-            return output.json(&json!({
+            output.json(&json!({
                 "kv": answer.key_value.as_ref().map(key_value_json),
                 "level": answer.level.to_string(),
                 "max_staleness_us": answer.staleness.map(|age| age.as_micros() as u64),
                 "node": answer.node_name,
                 "applied_index": answer.applied_index,
                 "revision": answer.revision,
-            }));
+            }))?;
         }
         let Some(key_value) = &answer.key_value else {
             return Err(Failure::failed(format!(
@@ -76,6 +76,9 @@ impl Read {
                 self.key, answer.level, answer.node_name, answer.revision
             )));
         };
+        if output.is_json() {
+            return Ok(());
+        }
         let mut rows = Rows::new(["KEY", "VALUE", "LEVEL", "AT MOST OLD", "NODE", "APPLIED", "REVISION"]);
         let age = match (answer.level, answer.staleness) {
             (ReadLevel::Stale(_), Some(age)) => duration(age),
