@@ -104,7 +104,7 @@ impl NodeClient {
         let status = match timeout(self.request_timeout, attempt(admin)).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             Ok(Err(status)) => status,
-            Err(_) => timeout_status(self.request_timeout),
+            Err(_) => timeout_status(&self.connection.endpoint),
         };
         Err(judge(&status, &self.connection.endpoint, effect).error)
     }

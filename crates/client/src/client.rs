@@ -128,10 +128,11 @@ impl Client {
         let mut failures = 0;
         loop {
             let (position, connection) = self.preferred();
-            let verdict = match timeout_at(deadline, attempt(connection.channel.clone())).await {
+            let limit = self.attempt_deadline(effect, deadline);
+            let verdict = match timeout_at(limit, attempt(connection.channel.clone())).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => judge(&status, &connection.endpoint, effect),
-                Err(_) => judge(&timeout_status(options.request_timeout), &connection.endpoint, effect),
+                Err(_) => judge(&timeout_status(&connection.endpoint), &connection.endpoint, effect),
             };
             if !verdict.may_retry || Instant::now() >= deadline {
                 return Err(self.name_all_endpoints(verdict.error));
@@ -168,6 +169,17 @@ impl Client {
         &self.shared.options
     }
 
+    /// A read leaves time to ask others if a node hangs. A write does not: giving up early would only make its
+    /// outcome unknown.
+    fn attempt_deadline(&self, effect: Effect, deadline: Instant) -> Instant {
+        const ATTEMPTS_MAX: usize = 3;
+        let attempts = u32::try_from(self.shared.connections.len().min(ATTEMPTS_MAX)).unwrap_or(1);
+        match effect {
+            Effect::Read => deadline.min(Instant::now() + self.shared.options.request_timeout / attempts),
+            Effect::Write => deadline,
+        }
+    }
+
     fn name_all_endpoints(&self, error: ClientError) -> ClientError {
         let ClientError::Unreachable { reason, .. } = error else { return error };
         let endpoints: Vec<&str> = self.endpoints().map(Endpoint::as_str).collect();
@@ -189,8 +201,8 @@ impl fmt::Debug for Connection {
 }
 
 /// What a time limit of this client looks like, in the terms that [`judge`] judges.
-pub(crate) fn timeout_status(after: Duration) -> Status {
-    Status::deadline_exceeded(format!("nothing came within {after:?}"))
+pub(crate) fn timeout_status(endpoint: &Endpoint) -> Status {
+    Status::deadline_exceeded(format!("{endpoint} is silent"))
 }
 
 /// A generated service client with this crate's limits.

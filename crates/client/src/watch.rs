@@ -199,10 +199,11 @@ impl Watch {
         let channel = connection.channel.clone();
         let mut request = self.request.clone();
         request.start_revision = self.next_revision.unwrap_or(0);
-        let limit = self.client.options().request_timeout;
+        // A node that hangs must leave time to ask the others.
+        let limit = self.client.options().request_timeout / 3;
         let opened = match timeout(limit, open_stream(channel, request)).await {
             Ok(opened) => opened,
-            Err(_) => Err(timeout_status(limit)),
+            Err(_) => Err(timeout_status(&endpoint)),
         };
         match opened {
             Ok((responses, requests, confirmation)) if confirmation.canceled => {

@@ -28,6 +28,8 @@ struct Script {
     watches: VecDeque<Vec<pb::WatchResponse>>,
     /// How many calls came.
     calls: usize,
+    /// Never answer a read.
+    silent: bool,
     /// The start revisions that watches were asked for.
     watched_from: Vec<i64>,
 }
@@ -66,6 +68,9 @@ impl Scripted {
 #[tonic::async_trait]
 impl Kv for Scripted {
     async fn range(&self, _: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        if self.shared.lock().unwrap().silent {
+            std::future::pending::<()>().await;
+        }
         self.next()
     }
 
@@ -190,6 +195,16 @@ async fn a_read_is_repeated_whatever_happened() {
     ]);
     client(&[&server.serve().await]).get("a", GetOptions::default()).await.unwrap();
     assert_eq!(server.calls(), 4);
+}
+
+#[tokio::test]
+async fn a_read_moves_on_from_a_node_that_hangs() {
+    let (hung, server) = (Scripted::default(), Scripted::default());
+    hung.shared.lock().unwrap().silent = true;
+    let options = ClientOptions { request_timeout: Duration::from_secs(8), ..ClientOptions::default() };
+    let client = Client::new([hung.serve().await, server.serve().await], options).unwrap();
+    client.get("a", GetOptions::default()).await.unwrap();
+    assert_eq!((hung.calls(), server.calls()), (0, 1));
 }
 
 #[tokio::test]
