@@ -134,11 +134,7 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Reads the snapshot that is being sent to a peer; if it is damaged, has a new one take its place.
-    fn replace_if_damaged(
-        &mut self,
-        to: NodeId,
-        outputs: &mut Vec<Output<M>>,
-    ) -> Result<bool, ReplicaError> {
+    fn replace_if_damaged(&mut self, to: NodeId, outputs: &mut Vec<Output<M>>) -> Result<bool, ReplicaError> {
         let Some(transfer) = self.transfers.outgoing.get(&to) else { return Ok(false) };
         let name = transfer.info.name.clone();
         let read = self.store.open_contents(&name).map_err(io::Error::other);
