@@ -1,15 +1,18 @@
 //! `cargo xtask test`: everything that must pass, in one run.
 //!
-//! All steps build in the release profile, so that dependencies are compiled once for the tests and the
-//! simulator, and checked once for the lints and the docs.
+//! All steps build in the release profile and for the whole workspace: dependencies are compiled once for the
+//! tests and the simulator, and checked once for the lints and the docs. A build of one crate alone would choose
+//! other features for them and compile them again.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
-use crate::process::{cargo, run as run_command};
+use crate::process::{cargo, output, run as run_command};
 use crate::tidy;
 
 /// The simulator seeds that every change must pass.
@@ -80,5 +83,60 @@ fn tests(root: &Path) -> Result<()> {
 }
 
 fn seeds(root: &Path) -> Result<()> {
-    simulate(root, &["--seeds".into(), SEEDS.into()])
+    let simulator = built_with_tests(root, "simulator")?;
+    run_command(Command::new(simulator).args(["--seeds", SEEDS]).current_dir(root))
+}
+
+/// The program that the tests' build has made. Compiles nothing after [`tests`].
+fn built_with_tests(root: &Path, program: &str) -> Result<PathBuf> {
+    let build = ["test", "--workspace", "--release", "--no-run", "--quiet", "--message-format", "json"];
+    let messages = String::from_utf8(output(&mut cargo(root, build))?).context("cargo speaks no UTF-8")?;
+    let found = messages.lines().find_map(|line| executable_in(line, program));
+    found.with_context(|| format!("the build of the tests has made no program {program}"))
+}
+
+/// The parts of cargo's messages that matter here; see "External tools" in the Cargo book.
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+fn executable_in(line: &str, program: &str) -> Option<PathBuf> {
+    let message: Message = serde_json::from_str(line).ok()?;
+    let target = message.target?;
+    // The program's own unit tests are an executable of the same target, in a directory for intermediate results.
+    let executable = message.executable?;
+    let is_program = target.name == program && target.kind == ["bin"];
+    (is_program && executable.file_stem().is_some_and(|stem| stem == program)).then_some(executable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_told_from_its_tests_and_other_programs() {
+        let line = |name: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"x","target":{{"name":"{name}","kind":["bin"]}},"executable":{executable}}}"#
+            )
+        };
+        let program = line("simulator", r#""/target/release/simulator""#);
+        assert_eq!(executable_in(&program, "simulator"), Some(PathBuf::from("/target/release/simulator")));
+        for other in [
+            line("simulator", r#""/target/release/deps/simulator-0123456789abcdef""#),
+            line("simulator", "null"),
+            line("ruvector", r#""/target/release/ruvector""#),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ] {
+            assert_eq!(executable_in(&other, "simulator"), None, "{other}");
+        }
+    }
 }
