@@ -69,7 +69,9 @@ fn format(root: &Path) -> Result<()> {
 }
 
 fn lints(root: &Path) -> Result<()> {
-    let clippy = ["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"];
+    // Goes on after a crate with a problem, to show those of all crates at once.
+    let clippy =
+        ["clippy", "--workspace", "--all-targets", "--release", "--keep-going", "--", "-D", "warnings"];
     run_command(&mut cargo(root, clippy))
 }
 
