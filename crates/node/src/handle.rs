@@ -76,7 +76,7 @@ pub enum NodeError {
         bytes_max: usize,
     },
     /// This node's state is older than was asked for.
-    #[error("this node's state may be {staleness_ms:?} ms old")]
+    #[error("this node's state is older than asked for: {}", age(*staleness_ms))]
     TooStale {
         /// Its age at most, in milliseconds, if known.
         staleness_ms: Option<u64>,
@@ -87,6 +87,13 @@ pub enum NodeError {
     /// The node has stopped; the text says why.
     #[error("the node has stopped: {0}")]
     Stopped(String),
+}
+
+fn age(staleness_ms: Option<u64>) -> String {
+    match staleness_ms {
+        Some(milliseconds) => format!("it may be {milliseconds} ms old"),
+        None => "how old it is is not known, for want of a leader".to_owned(),
+    }
 }
 
 /// A cheap, cloneable way to use a running node from any thread.
