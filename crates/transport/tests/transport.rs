@@ -297,7 +297,7 @@ fn is_closed(connection: &mut TcpStream) -> bool {
 #[test]
 fn garbage_and_other_protocols_are_closed_and_harm_nobody() {
     let nodes = cluster(2);
-    nodes[0].await_connected(NodeId(2));
+    nodes[1].await_connected(NodeId(1));
     let mut version = hello(CLUSTER, 2, 1);
     version[8] = 99;
     let mut long = hello(CLUSTER, 2, 1);
