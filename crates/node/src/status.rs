@@ -37,7 +37,7 @@ pub struct NodeStatus {
     pub log_syncs: u64,
     /// Commands of its own clients that wait for their answer.
     pub pending_proposals: usize,
-    /// Leader changes it has seen since it started.
+    /// How often it learned of a leader since it started: another one, or the same in a later term.
     pub leader_changes: u64,
     /// The index of its newest snapshot.
     pub snapshot: Option<Index>,

@@ -62,15 +62,13 @@ impl<M: StateMachine> Replica<M> {
     }
 
     fn leader_changed(&mut self, now: Timestamp, leader: Option<NodeId>, term: Term) -> Vec<Input> {
-        self.leader_changes += 1;
         self.tick_awaited = None;
-        match leader {
-            Some(leader) => tracing::info!("leader of term {term} is {:x}", leader.0),
-            None => tracing::info!("no leader known in term {term}"),
-        }
-        if leader.is_none() {
+        let Some(leader) = leader else {
+            tracing::info!("no leader known in term {term}");
             return Vec::new();
-        }
+        };
+        tracing::info!("leader of term {term} is {:x}", leader.0);
+        self.leader_changes += 1;
         let mut inputs = self.reads_for_new_leader();
         inputs.extend(self.proposals_for_new_leader(now));
         inputs

@@ -236,7 +236,7 @@ impl<M: StateMachine> Replica<M> {
         self.proposals.len()
     }
 
-    /// How often the known leader changed since the start.
+    /// How often a leader became known since the start: another one, or the same in a later term.
     #[must_use]
     pub fn leader_changes(&self) -> u64 {
         self.leader_changes
