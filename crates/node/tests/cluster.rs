@@ -146,6 +146,24 @@ async fn large_commands_do_not_make_the_log_grow_without_bound() {
 }
 
 #[tokio::test]
+async fn a_replica_that_differs_from_the_majority_stops_and_says_so() {
+    let tuning = Tuning { hash_check_entries: 4, ..Tuning::default() };
+    let mut cluster = Cluster::start(3, tuning);
+    propose_all(&cluster, 0, 0..1).await;
+    cluster.stop(2);
+    cluster.restart_with(2, support::Recorder { is_damaged: true, ..support::Recorder::default() });
+    let damaged = cluster.handle(2);
+    propose_all(&cluster, 0, 1..20).await;
+    let reason = damaged.stopped().await.unwrap();
+    assert!(reason.contains("this replica's state at index"), "{reason}");
+    let error = damaged.propose(command(99)).await.unwrap_err();
+    assert!(matches!(error, NodeError::Stopped(_)), "{error}");
+    propose_all(&cluster, 1, 20..25).await;
+    let read = cluster.handle(0).read(ReadLevel::Strong).await.unwrap();
+    assert_eq!(read.published.view.len(), 25, "the others go on");
+}
+
+#[tokio::test]
 async fn the_log_is_compacted_on_request() {
     let cluster = Cluster::start(3, Tuning::default());
     propose_all(&cluster, 0, 0..100).await;

@@ -11,7 +11,9 @@ use tempfile::TempDir;
 /// Remembers all commands, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    commands: Vec<Bytes>,
+    pub(crate) commands: Vec<Bytes>,
+    /// Its state is not what the log makes it: as if a bit of its memory had flipped.
+    pub(crate) is_damaged: bool,
 }
 
 impl StateMachine for Recorder {
@@ -34,7 +36,8 @@ impl StateMachine for Recorder {
     }
 
     fn state_hash(&self) -> u128 {
-        self.commands.iter().flat_map(|command| command.iter().chain(b";")).fold(7, |hash: u128, byte| {
+        let seed = if self.is_damaged { 8 } else { 7 };
+        self.commands.iter().flat_map(|command| command.iter().chain(b";")).fold(seed, |hash: u128, byte| {
             hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b) ^ u128::from(*byte)
         })
     }
@@ -116,8 +119,13 @@ impl Cluster {
     }
 
     pub(crate) fn restart(&mut self, number: usize) {
+        self.restart_with(number, Recorder::default());
+    }
+
+    /// Starts a node with a machine other than a good one.
+    pub(crate) fn restart_with(&mut self, number: usize, machine: Recorder) {
         let listener = TcpListener::bind(&self.members[number].1).expect("its port is free again");
-        let node = Node::start(self.config(number, listener), Recorder::default());
+        let node = Node::start(self.config(number, listener), machine);
         self.nodes[number] = Some(node.expect("the node starts"));
     }
 
