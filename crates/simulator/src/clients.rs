@@ -11,7 +11,7 @@ use crate::history::OperationId;
 use crate::linearizability::{Observation, Value};
 use crate::trace::Place;
 use crate::violation::{Rule, Violation, ensure};
-use crate::workload::{Freshness, Key, Reply, Request, VALUE_LENGTHS, read};
+use crate::workload::{Action, Freshness, Key, Reply, Request, VALUE_LENGTHS, read};
 use crate::world::{Happening, World};
 
 /// One client.
@@ -73,9 +73,9 @@ impl World {
         self.trace.record(self.now_us, Place::Client(client), &request, || {
             format!("asks node {} as {}: {request:?}", node + 1, ticket.0)
         });
-        let event = match &request {
-            Request::Get { level, .. } => Event::Read(vec![(ticket, (*level).into())]),
-            other => Event::Propose(vec![(ticket, other.command().expect("all but reads are commands"))]),
+        let event = match request.action() {
+            Action::Read(level) => Event::Read(vec![(ticket, level.into())]),
+            Action::Propose(command) => Event::Propose(vec![(ticket, command)]),
         };
         self.clients[client].node = node;
         self.clients[client].waiting = Some(Waiting { ticket, operation, request });
@@ -235,9 +235,10 @@ impl World {
                 continue;
             }
             if let Some(waiting) = self.clients[client].waiting.take() {
-                match waiting.request {
-                    Request::Get { .. } => self.statistics.reads_refused += 1,
-                    _ => self.statistics.writes_unknown += 1,
+                if let Request::Get { .. } = waiting.request {
+                    self.statistics.reads_refused += 1;
+                } else {
+                    self.statistics.writes_unknown += 1;
                 }
                 self.note(client, "loses its node");
                 self.think(client);
@@ -270,7 +271,14 @@ impl World {
                 self.clients[client].lease = Some(*lease);
             }
             Request::Renew(_) if !reply.lease_lives => self.clients[client].lease = None,
-            _ => {}
+            Request::Grant { .. }
+            | Request::Renew(_)
+            | Request::Revoke(_)
+            | Request::Put { .. }
+            | Request::Delete(_)
+            | Request::Swap { .. }
+            | Request::Get { .. }
+            | Request::Compact(_) => {}
         }
     }
 

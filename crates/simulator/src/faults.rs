@@ -48,11 +48,13 @@ pub enum FaultKind {
     FlappingLink,
     /// A node, often the leader, gets no time to run.
     Pause,
+    /// A leader is replaced as fast as can be by nodes that were just started, and asked to read.
+    Ambush,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Kill,
         Self::PowerLoss,
         Self::CrashAtSend,
@@ -70,6 +72,7 @@ impl FaultKind {
         Self::OneWayCut,
         Self::FlappingLink,
         Self::Pause,
+        Self::Ambush,
     ];
 }
 
@@ -106,6 +109,7 @@ impl World {
             FaultKind::OneWayCut => self.cut_one_way(),
             FaultKind::FlappingLink => self.flap(),
             FaultKind::Pause => self.pause(),
+            FaultKind::Ambush => self.prepare_ambush(),
         }
         Ok(())
     }
@@ -201,6 +205,7 @@ impl World {
         self.statistics.isolations += 1;
         let others: Vec<usize> = (0..self.hosts.len()).filter(|other| *other != node).collect();
         self.cut_between(&[node], &others);
+        self.tempt_later(node, 8..22);
     }
 
     fn cut_between(&mut self, left: &[usize], right: &[usize]) {
@@ -239,7 +244,15 @@ impl World {
     fn pause(&mut self) {
         let Some(node) = self.victim() else { return };
         self.statistics.pauses += 1;
-        self.hosts[node].paused_until_us = self.now_us + self.fault_duration_us();
+        // As long as it takes to be replaced, or any other time.
+        let timeout_us = self.election_timeout_us();
+        let pause_us = if self.random.chance(500) {
+            self.random.between(timeout_us * 8 / 10, timeout_us * 5 / 2)
+        } else {
+            self.fault_duration_us()
+        };
+        self.hosts[node].paused_until_us = self.now_us + pause_us;
+        self.tempt_later(node, 8..22);
     }
 
     fn keep_down(&mut self) {

@@ -362,3 +362,6 @@ fn explain(key: Key, operations: &[Operation], violation: &linearizability::Viol
 const EXPLAINED_MOMENTS: u64 = 100_000 * MOMENTS;
 /// How many operations an explanation shows.
 const EXPLAINED_MAX: usize = 60;
+
+#[cfg(test)]
+mod tests;

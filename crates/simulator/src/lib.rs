@@ -9,6 +9,7 @@
 //!
 //! What this crate does not do: it has no copy of any of the system's logic, and no real time, file or socket.
 
+mod ambush;
 pub mod clients;
 pub mod clock;
 pub mod events;

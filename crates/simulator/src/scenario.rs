@@ -97,7 +97,6 @@ fn tuning(random: &mut Random) -> Tuning {
         append_bytes_max: usize_between(70, 5_000, random),
         snapshot_chunk_bytes: usize_between(100, 2_000, random),
         command_bytes_max: 3_000,
-        ..Tuning::default()
     }
 }
 

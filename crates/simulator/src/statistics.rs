@@ -102,6 +102,8 @@ counters! {
     flapping_links: "flapping links",
     /// Times that a node got no time to run.
     pauses: "pauses",
+    /// Leaders that were replaced as fast as can be, and asked to read.
+    ambushes: "ambushes",
 }
 
 impl fmt::Display for Statistics {

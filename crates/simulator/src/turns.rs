@@ -20,6 +20,8 @@ const JOB_MAX_US: u64 = 50_000;
 const READ_MAX_US: u64 = 2_000;
 /// A node that is woken this often in a row without anything coming of it spins.
 const IDLE_WAKES_MAX: u32 = 1000;
+/// Within how many microseconds a node that was paused takes up everything that waited.
+const RESUME_MAX_US: u64 = 500;
 /// How soon after a turn a node can be woken, in microseconds.
 const WAKE_GAP_US: u64 = 50;
 
@@ -75,7 +77,8 @@ impl World {
         }
         let resume_us = self.hosts[node].paused_until_us;
         if resume_us > self.now_us {
-            self.plan_due(resume_us, node, Due::Take(event));
+            let at_us = resume_us + self.random.between(0, RESUME_MAX_US);
+            self.plan_due(at_us, node, Due::Take(event));
             return Ok(());
         }
         self.take_turn(node, Turn::Handle(event))
@@ -85,7 +88,9 @@ impl World {
     pub(crate) fn due(&mut self, node: usize, due: Due) -> Result<(), Violation> {
         let resume_us = self.hosts[node].paused_until_us;
         if resume_us > self.now_us {
-            self.plan_due(resume_us, node, due);
+            // Its threads go on in any order.
+            let at_us = resume_us + self.random.between(0, RESUME_MAX_US);
+            self.plan_due(at_us, node, due);
             return Ok(());
         }
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };

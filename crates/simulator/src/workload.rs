@@ -57,6 +57,15 @@ pub enum Request {
     Compact(Revision),
 }
 
+/// What a request asks of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make a read safe.
+    Read(Freshness),
+    /// Have a command applied.
+    Propose(Bytes),
+}
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Freshness {
@@ -92,11 +101,11 @@ pub struct Reply {
 }
 
 impl Request {
-    /// The command for the log; `None` for a read.
+    /// What its node is asked to do.
     #[must_use]
-    pub fn command(&self) -> Option<Bytes> {
+    pub fn action(&self) -> Action {
         let command = match self {
-            Self::Get { .. } => return None,
+            Self::Get { level, .. } => return Action::Read(*level),
             Self::Put { writes, lease } => match writes.as_slice() {
                 [(key, value)] => Command::Put(put(*key, *value, *lease)),
                 writes => Command::Txn(TxnRequest {
@@ -117,7 +126,7 @@ impl Request {
             Self::Revoke(lease) => Command::LeaseRevoke { id: *lease },
             Self::Compact(revision) => Command::Compact { revision: *revision },
         };
-        Some(command.encode())
+        Action::Propose(command.encode())
     }
 
     /// Reads a command's answer. `None` if it is no answer to this request.

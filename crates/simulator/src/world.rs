@@ -63,6 +63,10 @@ pub(crate) enum Happening {
     Act(usize),
     /// The next fault.
     Fault,
+    /// A client asks a node for a lease read that may no longer lead.
+    Tempt(usize),
+    /// See [`World::prepare_ambush`].
+    Ambush { leader: usize, candidate: usize },
     /// A fault ends.
     Relieve(Relief),
     /// Links are cut.
@@ -224,6 +228,11 @@ impl World {
             Happening::Start(node) => self.start(node),
             Happening::Act(client) => self.act(client),
             Happening::Fault => self.next_fault(),
+            Happening::Tempt(node) => self.tempt(node),
+            Happening::Ambush { leader, candidate } => {
+                self.ambush(leader, candidate);
+                Ok(())
+            }
             Happening::Relieve(relief) => {
                 self.relieve(relief);
                 Ok(())

@@ -1,0 +1,75 @@
+//! Attacks on leases: a leader that was replaced without noticing is asked to read.
+
+use std::ops::Range;
+
+use ruvector_storage::disk::simulated::Crash;
+
+use crate::network::links_between;
+use crate::violation::Violation;
+use crate::workload::{Freshness, Key, Request};
+use crate::world::{Happening, Relief, World};
+
+/// How many reads tempt a leader that may have been replaced.
+const TEMPTATIONS: u64 = 6;
+/// How soon an ambushed process is started again at most, in microseconds.
+const RESTART_US_MAX: u64 = 3_000;
+
+impl World {
+    /// Has clients ask a node for lease reads, each at some time within so many tenths of an election timeout,
+    /// when others may be replacing it as the leader.
+    pub(crate) fn tempt_later(&mut self, node: usize, tenths: Range<u64>) {
+        let timeout_us = self.election_timeout_us();
+        for _ in 0..TEMPTATIONS {
+            let wait_us = self.random.between(timeout_us * tenths.start / 10, timeout_us * tenths.end / 10);
+            let at_us = self.now_us + wait_us;
+            self.plan(at_us, Happening::Tempt(node));
+        }
+    }
+
+    /// An idle client asks this very node for a lease read.
+    pub(crate) fn tempt(&mut self, node: usize) -> Result<(), Violation> {
+        let idle = self.clients.iter().position(|client| !client.is_waiting());
+        match idle {
+            Some(client) if self.clients_work && self.hosts[node].process.is_some() => {
+                let keys = (0..self.scenario.workload.keys).map(Key).collect();
+                self.ask(client, node, Request::Get { keys, level: Freshness::Lease })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// One follower is cut off from the leader; when it is about to stand for election all others are killed and
+    /// started, so that they remember no leader, and the leader is cut off from them as well.
+    pub(crate) fn prepare_ambush(&mut self) {
+        let Some(leader) = (0..self.hosts.len()).find(|node| self.leads(*node)) else { return };
+        let candidate = (leader + self.random.index(self.hosts.len() - 1) + 1) % self.hosts.len();
+        self.statistics.ambushes += 1;
+        let links = links_between(&[leader], &[candidate]);
+        self.network.cut(&links);
+        let timeout_us = self.election_timeout_us();
+        let at_us = self.now_us + self.random.between(timeout_us * 8 / 10, timeout_us * 2);
+        self.plan(at_us, Happening::Ambush { leader, candidate });
+        self.plan(at_us + timeout_us * 3, Happening::Relieve(Relief::Links(links)));
+    }
+
+    /// See [`prepare_ambush`](Self::prepare_ambush).
+    pub(crate) fn ambush(&mut self, leader: usize, candidate: usize) {
+        if !self.stormy {
+            return;
+        }
+        let others: Vec<usize> =
+            (0..self.hosts.len()).filter(|node| *node != leader && *node != candidate).collect();
+        let links = links_between(&[leader], &others);
+        self.network.cut(&links);
+        for node in others {
+            if self.hosts[node].process.is_some() {
+                self.crash(node, Crash::ProcessOnly);
+                let at_us = self.now_us + self.random.between(500, RESTART_US_MAX);
+                self.plan(at_us, Happening::Start(node));
+            }
+        }
+        self.tempt_later(leader, 2..11);
+        let at_us = self.now_us + self.election_timeout_us() * 3;
+        self.plan(at_us, Happening::Relieve(Relief::Links(links)));
+    }
+}
