@@ -38,7 +38,8 @@ fn is_found(bug: PlantedBug, rules: &[Rule]) {
 
 #[test]
 fn a_vote_that_leaves_before_it_is_durable_is_found() {
-    is_found(PlantedBug::VoteBeforeDurable, &[Rule::OneVotePerTerm, Rule::ElectionSafety]);
+    let rules = [Rule::OneVotePerTerm, Rule::ElectionSafety, Rule::LogMatching, Rule::LeaderCompleteness];
+    is_found(PlantedBug::VoteBeforeDurable, &rules);
 }
 
 #[test]
