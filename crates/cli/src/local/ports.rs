@@ -1,6 +1,7 @@
 //! Who has a port.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use super::{Home, LocalCluster};
 use crate::failure::{Failure, Result};
@@ -10,14 +11,22 @@ const PORT_MAX: u32 = 65_535;
 /// Node i's ports begin this much after node i−1's.
 const PORTS_EACH: u32 = 10;
 
-/// Checks that every port of a cluster's nodes that do not run is free.
+/// A process that was killed is seen as ended before the system has closed all of its ports.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// Checks that every port of a cluster's nodes that do not run is free, or is soon.
 ///
 /// # Errors
 /// The port that is not, who has it as far as it is known, and a base port that would do.
-pub(crate) fn require_free(home: &Home, cluster: &LocalCluster) -> Result {
-    let resting = cluster.nodes.iter().filter(|node| !node.runs());
-    let addresses = resting.flat_map(|node| [&node.client, &node.peer]);
-    let Some(taken) = addresses.into_iter().find(|address| !is_free(address)) else { return Ok(()) };
+pub(crate) async fn require_free(home: &Home, cluster: &LocalCluster) -> Result {
+    let begun = Instant::now();
+    let taken = loop {
+        match taken_address(cluster) {
+            None => return Ok(()),
+            Some(taken) if begun.elapsed() > CLOSING => break taken,
+            Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
     let port = taken.rsplit_once(':').map_or(taken.as_str(), |(_, port)| port);
     let owner = match remembered_owner(home, taken, cluster) {
         Some(owner) => format!("by {owner}"),
@@ -28,6 +37,11 @@ pub(crate) fn require_free(home: &Home, cluster: &LocalCluster) -> Result {
         None => "choose others with --base-port".to_owned(),
     };
     Err(Failure::failed(format!("port {port} is in use {owner}: {advice}")))
+}
+
+fn taken_address(cluster: &LocalCluster) -> Option<&String> {
+    let resting = cluster.nodes.iter().filter(|node| !node.runs());
+    resting.flat_map(|node| [&node.client, &node.peer]).find(|address| !is_free(address))
 }
 
 /// Whether somebody could listen there now.

@@ -62,7 +62,7 @@ impl Init {
         let mut cluster = self.lay_out(&common, &home)?;
         let _lock = home.lock(&cluster.name)?;
         require_new(&home, &cluster)?;
-        ports::require_free(&home, &cluster)?;
+        ports::require_free(&home, &cluster).await?;
 
         let statuses = match bring_up(&home, &mut cluster).await {
             Ok(Some(statuses)) => statuses,

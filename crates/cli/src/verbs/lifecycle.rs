@@ -124,7 +124,7 @@ pub(super) async fn bring_back(
             node.data_dir.display()
         )));
     }
-    ports::require_free(home, &cluster)?;
+    ports::require_free(home, &cluster).await?;
     let progress = spinner("starting");
     let mut launched = start_nodes(home, &mut cluster)?;
     let waited = wait_for_leader(&cluster, &mut launched, &progress).await;
