@@ -63,6 +63,7 @@ impl<M: StateMachine> Replica<M> {
 
     fn leader_changed(&mut self, now: Timestamp, leader: Option<NodeId>, term: Term) -> Vec<Input> {
         self.tick_awaited = None;
+        self.transfers.end_all_outgoing();
         let Some(leader) = leader else {
             tracing::info!("no leader known in term {term}");
             return Vec::new();

@@ -55,6 +55,11 @@ impl Transfers {
         self.outgoing.values().map(|transfer| transfer.progress_at.after_micros(self.patience_us)).min()
     }
 
+    /// Another leader, or this one in a later term, decides anew who needs which snapshot.
+    pub(super) fn end_all_outgoing(&mut self) {
+        self.outgoing.clear();
+    }
+
     pub(super) fn is_sending(&self, name: &str) -> bool {
         self.outgoing.values().any(|transfer| transfer.info.name == name)
     }
@@ -188,7 +193,7 @@ impl<M: StateMachine> Replica<M> {
             transfer.stalls += 1;
             transfer.progress_at = now;
             transfer.sent = transfer.acknowledged;
-            if transfer.stalls > STALLS_MAX || self.raft.leader() != Some(self.config.node) {
+            if transfer.stalls > STALLS_MAX {
                 tracing::warn!("gave up sending a snapshot to {:x}", to.0);
                 self.end_transfer(now, to, None, outputs)?;
             } else {
@@ -205,7 +210,8 @@ impl<M: StateMachine> Replica<M> {
         chunk: SnapshotChunk,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        if term < self.raft.term() {
+        let is_from_another = self.raft.leader().is_some_and(|leader| leader != from);
+        if term < self.raft.term() || (term == self.raft.term() && is_from_another) {
             return Ok(());
         }
         let position = chunk.meta.position;

@@ -1,0 +1,69 @@
+//! A machine that records what it was told.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use ruvector_node::{Committed, RestoreError, StateMachine};
+
+/// Remembers all commands, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) commands: Vec<Bytes>,
+    /// Its state is not what the log makes it: as if a bit of its memory had flipped.
+    pub(crate) is_damaged: bool,
+}
+
+impl StateMachine for Recorder {
+    type Response = usize;
+    type View = Vec<Bytes>;
+
+    fn apply(&mut self, entry: &Committed) -> usize {
+        self.commands.push(entry.command.clone());
+        self.commands.len()
+    }
+
+    fn advance_time(&mut self, _index: u64, _time_ms: u64) {}
+
+    fn wake_at_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn view(&self) -> Vec<Bytes> {
+        self.commands.clone()
+    }
+
+    fn state_hash(&self) -> u128 {
+        let seed = if self.is_damaged { 8 } else { 7 };
+        self.commands.iter().flat_map(|command| command.iter().chain(b";")).fold(seed, |hash: u128, byte| {
+            hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b) ^ u128::from(*byte)
+        })
+    }
+
+    fn write_snapshot(view: &Vec<Bytes>, writer: &mut dyn Write) -> io::Result<()> {
+        for command in view {
+            writer.write_all(&u32::try_from(command.len()).map_err(io::Error::other)?.to_le_bytes())?;
+            writer.write_all(command)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all)?;
+        let mut rest = Bytes::from(all);
+        let mut commands = Vec::new();
+        while !rest.is_empty() {
+            if rest.len() < 4 {
+                return Err(RestoreError::Format("it ends within a length".to_owned()));
+            }
+            let length = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+            if rest.len() < 4 + length {
+                return Err(RestoreError::Format("it ends within a command".to_owned()));
+            }
+            commands.push(rest.slice(4..4 + length));
+            rest = rest.slice(4 + length..);
+        }
+        self.commands = commands;
+        Ok(())
+    }
+}
