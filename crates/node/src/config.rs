@@ -47,10 +47,11 @@ pub struct Tuning {
     pub election_timeout_ms: u64,
     /// The assumed bound of clock drift between nodes, in parts per million; leases are shortened by it.
     pub clock_drift_ppm: u64,
-    /// A snapshot is taken when this many entries were applied since the last.
+    /// A snapshot is taken when this many entries were applied since the last, if by then the log is as large
+    /// as the last snapshot; ten times as many are enough in any case.
     pub snapshot_entries: u64,
     /// A snapshot is also taken when the log has this many bytes, or as many as the last snapshot if that is
-    /// larger: so that neither a few large values nor a large store make one cost much more than the other.
+    /// larger.
     pub snapshot_log_bytes: u64,
     /// Entries kept in the log behind a snapshot for followers that are a little late; fewer if they would
     /// take more than half of `snapshot_log_bytes`.

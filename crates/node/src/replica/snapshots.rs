@@ -112,21 +112,24 @@ pub(super) fn restore_contents<M: StateMachine>(
 
 impl<M: StateMachine> Replica<M> {
     pub(super) fn snapshot_if_due(&mut self, outputs: &mut Vec<Output<M>>) {
-        if self.applied.index >= self.snapshots.not_before && (self.is_log_long() || self.is_log_large()) {
+        if self.applied.index >= self.snapshots.not_before && self.is_snapshot_due() {
             self.snapshot_now(outputs);
         }
     }
 
-    fn is_log_long(&self) -> bool {
+    /// A snapshot costs as much as the state is large, so it waits until the log is as large as the last one:
+    /// then all snapshots together cost about as much as the log itself. But not for ever: to read many small
+    /// entries again at a start takes its time too.
+    fn is_snapshot_due(&self) -> bool {
         let newest = self.snapshots.newest().unwrap_or_default();
-        self.applied.index.0.saturating_sub(newest.0) >= self.config.tuning.snapshot_entries
-    }
-
-    fn is_log_large(&self) -> bool {
-        let newest_bytes = self.snapshots.newest_info().map_or(0, |info| info.file_bytes);
-        let newest_index = self.snapshots.newest().unwrap_or_default();
-        let limit = self.config.tuning.snapshot_log_bytes.max(newest_bytes);
-        self.log.group_bytes(GROUP) >= limit && self.applied.index > newest_index
+        let new_entries = self.applied.index.0.saturating_sub(newest.0);
+        let log_bytes = self.log.group_bytes(GROUP);
+        let tuning = &self.config.tuning;
+        let is_worth_it = self.snapshots.newest_info().is_none_or(|info| log_bytes >= info.file_bytes);
+        let is_large = log_bytes >= tuning.snapshot_log_bytes && new_entries > 0;
+        let is_long = new_entries >= tuning.snapshot_entries;
+        let is_too_long = new_entries >= tuning.snapshot_entries.saturating_mul(PATIENCE_FACTOR);
+        is_too_long || is_worth_it && (is_long || is_large)
     }
 
     /// Begins a snapshot for the node's own use, if none is under way.
@@ -329,5 +332,7 @@ impl<M: StateMachine> Replica<M> {
     }
 }
 
+/// How many times `snapshot_entries` are applied before even a small log is followed by a snapshot.
+const PATIENCE_FACTOR: u64 = 10;
 /// How many of its own snapshots a node keeps: one more than it needs, against damage.
 const KEPT_SNAPSHOTS: usize = 2;
