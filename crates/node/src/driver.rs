@@ -14,7 +14,8 @@ use ruvector_transport::{Transport, TransportEvent};
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::handle::{Applied, NodeError, Published, ReadLevel, ReadResult};
+use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
+use crate::publication::Published;
 use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus, PeerStatus};
@@ -27,6 +28,7 @@ type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 pub(crate) enum Request<M: StateMachine> {
     Propose { command: Bytes, reply: Reply<Applied<M::Response>> },
     Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
+    Publish { reply: Reply<Arc<Published<M::View>>> },
     Administration(Administration),
     Transport(TransportEvent),
     Job(Event),
@@ -144,6 +146,7 @@ impl<M: StateMachine> Driver<M> {
                     proposals.push((self.ticket(Waiter::Proposal(reply)), command));
                 }
                 Request::Read { level, reply } => reads.push((self.ticket(Waiter::Read(reply)), level)),
+                Request::Publish { reply } => drop(reply.send(Ok(self.newest_version()))),
                 Request::Stop => return Ok(Turn::Stop),
                 Request::Transport(event) => self.transport_event(event)?,
                 Request::Job(done) => self.handle(done)?,
@@ -248,7 +251,7 @@ impl<M: StateMachine> Driver<M> {
                     }
                 }
                 Output::Run(job) => self.run_job(job),
-                Output::Published => self.publish(),
+                Output::Published => self.state_moved(),
             }
         }
         self.outputs = outputs;
@@ -262,7 +265,7 @@ impl<M: StateMachine> Driver<M> {
         ticket: Ticket,
         result: Result<ReadGrant, NodeError>,
     ) -> Option<(Ticket, ReadLevel)> {
-        let published = self.shared.published.load_full();
+        let published = self.newest_version();
         if let Ok(grant) = &result
             && grant.lease_until.is_some_and(|until| clock::now() >= until)
         {
@@ -274,10 +277,24 @@ impl<M: StateMachine> Driver<M> {
         None
     }
 
-    fn publish(&mut self) {
-        let applied = self.replica.applied();
-        self.shared.published.store(Arc::new(Published { view: self.replica.view(), applied }));
-        self.shared.applied.send_replace(applied.index);
+    /// The state moved: lets it be read at once if somebody wants that.
+    fn state_moved(&self) {
+        if self.shared.publication.is_wanted() {
+            self.publish();
+        } else {
+            self.shared.publication.retract(self.replica.applied().index);
+        }
+    }
+
+    fn newest_version(&self) -> Arc<Published<M::View>> {
+        self.shared.publication.for_driver().unwrap_or_else(|| self.publish())
+    }
+
+    fn publish(&self) -> Arc<Published<M::View>> {
+        let version = Published { view: self.replica.view(), applied: self.replica.applied() };
+        let version = Arc::new(version);
+        self.shared.publication.publish(Arc::clone(&version));
+        version
     }
 
     fn run_job(&self, job: SnapshotJob<M>) {

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Member;
 use crate::driver::{Administration, Request};
+use crate::publication::Published;
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus};
 
@@ -26,15 +27,6 @@ pub enum ReadLevel {
         /// The bound, in milliseconds.
         max_staleness_ms: Option<u64>,
     },
-}
-
-/// A version of the state that may be read.
-#[derive(Clone, Debug)]
-pub struct Published<V> {
-    /// The version.
-    pub view: V,
-    /// The entry it is the state after.
-    pub applied: LogPosition,
 }
 
 /// What a read gives.
@@ -136,16 +128,22 @@ impl<M: StateMachine> Handle<M> {
         self.ask(|reply| Request::Read { level, reply }).await
     }
 
-    /// The newest version of this node's own state, at once.
-    #[must_use]
-    pub fn published(&self) -> Arc<Published<M::View>> {
-        self.shared.published.load_full()
+    /// The newest version of this node's own state: at once if it was read of late, otherwise as soon as the
+    /// node comes to it. It includes everything that any caller of this node was told before.
+    ///
+    /// # Errors
+    /// [`NodeError::TooBusy`], [`NodeError::Stopped`].
+    pub async fn published(&self) -> Result<Arc<Published<M::View>>, NodeError> {
+        match self.shared.publication.newest() {
+            Some(published) => Ok(published),
+            None => self.ask(|reply| Request::Publish { reply }).await,
+        }
     }
 
-    /// Changes whenever a newer version is published; the value is the applied index.
+    /// Changes whenever there is a newer version; the value is the applied index.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Index> {
-        self.shared.applied.subscribe()
+        self.shared.publication.subscribe()
     }
 
     /// This node's id.

@@ -13,14 +13,16 @@ pub mod handle;
 mod identity;
 mod metrics;
 mod node;
+mod publication;
 pub mod replica;
 pub mod restore;
 mod shared;
 pub mod status;
 
 pub use config::{Member, NodeConfig, Tuning};
-pub use handle::{Applied, Handle, NodeError, Published, ReadLevel, ReadResult};
+pub use handle::{Applied, Handle, NodeError, ReadLevel, ReadResult};
 pub use node::Node;
+pub use publication::Published;
 pub use replica::ReplicaError;
 pub use ruvector_protocol::{ClusterTime, GroupId, Index, LogPosition, NodeId, RoleName, Term};
 pub use ruvector_state_machine as state_machine;

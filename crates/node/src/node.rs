@@ -11,7 +11,8 @@ use ruvector_transport::{Transport, TransportConfig};
 
 use crate::config::NodeConfig;
 use crate::driver::{Driver, Request};
-use crate::handle::{Handle, Published};
+use crate::handle::Handle;
+use crate::publication::Published;
 use crate::replica::{Replica, ReplicaConfig, ReplicaError};
 use crate::shared::Shared;
 use crate::{clock, identity};

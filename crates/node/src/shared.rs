@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use ruvector_protocol::{Index, NodeId, Term};
+use ruvector_protocol::{NodeId, Term};
 use ruvector_storage::Identity;
 use tokio::sync::watch;
 
 use crate::config::Member;
-use crate::handle::{NodeError, Published};
+use crate::handle::NodeError;
 use crate::metrics::Metrics;
+use crate::publication::{Publication, Published};
 
 /// Why a node stopped: `None` if it was asked to.
 type StopReason = Option<String>;
@@ -19,8 +20,7 @@ type StopReason = Option<String>;
 #[derive(Debug)]
 pub(crate) struct Shared<V> {
     pub(crate) identity: Identity,
-    pub(crate) published: ArcSwap<Published<V>>,
-    pub(crate) applied: watch::Sender<Index>,
+    pub(crate) publication: Publication<V>,
     pub(crate) metrics: Metrics,
     pub(crate) command_bytes_max: usize,
     term: AtomicU64,
@@ -43,8 +43,7 @@ impl<V> Shared<V> {
         }
         Self {
             identity,
-            applied: watch::Sender::new(published.applied.index),
-            published: ArcSwap::from_pointee(published),
+            publication: Publication::new(published),
             metrics: Metrics::new(),
             command_bytes_max,
             term: AtomicU64::new(0),

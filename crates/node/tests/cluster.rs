@@ -79,7 +79,7 @@ async fn without_a_quorum_nothing_is_acknowledged_and_stale_reads_go_on() {
     let mut cluster = Cluster::start(3, tuning);
     propose_all(&cluster, 0, 0..3).await;
     eventually("node 0 to have applied all", async || {
-        (cluster.handle(0).published().view.len() == 3).then_some(())
+        (cluster.handle(0).published().await.expect("it runs").view.len() == 3).then_some(())
     })
     .await;
     cluster.stop(1);

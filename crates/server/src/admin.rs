@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
-use ruvector_node::state_machine::kv::{Command, KeyRange, RangeRequest, Revision};
+use ruvector_node::state_machine::kv::{Command, KeyRange, KvView, RangeRequest, Revision};
 use ruvector_node::{
     Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
 };
@@ -24,7 +24,8 @@ pub(crate) struct AdminService(pub(crate) Arc<Context>);
 impl Admin for AdminService {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.0.handle.status().await.map_err(admin_status)?;
-        Ok(Response::new(status_response(&self.0, status)))
+        let version = self.0.version(true).await?;
+        Ok(Response::new(status_response(&self.0, status, &version.view)))
     }
 
     async fn log_tail(
@@ -127,11 +128,10 @@ fn one_key(key: bytes::Bytes) -> RangeRequest {
     }
 }
 
-fn status_response(context: &Context, status: NodeStatus) -> pb::StatusResponse {
+fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::StatusResponse {
     let members = context.members();
     let own_peer_address = members.iter().find(|member| member.id == status.node);
     let own_peer_address = own_peer_address.map(|member| member.peer_address.clone());
-    let view = &context.handle.published().view;
     pb::StatusResponse {
         node_id: status.node.0,
         node_name: context.handle.node_name().to_owned(),

@@ -53,7 +53,7 @@ impl Context {
     /// The newest version of this node's own, or one that is linearizable.
     pub(crate) async fn version(&self, serializable: bool) -> Result<Version, Status> {
         if serializable {
-            return Ok(self.handle.published());
+            return self.handle.published().await.map_err(node_status);
         }
         Ok(self.handle.read(ReadLevel::Strong).await.map_err(node_status)?.published)
     }

@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use futures::future::try_join;
 use ruvector_node::{NodeError, ReadLevel};
 use serde_json::json;
 
@@ -60,11 +61,11 @@ fn plain_answer(checked: Result<(), NodeError>) -> Response {
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    let status = match context.handle.status().await {
-        Ok(status) => status,
+    let (status, version) = match try_join(context.handle.status(), context.handle.published()).await {
+        Ok(sampled) => sampled,
         Err(error) => return plain_answer(Err(error)),
     };
-    match metrics_text(&context, &status) {
+    match metrics_text(&context, &status, &version.view) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

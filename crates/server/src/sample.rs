@@ -14,11 +14,15 @@ use crate::context::Context;
 use crate::etcd::maintenance::ETCD_VERSION;
 
 /// Everything in the text format of Prometheus.
-pub(crate) fn metrics_text(context: &Context, status: &NodeStatus) -> Result<String, fmt::Error> {
+pub(crate) fn metrics_text(
+    context: &Context,
+    status: &NodeStatus,
+    view: &KvView,
+) -> Result<String, fmt::Error> {
     let mut sampled = Registry::default();
     add_node(&mut sampled, status);
     add_peers(&mut sampled, &status.peers);
-    add_store(&mut sampled, &context.handle.published().view);
+    add_store(&mut sampled, view);
     let (watchers, streams) = context.watch_hub.counts();
     gauge(&mut sampled, "etcd_debugging_mvcc_watcher_total", "Watches", watchers as i64);
     gauge(&mut sampled, "etcd_debugging_mvcc_watch_stream_total", "Streams of watches", streams as i64);

@@ -168,8 +168,7 @@ fn serve_clients(
     };
     let mut metrics = Metrics::new();
     handle.register_metrics(&mut metrics.registry);
-    let revision = handle.published().view.revision();
-    let watch_hub = Arc::new(WatchHub::new(revision, config.limits.watches));
+    let watch_hub = Arc::new(WatchHub::new(config.limits.watches));
     let (renewals, renewing) = Renewals::new(handle.clone(), config.limits.pending_renewals);
     runtime.spawn(renewing);
     runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));

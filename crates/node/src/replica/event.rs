@@ -78,7 +78,8 @@ pub enum Output<M: StateMachine> {
     },
     /// Run this where it may take its time, then hand in [`Event::JobDone`].
     Run(SnapshotJob<M>),
-    /// The applied index moved: publish [`view`](super::Replica::view) before going on.
+    /// The applied index moved: before going on, see that no reader gets an older
+    /// [`view`](super::Replica::view).
     Published,
 }
 

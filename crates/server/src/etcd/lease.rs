@@ -79,7 +79,7 @@ impl LeaseService {
         if request.ttl > LEASE_TTL_SECONDS_MAX {
             return Err(EtcdError::LeaseTtlTooLarge.into());
         }
-        let id = if request.id == 0 { self.unused_id() } else { LeaseId(request.id) };
+        let id = if request.id == 0 { self.unused_id().await? } else { LeaseId(request.id) };
         let command = Command::LeaseGrant { id, ttl_seconds: request.ttl.max(TTL_SECONDS_MIN) };
         match self.0.propose(&command).await? {
             (header, Outcome::LeaseGrant { ttl_seconds }) => Ok(Response::new(pb::LeaseGrantResponse {
@@ -93,12 +93,12 @@ impl LeaseService {
     }
 
     /// A random positive id. Should two nodes draw the same at once, the second grant is refused.
-    fn unused_id(&self) -> LeaseId {
-        let version = self.0.handle.published();
+    async fn unused_id(&self) -> Result<LeaseId, Status> {
+        let version = self.0.version(true).await?;
         loop {
             let id = LeaseId(rand::random_range(1..=i64::MAX));
             if version.view.lease(id).is_none() {
-                return id;
+                return Ok(id);
             }
         }
     }
@@ -182,6 +182,6 @@ impl LeaseService {
 async fn renew(context: Arc<Context>, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
     // As in etcd: a lease that does not exist has no time to live, which is not an error.
     let ttl = context.renewals.renew(LeaseId(id)).await?.unwrap_or(0);
-    let header = Some(context.header(context.handle.published().view.revision()));
+    let header = Some(context.header(context.version(true).await?.view.revision()));
     Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
 }

@@ -24,7 +24,7 @@ pub(crate) struct MaintenanceService(pub(crate) Arc<Context>);
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        self.0.metrics.handled(Method::Alarm, self.alarms(&request))
+        self.0.metrics.handled(Method::Alarm, self.alarms(&request).await)
     }
 
     async fn status(
@@ -37,12 +37,15 @@ impl Maintenance for MaintenanceService {
 
 impl MaintenanceService {
     /// Nothing raises an alarm yet, so there is none to list or to end; raising one by hand is not offered.
-    fn alarms(&self, request: &Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
+    async fn alarms(
+        &self,
+        request: &Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
         leader::require(request.metadata(), &self.0.handle)?;
         if request.get_ref().action == AlarmAction::Activate as i32 {
             return Err(Status::unimplemented("alarms can't be raised by hand"));
         }
-        let header = Some(self.0.header(self.0.handle.published().view.revision()));
+        let header = Some(self.0.header(self.0.version(true).await?.view.revision()));
         Ok(Response::new(pb::AlarmResponse { header, alarms: Vec::new() }))
     }
 
@@ -52,7 +55,7 @@ impl MaintenanceService {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         leader::require(request.metadata(), &self.0.handle)?;
         let status = self.0.handle.status().await.map_err(node_status)?;
-        let view = &self.0.handle.published().view;
+        let view = &self.0.version(true).await?.view;
         let bytes = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX);
         let no_leader = || EtcdError::NoLeader.text().to_owned();
         Ok(Response::new(pb::StatusResponse {

@@ -75,7 +75,7 @@ async fn many_renewals_are_answered_in_order_and_cost_few_entries() {
     for id in 1..=count {
         grant(&server, id, 60 + id).await;
     }
-    let before = server.server.handle().published().applied.index.0;
+    let before = server.server.handle().published().await.expect("it runs").applied.index.0;
     // Every other lease exists; the first comes twice.
     let asked: Vec<i64> = std::iter::once(1).chain((1..=count).flat_map(|id| [id, id + 100_000])).collect();
     let requests = tokio_stream::iter(asked.clone().into_iter().map(|id| pb::LeaseKeepAliveRequest { id }));
@@ -84,7 +84,7 @@ async fn many_renewals_are_answered_in_order_and_cost_few_entries() {
         answers.map(|answer| answer.map(|answer| (answer.id, answer.ttl)).unwrap()).collect().await;
     let expected: Vec<_> = asked.iter().map(|id| (*id, if *id <= count { 60 + *id } else { 0 })).collect();
     assert_eq!(answers, expected);
-    let entries = server.server.handle().published().applied.index.0 - before;
+    let entries = server.server.handle().published().await.expect("it runs").applied.index.0 - before;
     assert!(entries < 60, "{entries} entries for {} renewals", asked.len());
 }
 

@@ -75,11 +75,15 @@ async fn what_only_reads_makes_no_revision() {
     let current = server.put("a", "1").await;
     let txn =
         pb::TxnRequest { compare: vec![value_is("a", "1")], success: vec![get("a")], failure: Vec::new() };
-    let applied = server.server.handle().published().applied;
+    let applied = server.server.handle().published().await.expect("it runs").applied;
     let done = server.kv().txn(txn).await.unwrap().into_inner();
     assert!(done.succeeded);
     assert_eq!(done.header.unwrap().revision, current);
-    assert_eq!(server.server.handle().published().applied, applied, "nothing went through the log");
+    assert_eq!(
+        server.server.handle().published().await.expect("it runs").applied,
+        applied,
+        "nothing went through the log"
+    );
 }
 
 #[tokio::test]

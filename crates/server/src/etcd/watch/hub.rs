@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use ruvector_node::Handle;
 use ruvector_node::state_machine::kv::{KvMachine, KvView, Revision};
+use ruvector_node::{Handle, NodeError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -13,6 +14,8 @@ use super::range::WatchRange;
 
 /// How many revisions are read before other work of the thread gets its turn.
 const REVISIONS_PER_TURN: i64 = 1_000;
+/// How soon to ask a node again that had too much to do.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
 
 /// Reads every change once and marks the streams that it concerns.
 ///
@@ -20,6 +23,8 @@ const REVISIONS_PER_TURN: i64 = 1_000;
 /// [`revision`](State::revision) and that it was not told of; a mark is never above that revision.
 pub(crate) struct WatchHub {
     state: Mutex<State>,
+    /// A stream was opened.
+    opened: Notify,
     watches_max: usize,
 }
 
@@ -60,28 +65,36 @@ pub(super) struct Look {
 }
 
 impl WatchHub {
-    /// A hub for the changes after a revision.
-    pub(crate) fn new(revision: Revision, watches_max: usize) -> Self {
+    /// A hub without streams.
+    pub(crate) fn new(watches_max: usize) -> Self {
         let state = State {
-            revision,
+            revision: Revision(0),
             index: WatchIndex::new(),
             streams: HashMap::new(),
             next_stream: StreamId(0),
             watch_count: 0,
         };
-        Self { state: Mutex::new(state), watches_max }
+        Self { state: Mutex::new(state), opened: Notify::new(), watches_max }
     }
 
-    /// Follows the published versions until the node is gone.
+    /// Follows the versions of the state while there are streams, until the node is gone.
     pub(crate) async fn run(self: Arc<Self>, handle: Handle<KvMachine>) {
-        let mut published = handle.subscribe();
         loop {
-            let version = handle.published();
-            while self.advance(&version.view) {
-                tokio::task::yield_now().await;
-            }
-            if published.changed().await.is_err() {
-                return;
+            self.opened.notified().await;
+            let mut newer = handle.subscribe();
+            while !self.lock().streams.is_empty() {
+                match handle.published().await {
+                    Ok(version) => {
+                        while self.advance(&version.view) {
+                            tokio::task::yield_now().await;
+                        }
+                        if newer.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(NodeError::Stopped(_)) => return,
+                    Err(_) => tokio::time::sleep(BUSY_RETRY).await,
+                }
             }
         }
     }
@@ -99,6 +112,7 @@ impl WatchHub {
         let id = state.next_stream;
         state.next_stream = StreamId(id.0 + 1);
         state.streams.insert(id, Mark { from: None, wake: Arc::clone(&wake) });
+        self.opened.notify_one();
         HubStream { hub: Arc::clone(self), id, wake }
     }
 
@@ -175,9 +189,14 @@ impl HubStream {
     }
 
     /// Lets a watch that has been told everything before `next` wait for marks. False if the hub has read
-    /// changes from `next` on already, which the watch must catch up with first.
-    pub(super) fn join(&self, range: &WatchRange, watch: i64, next: Revision) -> bool {
+    /// changes from `next` on already, which the watch must catch up with first. `present` is a revision of the
+    /// store that was reached.
+    pub(super) fn join(&self, range: &WatchRange, watch: i64, next: Revision, present: Revision) -> bool {
         let mut state = self.hub.lock();
+        if state.index.is_empty() {
+            // What changed while there was no watch concerns nobody.
+            state.revision = state.revision.max(present);
+        }
         let joined = next > state.revision;
         if joined {
             state.index.insert(range, (self.id, watch));

@@ -96,23 +96,29 @@ impl Session {
 
     /// The next answer; `None` when the client has ended the stream.
     pub(super) async fn next(&mut self) -> Option<Result<pb::WatchResponse, Status>> {
+        self.answer().await.transpose()
+    }
+
+    async fn answer(&mut self) -> Result<Option<pb::WatchResponse>, Status> {
         loop {
             if let Some(response) = self.ready.pop_front() {
-                return Some(Ok(response));
+                return Ok(Some(response));
             }
             // A cancellation must not wait until a long history is told.
             if let Some(request) = self.requests.message().now_or_never() {
-                self.take(request.ok().flatten()?);
-            } else if self.tell() {
+                let Some(request) = request.ok().flatten() else { return Ok(None) };
+                self.take(request).await?;
+            } else if self.tell().await? {
                 if self.ready.is_empty() {
                     tokio::task::yield_now().await;
                 }
             } else {
                 match self.wait().await {
-                    Wake::Request(request) => self.take(request.ok().flatten()?),
+                    Wake::Request(Ok(Some(request))) => self.take(request).await?,
+                    Wake::Request(Ok(None) | Err(_)) => return Ok(None),
                     Wake::Look => {}
                     Wake::IdleCheck => self.tell_idle(),
-                    Wake::LeaderLost => return Some(Err(EtcdError::NoLeader.into())),
+                    Wake::LeaderLost => return Err(EtcdError::NoLeader.into()),
                 }
             }
         }
@@ -140,17 +146,18 @@ impl Session {
         }
     }
 
-    fn take(&mut self, request: pb::WatchRequest) {
-        match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => self.create(request),
-            Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
-            Some(RequestUnion::ProgressRequest(_)) => self.progress_asked = true,
-            None => {}
+    async fn take(&mut self, request: pb::WatchRequest) -> Result<(), Status> {
+        let Some(request) = request.request_union else { return Ok(()) };
+        let current = self.context.version(true).await?.view.revision();
+        match request {
+            RequestUnion::CreateRequest(request) => self.create(request, current),
+            RequestUnion::CancelRequest(request) => self.cancel(request.watch_id, current),
+            RequestUnion::ProgressRequest(_) => self.progress_asked = true,
         }
+        Ok(())
     }
 
-    fn create(&mut self, mut request: pb::WatchCreateRequest) {
-        let current = self.context.handle.published().view.revision();
+    fn create(&mut self, mut request: pb::WatchCreateRequest, current: Revision) {
         let header = Some(self.context.header(current));
         let created = |watch_id, refused: Option<&str>| pb::WatchResponse {
             header,
@@ -195,9 +202,9 @@ impl Session {
     }
 
     /// Ends a watch; one that is unknown is ignored, as in etcd.
-    fn cancel(&mut self, id: i64) {
+    fn cancel(&mut self, id: i64, current: Revision) {
         if self.remove(id) {
-            let header = self.context.header(self.context.handle.published().view.revision());
+            let header = self.context.header(current);
             let response = pb::WatchResponse { watch_id: id, canceled: true, ..Default::default() };
             self.ready.push_back(pb::WatchResponse { header: Some(header), ..response });
         }
@@ -231,23 +238,26 @@ impl Session {
     }
 
     /// Does a bounded part of what there is to do; false if there is nothing.
-    fn tell(&mut self) -> bool {
+    async fn tell(&mut self) -> Result<bool, Status> {
         let look = self.hub.look();
         self.looked_through = look.through;
         if let Some(from) = look.from {
             let next = self.unread.map_or(from, |unread| unread.next);
             self.unread = Some(Unread { next, through: look.through });
         }
-        let version = self.context.handle.published();
-        if let Some(unread) = self.unread {
+        if self.unread.is_none() && self.catching_up.is_empty() && !self.progress_asked {
+            return Ok(false);
+        }
+        let version = self.context.version(true).await?;
+        Ok(if let Some(unread) = self.unread {
             self.tell_joined(&version.view, unread);
             true
         } else if let Some(id) = self.catching_up.pop_front() {
             self.catch_up(&version.view, id);
             true
         } else {
-            self.progress_asked && self.tell_progress(&version.view)
-        }
+            self.tell_progress(&version.view)
+        })
     }
 
     /// Tells the watches that joined a batch of the changes that they were marked for.
@@ -283,7 +293,7 @@ impl Session {
     /// Lets a watch join if it is up to date, or tells it a batch of what it missed.
     fn catch_up(&mut self, view: &KvView, id: i64) {
         let watcher = self.watchers.get_mut(&id).expect("a watch that ends is taken out of the queue");
-        if self.hub.join(&watcher.range, id, watcher.next) {
+        if self.hub.join(&watcher.range, id, watcher.next, view.revision()) {
             watcher.joined = true;
             self.index.insert(&watcher.range, id);
             return;
