@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
 use ruvector_node::state_machine::kv::{Command, KeyRange, KvView, RangeRequest, Revision};
@@ -213,7 +214,7 @@ fn log_entry(record: LogRecord) -> pb::LogEntry {
 }
 
 /// One line about a command, without values.
-fn describe(command: &[u8]) -> String {
+fn describe(command: &Bytes) -> String {
     let range = |range: &KeyRange| match range.range_end.as_ref() {
         [] => quoted(&range.key),
         [0] => format!("{} and above", quoted(&range.key)),
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(delete("\0"), r#"delete "a" and above"#);
         assert_eq!(delete("b"), r#"delete "a" to "b""#);
         assert_eq!(describe(&Command::LeaseRevoke { id: LeaseId(255) }.encode()), "revoke lease ff");
-        assert!(describe(&[99]).contains("unknown command"));
+        assert!(describe(&Bytes::from_static(&[99])).contains("unknown command"));
     }
 
     #[test]

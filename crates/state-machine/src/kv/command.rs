@@ -107,8 +107,10 @@ pub struct RangeResponse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRequest {
     /// The key.
+    #[serde(deserialize_with = "super::codec::shared")]
     pub key: Bytes,
     /// The value; ignored if `ignore_value`.
+    #[serde(deserialize_with = "super::codec::shared")]
     pub value: Bytes,
     /// Attach to this lease; `None` detaches.
     pub lease: Option<LeaseId>,

@@ -4,6 +4,8 @@
 //! in which records are visited, so it can be computed again from a snapshot. It finds damage and replicas
 //! that went apart; it is no defence against someone who chooses records to collide.
 
+use xxhash_rust::xxh3::Xxh3Default;
+
 use super::command::{KeyValue, LeaseId, Revision};
 
 /// The wrapping sum of the hashes of all records.
@@ -27,7 +29,7 @@ impl ContentHash {
     }
 }
 
-/// The hash of one record: BLAKE3 over a tag and its fields, cut to 128 bits.
+/// The hash of one record: XXH3 over a tag and its fields, 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHash(u128);
 
@@ -88,11 +90,11 @@ enum Tag {
 }
 
 /// The fields of one record on their way into its hash; byte strings go in with their length before them.
-struct Fields(blake3::Hasher);
+struct Fields(Xxh3Default);
 
 impl Fields {
     fn new(tag: Tag) -> Self {
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = Xxh3Default::new();
         hasher.update(&[tag as u8]);
         Self(hasher)
     }
@@ -111,8 +113,6 @@ impl Fields {
     }
 
     fn finish(self) -> RecordHash {
-        let mut half = [0; 16];
-        half.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
-        RecordHash(u128::from_le_bytes(half))
+        RecordHash(self.0.digest128())
     }
 }

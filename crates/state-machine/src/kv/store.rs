@@ -110,7 +110,6 @@ impl Store {
     /// and so does the key if the old value or lease is to stay.
     pub(super) fn put(&mut self, at: Revision, request: PutRequest) -> PutResponse {
         let newest = self.keys.get(&request.key[..]).map(Versions::newest);
-        let stored_key = newest.map(|newest| newest.key.clone());
         let previous = newest.filter(|newest| !is_tombstone(newest)).cloned();
         let (value, lease) = match &previous {
             Some(previous) => (
@@ -120,7 +119,7 @@ impl Store {
             None => (request.value, request.lease),
         };
         let kv = Arc::new(KeyValue {
-            key: stored_key.unwrap_or(request.key),
+            key: request.key,
             value,
             create_revision: previous.as_ref().map_or(at, |previous| previous.create_revision),
             mod_revision: at,

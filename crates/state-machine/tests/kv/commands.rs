@@ -47,6 +47,21 @@ fn time_passes_even_by_a_command_that_is_not_understood() {
     assert_eq!(fixture.view().leases(), []);
 }
 
+#[test]
+fn a_put_shares_the_bytes_it_came_in_but_a_transaction_does_not() {
+    let is_part = |part: &Bytes, whole: &Bytes| whole.as_ptr_range().contains(&part.as_ptr());
+    let alone = put("key", "value");
+    let bytes = Command::Put(alone.clone()).encode();
+    let Ok(Command::Put(decoded)) = Command::decode(&bytes) else { panic!("a put") };
+    assert_eq!(decoded, alone);
+    assert!(is_part(&decoded.key, &bytes) && is_part(&decoded.value, &bytes));
+
+    let bytes = Command::Txn(always(vec![TxnOp::Put(alone)])).encode();
+    let Ok(Command::Txn(decoded)) = Command::decode(&bytes) else { panic!("a transaction") };
+    let [TxnOp::Put(decoded)] = &decoded.success[..] else { panic!("one put") };
+    assert!(!is_part(&decoded.key, &bytes) && !is_part(&decoded.value, &bytes));
+}
+
 fn nested(levels: usize) -> TxnRequest {
     (1..levels).fold(always(vec![TxnOp::Put(put("a", "1"))]), |inner, _| always(vec![TxnOp::Txn(inner)]))
 }

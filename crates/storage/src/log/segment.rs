@@ -33,6 +33,8 @@ const FILL_STEPS: u64 = 64;
 
 /// The smallest step, in bytes.
 const FILL_BYTES_MIN: u64 = 512;
+/// What is filled with, a piece at a time.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,9 +169,12 @@ impl Segment {
             return Ok(());
         }
         let target = (batch_end.max(self.filled) + step).min(segment_bytes);
-        let zeros = vec![0; usize::try_from(target - self.filled).expect("a segment fits memory")];
-        self.write(&zeros, self.filled)?;
-        self.filled = target;
+        while self.filled < target {
+            let count =
+                usize::try_from(target - self.filled).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            self.write(&ZEROS[..count], self.filled)?;
+            self.filled += count as u64;
+        }
         Ok(())
     }
 
