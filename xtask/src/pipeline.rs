@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must pass, in one run.
 //!
-//! All steps build in the release profile and for the whole workspace: dependencies are compiled once for the
+//! All steps build in one profile and for the whole workspace: dependencies are compiled once for the
 //! tests and the simulator, and checked once for the lints and the docs. A build of one crate alone would choose
 //! other features for them and compile them again.
 
@@ -17,6 +17,8 @@ use crate::tidy;
 
 /// The simulator seeds that every change must pass.
 const SEEDS: &str = "0..2000";
+/// Optimized, but not as far as what is released: that takes long for so many programs.
+const PROFILE: &str = "checked";
 
 struct Step {
     name: &'static str,
@@ -60,7 +62,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// Runs the simulator with `arguments`.
 pub(crate) fn simulate(root: &Path, arguments: &[OsString]) -> Result<()> {
-    let run = ["run", "--quiet", "--release", "--package", "ruvector-simulator", "--"];
+    let run = ["run", "--quiet", "--profile", PROFILE, "--package", "ruvector-simulator", "--"];
     run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
 }
 
@@ -70,18 +72,27 @@ fn format(root: &Path) -> Result<()> {
 
 fn lints(root: &Path) -> Result<()> {
     // Goes on after a crate with a problem, to show those of all crates at once.
-    let clippy =
-        ["clippy", "--workspace", "--all-targets", "--release", "--keep-going", "--", "-D", "warnings"];
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--profile",
+        PROFILE,
+        "--keep-going",
+        "--",
+        "-D",
+        "warnings",
+    ];
     run_command(&mut cargo(root, clippy))
 }
 
 fn docs(root: &Path) -> Result<()> {
-    let doc = ["doc", "--workspace", "--no-deps", "--release"];
+    let doc = ["doc", "--workspace", "--no-deps", "--profile", PROFILE];
     run_command(cargo(root, doc).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn tests(root: &Path) -> Result<()> {
-    run_command(&mut cargo(root, ["test", "--workspace", "--release", "--no-fail-fast"]))
+    run_command(&mut cargo(root, ["test", "--workspace", "--profile", PROFILE, "--no-fail-fast"]))
 }
 
 fn seeds(root: &Path) -> Result<()> {
@@ -91,7 +102,8 @@ fn seeds(root: &Path) -> Result<()> {
 
 /// The program that the tests' build has made. Compiles nothing after [`tests`].
 fn built_with_tests(root: &Path, program: &str) -> Result<PathBuf> {
-    let build = ["test", "--workspace", "--release", "--no-run", "--quiet", "--message-format", "json"];
+    let build =
+        ["test", "--workspace", "--profile", PROFILE, "--no-run", "--quiet", "--message-format", "json"];
     let messages = String::from_utf8(output(&mut cargo(root, build))?).context("cargo speaks no UTF-8")?;
     let found = messages.lines().find_map(|line| executable_in(line, program));
     found.with_context(|| format!("the build of the tests has made no program {program}"))
@@ -130,12 +142,12 @@ mod tests {
                 r#"{{"reason":"x","target":{{"name":"{name}","kind":["bin"]}},"executable":{executable}}}"#
             )
         };
-        let program = line("simulator", r#""/target/release/simulator""#);
-        assert_eq!(executable_in(&program, "simulator"), Some(PathBuf::from("/target/release/simulator")));
+        let program = line("simulator", r#""/target/checked/simulator""#);
+        assert_eq!(executable_in(&program, "simulator"), Some(PathBuf::from("/target/checked/simulator")));
         for other in [
-            line("simulator", r#""/target/release/deps/simulator-0123456789abcdef""#),
+            line("simulator", r#""/target/checked/deps/simulator-0123456789abcdef""#),
             line("simulator", "null"),
-            line("ruvector", r#""/target/release/ruvector""#),
+            line("ruvector", r#""/target/checked/ruvector""#),
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ] {
             assert_eq!(executable_in(&other, "simulator"), None, "{other}");
