@@ -95,6 +95,17 @@ async fn without_a_quorum_nothing_is_acknowledged_and_stale_reads_go_on() {
 }
 
 #[tokio::test]
+async fn what_a_node_has_answered_is_in_what_it_publishes() {
+    let cluster = Cluster::start(3, Tuning::default());
+    for hundred in 0..4 {
+        // Nobody reads for long enough that nothing is published any more.
+        propose_all(&cluster, 1, hundred * 100..(hundred + 1) * 100).await;
+        let published = cluster.handle(1).published().await.expect("it runs");
+        assert_eq!(published.view.len() as u64, (hundred + 1) * 100);
+    }
+}
+
+#[tokio::test]
 async fn a_node_behind_the_log_catches_up_by_snapshot() {
     let tuning = Tuning {
         snapshot_entries: 50,

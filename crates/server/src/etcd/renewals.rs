@@ -12,7 +12,7 @@ use super::error::{EtcdError, node_status, store_status};
 use crate::context::mismatched;
 
 /// How long renewals wait for others. Nobody notices it: a lease lives for seconds.
-const COLLECT_FOR: Duration = Duration::from_millis(5);
+const COLLECT_FOR: Duration = Duration::from_millis(1);
 /// How many leases one command renews at most.
 const BATCH_MAX: usize = 8_192;
 
