@@ -70,6 +70,21 @@ async fn a_watch_from_the_past_misses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_watch_after_a_time_without_any_begins_at_the_present() {
+    let server = TestServer::start().await;
+    for round in 0..3 {
+        // Long enough that nothing is published any more, as nobody reads.
+        for number in 0..100 {
+            server.put("a", &format!("{round} {number}")).await;
+        }
+        let mut watch = server.watch().await;
+        watch.create(on_key("a")).await;
+        let next = server.put("a", "new").await;
+        assert_eq!(watch.events(1).await, [format!("a@{next}")]);
+    }
+}
+
+#[tokio::test]
 async fn watches_of_one_stream_keep_apart() {
     let server = TestServer::start().await;
     let first = server.put("a", "1").await;
