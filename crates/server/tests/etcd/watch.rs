@@ -183,6 +183,27 @@ async fn a_compacted_revision_ends_the_watch_and_says_where_to_begin() {
 }
 
 #[tokio::test]
+async fn a_watch_that_follows_survives_a_compaction_of_what_has_just_happened() {
+    let server = TestServer::start().await;
+    for _ in 0..200 {
+        server.put("a", "old").await;
+    }
+    let mut watch = server.watch().await;
+    watch.create(on_key("a")).await;
+    let mut kv = server.kv();
+    let mut compacting = kv.clone();
+    for round in 0..50 {
+        // Both at once, so that mostly they are applied, and seen, together.
+        let revision = 202 + round;
+        let compact = compacting.compact(pb::CompactionRequest { revision, physical: false });
+        let put = kv.put(put_request("a", "new"));
+        let (put, _) = tokio::join!(put, compact);
+        assert_eq!(put.unwrap().into_inner().header.unwrap().revision, revision);
+        assert_eq!(watch.events(1).await, [format!("a@{revision}")]);
+    }
+}
+
+#[tokio::test]
 async fn progress_is_told_when_asked_for_and_never_ahead_of_events() {
     let server = TestServer::start().await;
     let mut watch = server.watch().await;

@@ -107,6 +107,26 @@ impl KvView {
         Ok(self.store.events(from, through))
     }
 
+    /// The same for somebody who has followed the changes since before `from`, and so has a claim on what was
+    /// compacted a moment ago: the changes are given as long as they are there, which is until the entries
+    /// after the compaction have taken them out.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] if some of the changes may be gone.
+    pub fn recent_events(
+        &self,
+        from: Revision,
+        through: Revision,
+    ) -> Result<impl Iterator<Item = Event> + '_, KvError> {
+        let compacted = self.store.compacted;
+        // Of the oldest revision that is left some changes may be gone, of those after it none.
+        let is_whole = self.store.history.oldest().is_some_and(|oldest| oldest.mod_revision < from);
+        if from <= compacted && !is_whole {
+            return Err(KvError::Compacted { requested: from, compacted });
+        }
+        Ok(self.store.events(from, through))
+    }
+
     /// One lease.
     #[must_use]
     pub fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {

@@ -64,6 +64,31 @@ fn compacted_changes_are_refused_and_the_rest_is_complete() {
 }
 
 #[test]
+fn who_followed_the_changes_gets_those_that_were_just_compacted_while_they_are_there() {
+    let mut fixture = Fixture::default();
+    for value in 1..=10 {
+        fixture.put("a", &value.to_string());
+    }
+    fixture.txn(always(vec![TxnOp::Put(put("a", "11")), TxnOp::Put(put("b", "11"))]));
+    let complete = events(&fixture, 8, 12);
+    fixture.compact(12).unwrap();
+    assert!(fixture.view().events(Revision(8), Revision(12)).is_err());
+    let recent = |fixture: &Fixture| {
+        let view = fixture.view();
+        view.recent_events(Revision(8), Revision(12)).map(Iterator::collect::<Vec<_>>)
+    };
+    let mut entries = 0;
+    while let Ok(recent) = recent(&fixture) {
+        assert_eq!(recent, complete);
+        fixture.grant(100 + entries, 60);
+        entries += 1;
+    }
+    assert!(entries > 1, "they were there for {entries} entries");
+    let error = KvError::Compacted { requested: Revision(8), compacted: Revision(12) };
+    assert_eq!(recent(&fixture), Err(error));
+}
+
+#[test]
 fn a_long_history_keeps_every_change_in_order() {
     const CHANGES: i64 = 12_000;
     let mut fixture = Fixture::default();

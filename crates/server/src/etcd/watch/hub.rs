@@ -130,7 +130,7 @@ impl WatchHub {
         }
         let through = view.revision().min(Revision(state.revision.0 + REVISIONS_PER_TURN));
         let streams = &mut state.streams;
-        match view.events(from, through) {
+        match view.recent_events(from, through) {
             Ok(events) => events.for_each(|event| {
                 state.index.find(&event.kv.key, |(stream, _)| {
                     if let Some(mark) = streams.get_mut(&stream) {
@@ -138,8 +138,8 @@ impl WatchHub {
                     }
                 });
             }),
-            // History was compacted before it was read, as after a snapshot from the leader: every stream
-            // finds that out for itself.
+            // History was compacted and gone before it was read, as after a snapshot from the leader: every
+            // stream finds that out for itself.
             Err(_) => streams.values_mut().for_each(|mark| mark.set(from)),
         }
         state.revision = through;

@@ -263,7 +263,9 @@ impl Session {
     /// Tells the watches that joined a batch of the changes that they were marked for.
     fn tell_joined(&mut self, view: &KvView, unread: Unread) {
         let mut told: BTreeMap<i64, Vec<mvccpb::Event>> = BTreeMap::new();
-        let read = read_batch(view, unread.next, unread.through, |event| {
+        let (from, through) = (unread.next, batch_end(unread.next, unread.through));
+        let events = view.recent_events(from, through);
+        let read = read_batch(events, from, through, |event| {
             let mut bytes = 0;
             self.index.find(&event.kv.key, |id| {
                 let watcher = &self.watchers[&id];
@@ -304,8 +306,9 @@ impl Session {
             self.catching_up.push_back(id);
             return;
         }
+        let through = batch_end(from, self.looked_through);
         let mut events = Vec::new();
-        let read = read_batch(view, from, self.looked_through, |event| {
+        let read = read_batch(view.events(from, through), from, through, |event| {
             if !watcher.range.contains(&event.kv.key) || !watcher.wants(event) {
                 return 0;
             }
@@ -378,18 +381,22 @@ impl Drop for Session {
     }
 }
 
-/// Reads whole revisions until a batch is full. `take` answers how many bytes it made of an event. Returns the
-/// revision that was read through.
+/// The last revision that a batch from a revision on may cover.
+fn batch_end(from: Revision, through: Revision) -> Revision {
+    through.min(Revision(from.0.saturating_add(BATCH_REVISIONS - 1)))
+}
+
+/// Reads whole revisions of `from..=through` until a batch is full. `take` answers how many bytes it made of an
+/// event. Returns the revision that was read through.
 fn read_batch(
-    view: &KvView,
+    events: Result<impl Iterator<Item = Event>, KvError>,
     from: Revision,
     through: Revision,
     mut take: impl FnMut(&Event) -> usize,
 ) -> Result<Revision, KvError> {
-    let through = through.min(Revision(from.0.saturating_add(BATCH_REVISIONS - 1)));
     let mut bytes = 0;
     let mut revision = from;
-    for event in view.events(from, through)? {
+    for event in events? {
         if event.kv.mod_revision > revision && bytes >= BATCH_BYTES {
             return Ok(Revision(event.kv.mod_revision.0 - 1));
         }
