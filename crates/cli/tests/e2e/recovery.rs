@@ -1,9 +1,9 @@
 //! Orderly restarts, nodes that come back late, and what a put costs.
 
 use bytes::Bytes;
-use ruvector_client::{GetOptions, KeyRange, PutOptions, ReadFrom};
+use ruvector_client::{Client, GetOptions, KeyRange, PutOptions, ReadFrom, WatchOptions};
 
-use crate::support::{Cluster, Load, await_condition};
+use crate::support::{Cluster, Ledger, Load, await_condition};
 
 #[test]
 fn a_cluster_that_is_stopped_and_started_goes_on_where_it_was() {
@@ -23,9 +23,45 @@ fn a_cluster_that_is_stopped_and_started_goes_on_where_it_was() {
 #[test]
 fn a_node_comes_back_after_its_log_was_compacted_away() {
     let mut cluster = Cluster::start(3);
+    let (late, ledger) = bring_back_by_snapshot(&mut cluster);
+    ledger.verify(&cluster);
+    // What it has it has itself, and it takes part again.
+    let read = GetOptions { read_from: ReadFrom::Local, count_only: true, ..GetOptions::default() };
+    let count = cluster.wait(async {
+        let client = client_of_one(&cluster, late).await;
+        client.get(KeyRange::Prefix(Bytes::from_static(b"load/")), read).await.unwrap().count
+    });
+    assert!(count >= 1_000, "{count}");
+    cluster.kill(&[(late + 1) % 3]);
+    cluster.verb(&["put", "after", "all"]).succeeded();
+}
+
+#[test]
+fn a_watch_is_resumed_on_a_node_that_has_installed_a_snapshot() {
+    let mut cluster = Cluster::start(3);
+    let (late, _) = bring_back_by_snapshot(&mut cluster);
+    let last = cluster.await_agreement().revision;
+    let revisions = cluster.wait(async {
+        let client = client_of_one(&cluster, late).await;
+        let options = WatchOptions { start_revision: Some(2), ..WatchOptions::default() };
+        let everything = KeyRange::Prefix(Bytes::new());
+        let mut watch = client.watch(everything, options).await.unwrap();
+        let mut revisions = Vec::new();
+        while revisions.last().is_none_or(|revision| *revision < last) {
+            let batch = watch.next().await.unwrap();
+            revisions.extend(batch.events.iter().map(|event| event.key_value.mod_revision));
+        }
+        revisions
+    });
+    // The load writes one key a revision: each is told, once, in order.
+    assert_eq!(revisions, (2..=last).collect::<Vec<_>>());
+}
+
+/// Has a node come back so late that it has to be sent a snapshot. Returns it, and what was acknowledged.
+fn bring_back_by_snapshot(cluster: &mut Cluster) -> (usize, Ledger) {
     let late = (cluster.leader() + 1) % 3;
     cluster.kill(&[late]);
-    let load = Load::start(&cluster);
+    let load = Load::start(cluster);
     load.await_writes(1_000);
     let ledger = load.finish();
     let others = [(late + 1) % 3, (late + 2) % 3];
@@ -42,17 +78,13 @@ fn a_node_comes_back_after_its_log_was_compacted_away() {
         cluster.statuses().iter().any(|(position, status)| *position == late && status.first_index > 900)
     });
     cluster.await_agreement();
-    ledger.verify(&cluster);
-    // What it has it has itself, and it takes part again.
-    let read = GetOptions { read_from: ReadFrom::Local, count_only: true, ..GetOptions::default() };
-    let alone = format!("127.0.0.1:{}", cluster.nodes[late].client.rsplit_once(':').unwrap().1);
-    let count = cluster.wait(async {
-        let client = ruvector_client::Client::connect([alone.as_str()]).await.unwrap();
-        client.get(KeyRange::Prefix(Bytes::from_static(b"load/")), read).await.unwrap().count
-    });
-    assert!(count >= 1_000, "{count}");
-    cluster.kill(&[(late + 1) % 3]);
-    cluster.verb(&["put", "after", "all"]).succeeded();
+    (late, ledger)
+}
+
+/// A client that knows one node only.
+async fn client_of_one(cluster: &Cluster, position: usize) -> Client {
+    let port = cluster.nodes[position].client.rsplit_once(':').unwrap().1;
+    Client::connect([format!("127.0.0.1:{port}").as_str()]).await.unwrap()
 }
 
 #[test]
