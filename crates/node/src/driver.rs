@@ -251,7 +251,9 @@ impl<M: StateMachine> Driver<M> {
                     }
                 }
                 Output::Run(job) => self.run_job(job),
-                Output::Published => self.state_moved(),
+                Output::Published => {
+                    self.shared.publication.advance(self.replica.applied().index, || self.version());
+                }
             }
         }
         self.outputs = outputs;
@@ -277,24 +279,13 @@ impl<M: StateMachine> Driver<M> {
         None
     }
 
-    /// The state moved: lets it be read at once if somebody wants that.
-    fn state_moved(&self) {
-        if self.shared.publication.is_wanted() {
-            self.publish();
-        } else {
-            self.shared.publication.retract(self.replica.applied().index);
-        }
-    }
-
     fn newest_version(&self) -> Arc<Published<M::View>> {
-        self.shared.publication.for_driver().unwrap_or_else(|| self.publish())
+        let publication = &self.shared.publication;
+        publication.for_driver().unwrap_or_else(|| publication.publish(self.version()))
     }
 
-    fn publish(&self) -> Arc<Published<M::View>> {
-        let version = Published { view: self.replica.view(), applied: self.replica.applied() };
-        let version = Arc::new(version);
-        self.shared.publication.publish(Arc::clone(&version));
-        version
+    fn version(&self) -> Published<M::View> {
+        Published { view: self.replica.view(), applied: self.replica.applied() }
     }
 
     fn run_job(&self, job: SnapshotJob<M>) {

@@ -57,27 +57,25 @@ impl<V> Publication<V> {
         self.applied.subscribe()
     }
 
-    /// The driver applied something: whether to [`publish`](Self::publish) it at once, or to
-    /// [`retract`](Self::retract) what is published.
-    pub(crate) fn is_wanted(&self) -> bool {
+    /// The driver applied something, and is about to answer: publishes the version if somebody wants it, and
+    /// otherwise retracts the one before.
+    pub(crate) fn advance(&self, applied: Index, version: impl FnOnce() -> Published<V>) {
         let eager = self.eager.load(Ordering::Relaxed);
-        // A read in between may be overwritten: then the next one may have to ask.
-        self.eager.store(eager.saturating_sub(1), Ordering::Relaxed);
-        eager > 0 || self.applied.receiver_count() > 0
-    }
-
-    /// Lets everyone read a version.
-    pub(crate) fn publish(&self, version: Arc<Published<V>>) {
-        let applied = version.applied.index;
-        self.current.store(Some(version));
+        if eager > 0 {
+            // A read in between may be overwritten: then the next one may have to ask.
+            self.eager.store(eager - 1, Ordering::Relaxed);
+        }
+        let is_wanted = eager > 0 || self.applied.receiver_count() > 0;
+        self.current.store(is_wanted.then(|| Arc::new(version())));
+        // Who subscribes in this moment may have found the version before: it notices now, and asks.
         self.applied.send_replace(applied);
     }
 
-    /// Lets nobody read a version that is no longer the newest. Who subscribed in the meantime notices after
-    /// this, and asks.
-    pub(crate) fn retract(&self, applied: Index) {
-        self.current.store(None);
-        self.applied.send_replace(applied);
+    /// Lets everyone read a version that the driver was asked for.
+    pub(crate) fn publish(&self, version: Published<V>) -> Arc<Published<V>> {
+        let version = Arc::new(version);
+        self.current.store(Some(Arc::clone(&version)));
+        version
     }
 }
 
@@ -91,13 +89,8 @@ mod tests {
         Published { view: index, applied: LogPosition { term: Term(1), index: Index(index) } }
     }
 
-    /// What a driver does after it applied an entry.
     fn apply(publication: &Publication<u64>, index: u64) {
-        if publication.is_wanted() {
-            publication.publish(Arc::new(version(index)));
-        } else {
-            publication.retract(Index(index));
-        }
+        publication.advance(Index(index), || version(index));
     }
 
     fn newest(publication: &Publication<u64>) -> Option<u64> {
@@ -138,14 +131,23 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_notices_what_was_not_published() {
+    fn a_follower_notices_each_version() {
+        let publication = Publication::new(version(0));
+        let mut follower = publication.subscribe();
+        for index in 1..1000 {
+            apply(&publication, index);
+            assert_eq!(*follower.borrow_and_update(), Index(index));
+        }
+    }
+
+    #[test]
+    fn what_the_driver_was_asked_for_is_there_for_the_next() {
         let publication = Publication::new(version(0));
         for index in 1..1000 {
             apply(&publication, index);
         }
-        let follower = publication.subscribe();
-        // The driver had looked whether it is wanted before.
-        publication.retract(Index(1000));
-        assert!(follower.has_changed().expect("the sender lives"));
+        assert!(publication.for_driver().is_none());
+        publication.publish(version(999));
+        assert_eq!(newest(&publication), Some(999));
     }
 }

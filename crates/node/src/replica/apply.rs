@@ -1,6 +1,6 @@
 //! Committed entries meet the state machine.
 
-use ruvector_protocol::{Entry, Input, Payload, Timestamp};
+use ruvector_protocol::{Entry, Input, Origin, Payload, PlantedBug, Timestamp};
 use ruvector_state_machine::{Committed, StateMachine};
 
 use super::{Output, Replica, ReplicaError};
@@ -48,7 +48,7 @@ impl<M: StateMachine> Replica<M> {
         self.applied_time = entry.time;
         match entry.payload {
             Payload::Noop | Payload::Tick => self.machine.advance_time(position.index.0, entry.time.0),
-            Payload::Command(proposal) if self.origins.admit(&proposal.origin) => {
+            Payload::Command(proposal) if self.admits(&proposal.origin) => {
                 let committed =
                     Committed { index: position.index.0, time_ms: entry.time.0, command: proposal.command };
                 let response = self.machine.apply(&committed);
@@ -65,5 +65,9 @@ impl<M: StateMachine> Replica<M> {
                 }
             }
         }
+    }
+    /// Whether a proposal is to be applied now, and not as one that was before.
+    fn admits(&mut self, origin: &Origin) -> bool {
+        self.origins.admit(origin) || self.config.planted(PlantedBug::RetryAppliedTwice)
     }
 }

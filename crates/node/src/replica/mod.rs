@@ -12,6 +12,7 @@ mod event;
 mod hashes;
 mod open;
 mod origins;
+mod planted;
 mod proposals;
 mod reads;
 mod snapshots;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ruvector_protocol::{Incarnation, Input, NodeId, Origin, Proposal, RejectReason, Timestamp};
+use ruvector_protocol::{Incarnation, Input, NodeId, Origin, PlantedBug, Proposal, RejectReason, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, Replica, ReplicaError, Ticket};
@@ -109,7 +109,7 @@ impl PendingProposals {
     }
 
     /// Removes those whose time is over, each with what its caller is to be told.
-    fn expire(&mut self, now: Timestamp) -> Vec<(Ticket, NodeError)> {
+    fn expire(&mut self, now: Timestamp, is_unknown_hidden: bool) -> Vec<(Ticket, NodeError)> {
         let mut expired = Vec::new();
         while let Some(first) = self.waiting.first_entry()
             && first.get().deadline <= now
@@ -117,6 +117,7 @@ impl PendingProposals {
             let waiting = first.remove();
             let error = match waiting.accepted_proposals {
                 0 => NodeError::NoLeader,
+                _ if is_unknown_hidden => NodeError::NoLeader,
                 _ => NodeError::OutcomeUnknown,
             };
             expired.push((waiting.ticket, error));
@@ -174,7 +175,8 @@ impl<M: StateMachine> Replica<M> {
         now: Timestamp,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        for (ticket, error) in self.proposals.expire(now) {
+        let is_unknown_hidden = self.config.planted(PlantedBug::UnknownToldAsRefused);
+        for (ticket, error) in self.proposals.expire(now, is_unknown_hidden) {
             outputs.push(Output::Proposed { ticket, result: Err(error) });
         }
         if self.proposals.retry_at.is_none_or(|at| at > now) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use ruvector_protocol::{Index, Input, LogPosition, SnapshotMeta, Timestamp};
+use ruvector_protocol::{Index, Input, LogPosition, PlantedBug, SnapshotMeta, Timestamp};
 use ruvector_state_machine::{RestoreError, StateMachine};
 use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
@@ -320,6 +320,9 @@ impl<M: StateMachine> Replica<M> {
         );
         let name = SnapshotStore::automatic_name(GROUP, meta);
         self.origins = restore_contents(&self.store, &name, &mut self.machine)?;
+        if self.config.planted(PlantedBug::SnapshotWithoutOrigins) {
+            self.origins = OriginWindow::default();
+        }
         self.committed.clear();
         self.applied = meta.position;
         self.applied_time = meta.time;
