@@ -1,5 +1,6 @@
 //! The developer tool: `cargo xtask <command>`.
 
+mod fuzz;
 mod pipeline;
 mod process;
 mod tidy;
@@ -20,6 +21,8 @@ enum Command {
     Ci,
     /// The rules of this repository that no other tool checks.
     Tidy,
+    /// Gives hostile bytes to everything that reads bytes; fuzz/src/lib.rs says how to go on from a find.
+    Fuzz(fuzz::Arguments),
     /// Runs the simulator, as in `--seeds 0..2000` or `--seed 7 --trace`; `--help` shows its arguments.
     #[command(disable_help_flag = true)]
     Simulate {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Test | Command::Ci => pipeline::run(&workspace_root()),
         Command::Tidy => tidy::run(&workspace_root()),
+        Command::Fuzz(arguments) => fuzz::run(&workspace_root(), &arguments),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
     };
     match outcome {

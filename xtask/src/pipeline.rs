@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::fuzz;
 use crate::process::{cargo, output, run as run_command};
 use crate::tidy;
 
 /// The simulator seeds that every change must pass.
 const SEEDS: &str = "0..2000";
+/// The fuzz targets' own workspace.
+const FUZZ: &str = "fuzz/Cargo.toml";
 /// Optimized, but not as far as what is released: that takes long for so many programs.
 const PROFILE: &str = "checked";
 
@@ -25,13 +28,14 @@ struct Step {
     run: fn(&Path) -> Result<()>,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "format", run: format },
     Step { name: "tidy", run: tidy::run },
     Step { name: "lints", run: lints },
     Step { name: "docs", run: docs },
     Step { name: "tests", run: tests },
     Step { name: "simulator seeds", run: seeds },
+    Step { name: "fuzz", run: fuzz::briefly },
 ];
 
 /// Runs every step, also after one has failed, and sums up.
@@ -67,7 +71,8 @@ pub(crate) fn simulate(root: &Path, arguments: &[OsString]) -> Result<()> {
 }
 
 fn format(root: &Path) -> Result<()> {
-    run_command(&mut cargo(root, ["fmt", "--all", "--check"]))
+    run_command(&mut cargo(root, ["fmt", "--all", "--check"]))?;
+    run_command(&mut cargo(root, ["fmt", "--manifest-path", FUZZ, "--check"]))
 }
 
 fn lints(root: &Path) -> Result<()> {
@@ -83,7 +88,10 @@ fn lints(root: &Path) -> Result<()> {
         "-D",
         "warnings",
     ];
-    run_command(&mut cargo(root, clippy))
+    run_command(&mut cargo(root, clippy))?;
+    let clippy =
+        ["clippy", "--manifest-path", FUZZ, "--locked", "--profile", "release", "--", "-D", "warnings"];
+    run_command(cargo(root, clippy).env("CARGO_TARGET_DIR", fuzz::target_directory(root)?))
 }
 
 fn docs(root: &Path) -> Result<()> {
@@ -122,7 +130,8 @@ struct Target {
     kind: Vec<String>,
 }
 
-fn executable_in(line: &str, program: &str) -> Option<PathBuf> {
+/// The program of this name, if this line of cargo's tells that it was built.
+pub(crate) fn executable_in(line: &str, program: &str) -> Option<PathBuf> {
     let message: Message = serde_json::from_str(line).ok()?;
     let target = message.target?;
     // The program's own unit tests are an executable of the same target, in a directory for intermediate results.

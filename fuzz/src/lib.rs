@@ -1,0 +1,46 @@
+//! What the fuzz targets share: a bound on memory, and how an input is taken apart.
+//!
+//! Each file in `fuzz_targets` is a program with libFuzzer inside. It says at its top what must hold whatever bytes
+//! come. Two ways to run one:
+//!
+//! ```text
+//! cargo xtask fuzz commands --seconds 300     # the pinned stable toolchain, a C++ compiler, nothing else
+//! cargo +nightly fuzz run commands            # cargo-fuzz, with the address sanitizer
+//! ```
+//!
+//! The first is what continuous integration does for a few seconds. It replays `corpus/<target>`, which is
+//! committed and small, and leaves what it finds new in the target directory; with `--keep` that becomes part of the
+//! corpus, reduced to what reaches something that nothing else does. An input that breaks a promise is written to
+//! `artifacts/<target>`; give its path to the program to see it again.
+
+use std::alloc::System;
+
+use arbitrary::Unstructured;
+use cap::Cap;
+
+/// Counts all memory of the program but libFuzzer's own.
+#[global_allocator]
+static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Runs `test`, which may have `bytes` more of memory at any time than there was before. A program that wants more
+/// is aborted, which libFuzzer reports like a panic.
+///
+/// # Panics
+/// If the memory in use is beyond the limit already.
+pub fn within_memory<T>(bytes: usize, test: impl FnOnce() -> T) -> T {
+    MEMORY.set_limit(MEMORY.allocated() + bytes).expect("the limit is above what is in use");
+    let result = test();
+    MEMORY.set_limit(usize::MAX).expect("no limit is below what is in use");
+    result
+}
+
+/// The next byte of an input; 0 at its end.
+pub fn byte(input: &mut Unstructured<'_>) -> u8 {
+    input.arbitrary().unwrap_or(0)
+}
+
+/// The next piece of an input: two bytes of length, and as many bytes as there are of it.
+pub fn piece<'a>(input: &mut Unstructured<'a>) -> &'a [u8] {
+    let length = usize::from(u16::from_le_bytes([byte(input), byte(input)])).min(input.len());
+    input.bytes(length).unwrap_or_default()
+}
