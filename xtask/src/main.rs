@@ -30,6 +30,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Breaks real nodes in network namespaces, as in `--minutes 5` (needs root); `--help` shows its arguments.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Passed on to the harness as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -38,6 +45,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&workspace_root()),
         Command::Fuzz(arguments) => fuzz::run(&workspace_root(), &arguments),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
+        Command::Chaos { arguments } => pipeline::chaos(&workspace_root(), &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

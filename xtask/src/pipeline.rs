@@ -70,6 +70,15 @@ pub(crate) fn simulate(root: &Path, arguments: &[OsString]) -> Result<()> {
     run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
 }
 
+/// Runs real nodes under faults. The nodes' program is built on its own: the simulator's build would give it the
+/// bugs that are planted for tests.
+pub(crate) fn chaos(root: &Path, arguments: &[OsString]) -> Result<()> {
+    let nodes = ["build", "--quiet", "--profile", PROFILE, "--package", "ruvector-cli"];
+    run_command(&mut cargo(root, nodes))?;
+    let run = ["run", "--quiet", "--profile", PROFILE, "--package", "ruvector-chaos", "--"];
+    run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
+}
+
 fn format(root: &Path) -> Result<()> {
     run_command(&mut cargo(root, ["fmt", "--all", "--check"]))?;
     run_command(&mut cargo(root, ["fmt", "--manifest-path", FUZZ, "--check"]))

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::process::{cargo, output};
 
 /// What each crate of the workspace may depend on within it. A crate that is not listed is a problem.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("ruvector-protocol", &[]),
     ("ruvector-state-machine", &["ruvector-protocol"]),
     ("ruvector-storage", &["ruvector-protocol"]),
@@ -26,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
         "ruvector-simulator",
         &["ruvector-node", "ruvector-protocol", "ruvector-state-machine", "ruvector-storage"],
     ),
+    ("ruvector-chaos", &["ruvector-api", "ruvector-client", "ruvector-simulator"]),
     ("xtask", &[]),
 ];
 

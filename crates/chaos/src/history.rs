@@ -1,0 +1,178 @@
+//! What the clients asked for and were told, and whether a register could have answered so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use ruvector_simulator::linearizability::{
+    Action, Completion, Observation, Operation, Value, Verdict, check,
+};
+
+use crate::watch::Change;
+
+/// How large the search for an order may become for one answer.
+const CONFIGURATIONS_MAX: usize = 500_000;
+
+/// A key that clients share. Each round has keys of its own, so that no key's history grows without bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Counted on with every fault.
+    pub round: u32,
+    /// Which of the round's.
+    pub number: u32,
+}
+
+/// What all keys begin with.
+pub const PREFIX: &str = "chaos/";
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{PREFIX}{:05}/{}", self.round, self.number)
+    }
+}
+
+/// One operation of one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Who.
+    pub client: usize,
+    /// Where.
+    pub key: Key,
+    /// What. No two operations write the same value.
+    pub action: Action,
+    /// When, on the one clock of the run.
+    pub invoked: Duration,
+    /// When its client learned how it ended.
+    pub ended: Duration,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// How an operation ended for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Answered {
+        /// What the answer said of the key before it.
+        observation: Observation,
+        /// The revision that was answered.
+        revision: i64,
+    },
+    /// It certainly did nothing.
+    Failed,
+    /// It did something, or not, or will.
+    Unknown,
+}
+
+impl Recorded {
+    /// The value that it would write.
+    #[must_use]
+    pub fn value(&self) -> Option<Value> {
+        match self.action {
+            Action::Put { value, .. } => Some(value),
+            Action::CompareAndSwap { new, .. } => new,
+            Action::Get | Action::Delete | Action::EndLease { .. } => None,
+        }
+    }
+
+    /// The value that was acknowledged as written, and at which revision.
+    #[must_use]
+    pub fn acknowledged(&self) -> Option<(Value, i64)> {
+        let Outcome::Answered { observation, revision } = self.outcome else { return None };
+        let swapped = match self.action {
+            Action::CompareAndSwap { expected, .. } => observation == Observation::Held(expected),
+            Action::Put { .. } | Action::Get | Action::Delete | Action::EndLease { .. } => true,
+        };
+        self.value().filter(|_| swapped).map(|value| (value, revision))
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        let completion = match self.outcome {
+            Outcome::Answered { observation, .. } => {
+                Completion::Answered { at: nanoseconds(self.ended), observation }
+            }
+            Outcome::Unknown => Completion::Unknown,
+            Outcome::Failed => return None,
+        };
+        Some(Operation { action: self.action, invoked_at: nanoseconds(self.invoked), completion })
+    }
+}
+
+/// What judging found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What contradicts a promise.
+    pub violations: Vec<String>,
+    /// Keys whose history was too entangled to decide.
+    pub undecided: usize,
+}
+
+/// Holds each key's history against a register.
+#[must_use]
+pub fn judge(history: &[Recorded]) -> Judgement {
+    let mut keys: BTreeMap<Key, Vec<Operation>> = BTreeMap::new();
+    for recorded in history {
+        if let Some(operation) = recorded.operation() {
+            keys.entry(recorded.key).or_default().push(operation);
+        }
+    }
+    let mut judgement = Judgement::default();
+    for (key, operations) in keys {
+        match check(&operations, CONFIGURATIONS_MAX) {
+            Verdict::Linearizable => {}
+            Verdict::Undecided => judgement.undecided += 1,
+            Verdict::Violation(violation) => judgement.violations.push(format!(
+                "linearizability: {key}: {:?} can't be explained; the key can have held {:?}",
+                operations[violation.operation], violation.possible
+            )),
+        }
+    }
+    judgement
+}
+
+/// Holds all changes that a watch reported, from the first revision on, against what clients were told: every
+/// acknowledged write is there at its revision, nothing that failed is, and nothing twice.
+#[must_use]
+pub fn judge_changes(history: &[Recorded], changes: &[Change]) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut writes: BTreeMap<u64, &Recorded> = BTreeMap::new();
+    for recorded in history {
+        writes.extend(recorded.value().map(|value| (value.0, recorded)));
+    }
+    let mut made: BTreeMap<i64, &Change> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for change in changes {
+        made.insert(change.revision, change);
+        let write = change.value.as_deref().and_then(|value| value.parse().ok()).and_then(|value: u64| {
+            writes.get(&value).filter(|write| write.key.to_string() == change.key).copied()
+        });
+        match write {
+            None => violations.push(format!("changes: nobody wrote {change:?}")),
+            Some(write) if write.outcome == Outcome::Failed => {
+                violations
+                    .push(format!("changes: {change:?} was made although its client was told it failed"));
+            }
+            Some(_) if !seen.insert(change.value.clone()) => {
+                violations.push(format!("changes: {change:?} was made twice"));
+            }
+            Some(_) => {}
+        }
+    }
+    for recorded in history {
+        let Some((value, revision)) = recorded.acknowledged() else { continue };
+        let change = made.get(&revision);
+        if change.is_none_or(|change| change.value.as_deref() != Some(value.0.to_string().as_str())) {
+            violations.push(format!(
+                "changes: {recorded:?} was acknowledged, but revision {revision} is {change:?}"
+            ));
+        }
+    }
+    violations
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("a run is shorter than five hundred years")
+}
+
+#[cfg(test)]
+mod tests;

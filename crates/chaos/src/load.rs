@@ -1,0 +1,239 @@
+//! Clients that write and read all the time, at a bounded rate, and remember what they were told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ruvector_client::{
+    Client, ClientError, Comparison, GetAnswer, GetOptions, Operation, OperationAnswer, PutOptions, Relation,
+    Target, Transaction,
+};
+use ruvector_simulator::linearizability::{Action, Observation, Value};
+use ruvector_simulator::random::Random;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::cluster::{client_options, endpoint};
+use crate::history::{Key, Outcome, Recorded};
+use crate::network::Place;
+
+/// How many clients there are, each with one operation at a time.
+const CLIENTS: usize = 6;
+/// How many keys they share in a round.
+const KEYS: u64 = 4;
+/// How long a client rests between two operations, in milliseconds: this bounds the rate.
+const REST_MS: (u64, u64) = (5, 25);
+/// Values of a client are above this times its number, so that all values differ.
+const VALUES: u64 = 1_000_000_000;
+
+/// Clients at work.
+#[derive(Debug)]
+pub struct Load {
+    stopping: Arc<AtomicBool>,
+    round: Arc<AtomicU32>,
+    clients: Vec<JoinHandle<Result<Vec<Recorded>>>>,
+}
+
+impl Load {
+    /// Starts the clients. `clock` gives the times of the history, `seed` what they ask for.
+    pub fn start(runtime: &Runtime, clock: Instant, seed: u64) -> Self {
+        let (stopping, round) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let mut seeds = Random::new(seed);
+        let clients = (0..CLIENTS)
+            .map(|number| {
+                let (stopping, round) = (Arc::clone(&stopping), Arc::clone(&round));
+                let random = Random::new(seeds.seed());
+                runtime
+                    .spawn(async move { Worker::new(number, clock, random)?.work(&stopping, &round).await })
+            })
+            .collect();
+        Self { stopping, round, clients }
+    }
+
+    /// Goes on with other keys.
+    pub fn next_round(&self) {
+        self.round.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends the work and adds one last write, which lies behind all others. Gives everything by time of invocation, and the
+    /// revision of the last.
+    ///
+    /// # Errors
+    /// If a client gave up, or the last write is not acknowledged.
+    pub fn finish(self, runtime: &Runtime, clock: Instant) -> Result<(Vec<Recorded>, i64)> {
+        self.stopping.store(true, Ordering::Relaxed);
+        let mut history = Vec::new();
+        for client in self.clients {
+            history.extend(runtime.block_on(client).context("a client panicked")??);
+        }
+        let last_round = self.round.load(Ordering::Relaxed) + 1;
+        let last = runtime.block_on(async {
+            Worker::new(CLIENTS, clock, Random::new(0))?.write_until_acknowledged(last_round).await
+        })?;
+        let revision = last.last().and_then(Recorded::acknowledged).map(|(_, revision)| revision);
+        history.extend(last);
+        history.sort_by_key(|recorded| recorded.invoked);
+        Ok((history, revision.context("the last write was not acknowledged")?))
+    }
+}
+
+struct Worker {
+    number: usize,
+    client: Client,
+    clock: Instant,
+    random: Random,
+    written: u64,
+    /// What each key of the round was last known to hold.
+    known: BTreeMap<Key, Option<Value>>,
+    history: Vec<Recorded>,
+}
+
+impl Worker {
+    /// Each begins at another node.
+    fn new(number: usize, clock: Instant, random: Random) -> Result<Self> {
+        let mut endpoints: Vec<String> = Place::all().map(endpoint).collect();
+        let first = number % endpoints.len();
+        endpoints.rotate_left(first);
+        let client = Client::new(endpoints.iter().map(String::as_str), client_options())?;
+        Ok(Self { number, client, clock, random, written: 0, known: BTreeMap::new(), history: Vec::new() })
+    }
+
+    async fn work(mut self, stopping: &AtomicBool, round: &AtomicU32) -> Result<Vec<Recorded>> {
+        while !stopping.load(Ordering::Relaxed) {
+            let number = u32::try_from(self.random.between(0, KEYS - 1))?;
+            let key = Key { round: round.load(Ordering::Relaxed), number };
+            let action = self.draw(key);
+            self.perform(key, action).await?;
+            let rest = self.random.between(REST_MS.0, REST_MS.1);
+            tokio::time::sleep(Duration::from_millis(rest)).await;
+        }
+        Ok(self.history)
+    }
+
+    async fn write_until_acknowledged(mut self, round: u32) -> Result<Vec<Recorded>> {
+        const ATTEMPTS_MAX: usize = 30;
+        for _ in 0..ATTEMPTS_MAX {
+            let value = self.next_value();
+            self.perform(Key { round, number: 0 }, Action::Put { value, lease: None }).await?;
+            if self.history.last().and_then(Recorded::acknowledged).is_some() {
+                break;
+            }
+        }
+        Ok(self.history)
+    }
+
+    fn draw(&mut self, key: Key) -> Action {
+        match self.random.between(0, 9) {
+            0..=3 => Action::Get,
+            4..=6 => Action::Put { value: self.next_value(), lease: None },
+            _ => {
+                let expected = self.known.get(&key).copied().flatten();
+                Action::CompareAndSwap { expected, new: Some(self.next_value()) }
+            }
+        }
+    }
+
+    fn next_value(&mut self) -> Value {
+        self.written += 1;
+        Value(self.number as u64 * VALUES + self.written)
+    }
+
+    async fn perform(&mut self, key: Key, action: Action) -> Result<()> {
+        let invoked = self.clock.elapsed();
+        let answer = self.ask(&key.to_string(), action).await;
+        let ended = self.clock.elapsed();
+        let outcome = match answer {
+            Ok((observation, revision)) => Outcome::Answered { observation, revision },
+            Err(error) => outcome_of(&error)?,
+        };
+        if let Outcome::Answered { observation: Observation::Held(held), .. } = outcome {
+            self.known.insert(key, held);
+        }
+        let recorded = Recorded { client: self.number, key, action, invoked, ended, outcome };
+        if let Some((value, _)) = recorded.acknowledged() {
+            self.known.insert(key, Some(value));
+        }
+        self.history.push(recorded);
+        Ok(())
+    }
+
+    async fn ask(&self, key: &str, action: Action) -> Result<(Observation, i64), ClientError> {
+        let key = key.to_owned();
+        match action {
+            Action::Put { value, .. } => {
+                let answer = self.client.put(key, value.0.to_string(), PutOptions::default()).await?;
+                Ok((Observation::Nothing, answer.revision))
+            }
+            Action::CompareAndSwap { expected, new: Some(new) } => self.swap(key, expected, new).await,
+            Action::Get => {
+                let answer = self.client.get(key, GetOptions::default()).await?;
+                Ok((held(&answer)?, answer.revision))
+            }
+            Action::CompareAndSwap { new: None, .. } | Action::Delete | Action::EndLease { .. } => {
+                unreachable!("no worker draws {action:?}")
+            }
+        }
+    }
+
+    async fn swap(
+        &self,
+        key: String,
+        expected: Option<Value>,
+        new: Value,
+    ) -> Result<(Observation, i64), ClientError> {
+        let target = match expected {
+            Some(value) => Target::Value(value.0.to_string().into()),
+            // A key that does not exist has version 0.
+            None => Target::Version(0),
+        };
+        let comparison = Comparison { key: key.clone().into(), target, relation: Relation::Equal };
+        let write = Operation::Put(key.clone().into(), new.0.to_string().into(), PutOptions::default());
+        let read = Operation::Get(key.into(), GetOptions::default());
+        let transaction =
+            Transaction { comparisons: vec![comparison], then: vec![write], otherwise: vec![read] };
+        let answer = self.client.transact(transaction).await?;
+        match answer.operations.first() {
+            Some(OperationAnswer::Put(_)) if answer.succeeded => {
+                Ok((Observation::Held(expected), answer.revision))
+            }
+            Some(OperationAnswer::Get(found)) if !answer.succeeded => Ok((held(found)?, answer.revision)),
+            Some(OperationAnswer::Put(_) | OperationAnswer::Get(_) | OperationAnswer::Delete(_)) | None => {
+                Err(malformed(format!("{answer:?}")))
+            }
+        }
+    }
+}
+
+fn held(answer: &GetAnswer) -> Result<Observation, ClientError> {
+    let Some(found) = answer.key_values.first() else { return Ok(Observation::Held(None)) };
+    let value = std::str::from_utf8(&found.value).ok().and_then(|value| value.parse().ok());
+    let value = value.ok_or_else(|| malformed(format!("{found:?} was never written")))?;
+    Ok(Observation::Held(Some(Value(value))))
+}
+
+fn malformed(reason: String) -> ClientError {
+    ClientError::Malformed { reason }
+}
+
+/// What an error says of the operation.
+///
+/// # Errors
+/// If no node should ever answer so, whatever its troubles.
+fn outcome_of(error: &ClientError) -> Result<Outcome> {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::NoLeader { .. } | ClientError::Busy { .. } => {
+            Ok(Outcome::Failed)
+        }
+        ClientError::OutcomeUnknown { .. } | ClientError::TimedOut { .. } => Ok(Outcome::Unknown),
+        ClientError::InvalidEndpoint { .. }
+        | ClientError::NoEndpoints
+        | ClientError::Compacted { .. }
+        | ClientError::Refused { .. }
+        | ClientError::Unsupported { .. }
+        | ClientError::Malformed { .. } => {
+            Err(error.clone()).context("a client got an answer that makes no sense")
+        }
+    }
+}
