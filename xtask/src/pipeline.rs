@@ -114,7 +114,7 @@ fn tests(root: &Path) -> Result<()> {
 
 fn seeds(root: &Path) -> Result<()> {
     let simulator = built_with_tests(root, "simulator")?;
-    run_command(Command::new(simulator).args(["--seeds", SEEDS]).current_dir(root))
+    run_command(Command::new(simulator).args(["--seeds", SEEDS, "--all-marks"]).current_dir(root))
 }
 
 /// The program that the tests' build has made. Compiles nothing after [`tests`].

@@ -1,4 +1,4 @@
-//! Attacks on leases: a leader that was replaced without noticing is asked to read.
+//! Attacks on reads: a leader that was replaced without noticing is asked to read.
 
 use std::ops::Range;
 
@@ -11,6 +11,8 @@ use crate::world::{Happening, Relief, World};
 
 /// How many reads tempt a leader that may have been replaced.
 const TEMPTATIONS: u64 = 6;
+/// How many election timeouts a late answer is late at most.
+const LATE_TIMEOUTS_MAX: u64 = 3;
 /// How soon an ambushed process is started again at most, in microseconds.
 const RESTART_US_MAX: u64 = 3_000;
 
@@ -71,5 +73,23 @@ impl World {
         self.tempt_later(leader, 2..11);
         let at_us = self.now_us + self.election_timeout_us() * 3;
         self.plan(at_us, Happening::Relieve(Relief::Links(links)));
+    }
+
+    /// What is sent to the leader takes any time up to a few election timeouts; soon after, nothing more is sent
+    /// to it nor heard from it. While the others replace it, answers of before go on to reach it.
+    pub(crate) fn delay_answers(&mut self) {
+        let Some(leader) = (0..self.hosts.len()).find(|node| self.leads(*node)) else { return };
+        self.statistics.late_answers += 1;
+        let timeout_us = self.election_timeout_us();
+        let to_leader: Vec<(usize, usize)> =
+            (0..self.hosts.len()).filter(|node| *node != leader).map(|node| (node, leader)).collect();
+        let both_ways: Vec<(usize, usize)> = to_leader.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
+        self.network.slow_down(&to_leader, timeout_us * LATE_TIMEOUTS_MAX);
+        let cut_at_us = self.now_us + self.random.between(timeout_us / 2, timeout_us);
+        self.plan(cut_at_us, Happening::Cut(both_ways.clone()));
+        self.plan(cut_at_us, Happening::Relieve(Relief::Slowness(to_leader)));
+        let mended_at_us = cut_at_us + timeout_us * (LATE_TIMEOUTS_MAX + 1);
+        self.plan(mended_at_us, Happening::Relieve(Relief::Links(both_ways)));
+        self.tempt_later(leader, 15..45);
     }
 }

@@ -45,6 +45,12 @@ impl Client {
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
+
+    /// Whether it waits for a read at a node.
+    pub(crate) fn reads_at(&self, node: usize) -> bool {
+        let reads = |waiting: &Waiting| matches!(waiting.request, Request::Get { .. });
+        self.node == node && self.waiting.as_ref().is_some_and(reads)
+    }
 }
 
 impl World {
@@ -195,6 +201,7 @@ impl World {
         let reply = read(&process.published, keys);
         // The lease is looked at after the read was made.
         if grant.lease_until.is_some_and(|until| host.now(self.now_us) >= until) {
+            self.marks.lease_reads_too_late += 1;
             self.read_lost(client, &waiting, "came too late for its lease");
             return Ok(());
         }
@@ -217,6 +224,7 @@ impl World {
     /// A read can't be made.
     pub(crate) fn read_refused(&mut self, ticket: Ticket, error: &NodeError) {
         if let Some((client, waiting)) = self.take_waiting(ticket) {
+            self.marks.stale_reads_refused += u64::from(matches!(error, NodeError::TooStale { .. }));
             self.read_lost(client, &waiting, &error.to_string());
         }
     }

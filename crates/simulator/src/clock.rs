@@ -16,10 +16,14 @@ pub struct NodeClock {
 }
 
 impl NodeClock {
-    /// A clock that differs from any other by at most `drift_ppm`.
+    /// A clock that differs from any other by at most `drift_ppm`, and often by that much.
     pub fn new(drift_ppm: u64, random: &mut Random) -> Self {
-        let half = drift_ppm / 2;
-        let gain_ppm = random.between(0, half * 2).cast_signed() - half.cast_signed();
+        let half = (drift_ppm / 2).cast_signed();
+        let gain_ppm = match random.between(0, 3) {
+            0 => half,
+            1 => -half,
+            _ => random.between(0, half.cast_unsigned() * 2).cast_signed() - half,
+        };
         Self { offset_us: offset(random), started_us: 0, gain_ppm }
     }
 

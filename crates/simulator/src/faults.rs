@@ -50,11 +50,13 @@ pub enum FaultKind {
     Pause,
     /// A leader is replaced as fast as can be by nodes that were just started, and asked to read.
     Ambush,
+    /// A leader is cut off and replaced while answers that were long under way still reach it, and asked to read.
+    LateAnswers,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Kill,
         Self::PowerLoss,
         Self::CrashAtSend,
@@ -73,6 +75,7 @@ impl FaultKind {
         Self::FlappingLink,
         Self::Pause,
         Self::Ambush,
+        Self::LateAnswers,
     ];
 }
 
@@ -110,6 +113,7 @@ impl World {
             FaultKind::FlappingLink => self.flap(),
             FaultKind::Pause => self.pause(),
             FaultKind::Ambush => self.prepare_ambush(),
+            FaultKind::LateAnswers => self.delay_answers(),
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ impl World {
         self.statistics.simulated_us = self.now_us;
         self.statistics.leaders = self.invariants.leader_count();
         self.statistics.committed = self.invariants.committed_count();
+        self.marks.commands_repeated = self.invariants.repeated_count();
         result
     }
 

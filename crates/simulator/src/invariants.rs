@@ -1,10 +1,12 @@
 //! What must hold after every step of every node, watched from outside: on the wire and in the replicas.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ruvector_node::replica::Replica;
-use ruvector_protocol::{Entry, Envelope, Index, LogPosition, Message, NodeId, Payload, RoleName, Term};
+use ruvector_protocol::{
+    Entry, Envelope, Index, LogPosition, Message, NodeId, Origin, Payload, RoleName, Term,
+};
 use ruvector_state_machine::kv::KvMachine;
 
 use crate::violation::{Violation, ensure};
@@ -18,6 +20,10 @@ pub struct Invariants {
     sent: HashMap<LogPosition, SentEntry>,
     /// The entries that some node committed, from index 1 on.
     committed: Vec<Option<CommittedEntry>>,
+    /// Whose commands were committed.
+    origins: HashSet<Origin>,
+    /// How many commands were committed again.
+    repeated: u64,
     /// The state after each index, as the first node that was there had it.
     states: HashMap<Index, (u128, NodeId)>,
     /// What each running node was last seen at.
@@ -64,6 +70,12 @@ impl Invariants {
         self.committed.len() as u64
     }
 
+    /// How many commands were committed that had been committed before.
+    #[must_use]
+    pub fn repeated_count(&self) -> u64 {
+        self.repeated
+    }
+
     /// A message leaves a node.
     ///
     /// # Errors
@@ -97,11 +109,11 @@ impl Invariants {
         }
     }
 
-    /// A node has taken a step.
+    /// A node has taken a step. Returns whether it was elected by it.
     ///
     /// # Errors
     /// If its state contradicts another's, or its own of before.
-    pub fn inspect(&mut self, node: NodeId, replica: &Replica<KvMachine>) -> Result<(), Violation> {
+    pub fn inspect(&mut self, node: NodeId, replica: &Replica<KvMachine>) -> Result<bool, Violation> {
         let raft = replica.raft();
         let applied = replica.applied();
         let mut seen = self.seen.get(&node).copied().unwrap_or_default();
@@ -120,7 +132,8 @@ impl Invariants {
             applied.index,
             raft.commit()
         );
-        if raft.leader() == Some(node) && seen.led != Some(raft.term()) {
+        let is_new_leader = raft.leader() == Some(node) && seen.led != Some(raft.term());
+        if is_new_leader {
             seen.led = Some(raft.term());
             self.leads(node, raft.term())?;
             self.leader_is_complete(node, replica)?;
@@ -135,7 +148,7 @@ impl Invariants {
         seen.commit = raft.commit();
         seen.applied = applied.index;
         self.seen.insert(node, seen);
-        Ok(())
+        Ok(is_new_leader)
     }
 
     fn voted(&mut self, node: NodeId, term: Term, candidate: NodeId) -> Result<(), Violation> {
@@ -210,7 +223,10 @@ impl Invariants {
                 self.committed.resize(place + 1, None);
             }
             let own = CommittedEntry { term: entry.term, digest: digest(&entry) };
-            let first = *self.committed[place].get_or_insert(own);
+            let first = match self.committed[place] {
+                Some(first) => first,
+                None => self.first_committed(place, own, &entry),
+            };
             ensure!(
                 first == own,
                 CommittedEntriesStay,
@@ -221,6 +237,14 @@ impl Invariants {
             );
         }
         Ok(last)
+    }
+
+    fn first_committed(&mut self, place: usize, own: CommittedEntry, entry: &Entry) -> CommittedEntry {
+        self.committed[place] = Some(own);
+        if let Payload::Command(proposal) = &entry.payload {
+            self.repeated += u64::from(!self.origins.insert(proposal.origin));
+        }
+        own
     }
 
     fn compare_state(&mut self, node: NodeId, replica: &Replica<KvMachine>) -> Result<(), Violation> {

@@ -10,6 +10,7 @@
 //! What this crate does not do: it has no copy of any of the system's logic, and no real time, file or socket.
 
 mod ambush;
+pub mod campaign;
 pub mod clients;
 pub mod clock;
 pub mod events;
@@ -18,8 +19,10 @@ mod finale;
 pub mod history;
 pub mod invariants;
 pub mod linearizability;
+pub mod marks;
 pub mod network;
 pub mod node;
+mod planted_disk;
 pub mod pool;
 pub mod random;
 pub mod scenario;
@@ -32,6 +35,7 @@ pub mod violation;
 pub mod workload;
 pub mod world;
 
+pub use marks::Marks;
 pub use simulation::{Options, Outcome, simulate};
 pub use statistics::Statistics;
 pub use violation::{Rule, Violation};

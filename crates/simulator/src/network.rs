@@ -45,6 +45,8 @@ pub struct Network {
     settings: NetworkSettings,
     /// How many faults cut each direction at the moment.
     cuts: BTreeMap<Link, u32>,
+    /// How long a message of a direction takes at most that is slow at the moment.
+    slow: BTreeMap<Link, u64>,
     /// When the last message of each direction arrives.
     last_arrival_us: BTreeMap<Link, u64>,
 }
@@ -53,7 +55,7 @@ impl Network {
     /// A network whose links all work.
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
-        Self { settings, cuts: BTreeMap::new(), last_arrival_us: BTreeMap::new() }
+        Self { settings, cuts: BTreeMap::new(), slow: BTreeMap::new(), last_arrival_us: BTreeMap::new() }
     }
 
     /// When a message that is sent now arrives: not at all, once or twice.
@@ -69,6 +71,9 @@ impl Network {
     }
 
     fn arrival(&mut self, now_us: u64, link: Link, random: &mut Random) -> u64 {
+        if let Some(&slow_max_us) = self.slow.get(&link) {
+            return now_us + random.between(self.settings.delay_min_us, slow_max_us);
+        }
         let NetworkSettings { delay_min_us, delay_max_us, straggler_max_us, .. } = self.settings;
         let delay_us = if random.chance(self.settings.straggler_per_mille) {
             random.magnitude(delay_max_us, straggler_max_us.max(delay_max_us))
@@ -105,9 +110,21 @@ impl Network {
         }
     }
 
+    /// Messages of these directions take any time up to `slow_max_us` until [`hasten`](Self::hasten) is called, and
+    /// overtake one another.
+    pub fn slow_down(&mut self, links: &[Link], slow_max_us: u64) {
+        self.slow.extend(links.iter().map(|link| (*link, slow_max_us)));
+    }
+
+    /// Ends what [`slow_down`](Self::slow_down) began.
+    pub fn hasten(&mut self, links: &[Link]) {
+        self.slow.retain(|link, _| !links.contains(link));
+    }
+
     /// From now on the network has no faults.
     pub fn heal(&mut self) {
         self.cuts.clear();
+        self.slow.clear();
         self.settings = NetworkSettings::HEALTHY;
     }
 }

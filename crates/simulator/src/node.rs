@@ -1,16 +1,17 @@
 //! A simulated machine: its disk, its clock, and the replica that runs on it when it runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
-use ruvector_protocol::{Incarnation, Membership, NodeId, PlantedBug, Timestamp};
+use ruvector_protocol::{Incarnation, Index, Membership, NodeId, PlantedBug, Timestamp};
 use ruvector_state_machine::kv::{KvMachine, KvView};
+use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, Operation, SimulatedDisk};
 
 use crate::clock::NodeClock;
+use crate::planted_disk::disk_for;
 
 /// A simulated machine.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Host {
     pub damaged: bool,
     /// The last few writes to its log, the newest last.
     last_log_writes: VecDeque<(String, Range<u64>)>,
+    /// What files of the log are called that were opened by another name in this life.
+    renamed: BTreeMap<String, String>,
     /// It refused to start on damaged data and stays down.
     pub retired: bool,
 }
@@ -46,6 +49,21 @@ pub struct Host {
 /// How many writes count as the end of a log: one batch may be under way behind the last durable one, and a new
 /// segment takes two more.
 const REMEMBERED_WRITES: usize = 4;
+
+/// Where the log's files are.
+const LOG: &str = "log/";
+/// Where the snapshots' files are.
+const SNAPSHOTS: &str = "snapshots";
+
+/// Whether of what was written a part is left that shows, and a part is not.
+fn is_torn(written: &[u8], left: &[u8]) -> bool {
+    let is_left = |(written, left): (&[u8], &[u8])| written == left && written.iter().any(|byte| *byte != 0);
+    let mut sectors = written.chunks(TORN_PIECE_BYTES).zip(left.chunks(TORN_PIECE_BYTES));
+    written != left && sectors.any(is_left)
+}
+
+/// The pieces in which it is looked for what is left of a write.
+const TORN_PIECE_BYTES: usize = 16;
 
 /// A running replica and what is planned for it.
 #[derive(Debug)]
@@ -92,6 +110,7 @@ impl Host {
             disk_in_trouble: false,
             damaged: false,
             last_log_writes: VecDeque::new(),
+            renamed: BTreeMap::new(),
             retired: false,
         }
     }
@@ -117,7 +136,8 @@ impl Host {
             planted_bug: cluster.planted_bug,
         };
         let now = self.now(now_us);
-        let replica = Replica::open(config, Arc::new(self.disk.clone()), KvMachine::default(), now)?;
+        let replica =
+            Replica::open(config, disk_for(&self.disk, cluster.planted_bug), KvMachine::default(), now)?;
         let published = replica.view();
         self.process = Some(Process {
             replica,
@@ -130,27 +150,70 @@ impl Host {
         Ok(())
     }
 
-    /// The process ends, and perhaps the machine with it.
-    pub fn crash(&mut self, crash: Crash) {
+    /// The process ends, and perhaps the machine with it. Returns whether a part of the last write to the log was
+    /// lost and a part was not.
+    pub fn crash(&mut self, crash: Crash) -> bool {
         self.process = None;
         self.life += 1;
         self.paused_until_us = 0;
         self.halt_at_operation = None;
-        self.disk.crash(crash);
         self.note_log_writes();
+        let written = self.last_log_write();
+        self.disk.crash(crash);
+        self.renamed.clear();
+        let left = self.last_log_write();
+        written.zip(left).is_some_and(|(written, left)| is_torn(&written, &left))
     }
 
     /// Remembers where the log was written last, and lets the disk forget all else that was done to it.
     pub fn note_log_writes(&mut self) {
         for operation in self.disk.take_trace() {
-            if let Operation::Write { file, offset, bytes } = operation
-                && file.starts_with("log/")
-            {
-                self.last_log_writes.push_back((file, offset..offset + bytes as u64));
+            match operation {
+                Operation::Write { file, offset, bytes } if file.starts_with(LOG) => {
+                    let file = self.renamed.get(&file).cloned().unwrap_or(file);
+                    self.last_log_writes.push_back((file, offset..offset + bytes as u64));
+                }
+                Operation::Rename { from, to } if from.starts_with(LOG) => self.log_file_renamed(from, to),
+                Operation::Write { .. }
+                | Operation::Rename { .. }
+                | Operation::Create(_)
+                | Operation::SetSize { .. }
+                | Operation::Sync(_)
+                | Operation::CreateDirectory(_)
+                | Operation::Remove(_)
+                | Operation::SyncDirectory(_) => {}
             }
         }
         let surplus = self.last_log_writes.len().saturating_sub(REMEMBERED_WRITES);
         self.last_log_writes.drain(..surplus);
+    }
+
+    /// The log writes on to a file by the name that it was opened with, whatever it is called by now.
+    fn log_file_renamed(&mut self, from: String, to: String) {
+        for (file, _) in self.last_log_writes.iter_mut().filter(|(file, _)| *file == from) {
+            file.clone_from(&to);
+        }
+        self.renamed.remove(&to);
+        self.renamed.insert(from, to);
+    }
+
+    /// What the file holds where the log was written last.
+    fn last_log_write(&self) -> Option<Vec<u8>> {
+        let (file, range) = self.last_log_writes.back()?;
+        let contents = self.disk.contents(file)?;
+        let place = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+        Some(contents.get(place)?.to_vec())
+    }
+
+    /// The index of the newest snapshot file that the node made or received for its own use.
+    #[must_use]
+    pub fn newest_snapshot_file(&self) -> Option<Index> {
+        let files = self.disk.list(SNAPSHOTS).ok()?;
+        let index = |file: &String| {
+            let name = file.strip_suffix(".snapshot")?.strip_prefix("auto-")?;
+            name.rsplit('-').next()?.parse().ok().map(Index)
+        };
+        files.iter().filter_map(index).max()
     }
 
     /// Whether a byte of a file belongs to the end of the log. Damage there can't be told from a write that was

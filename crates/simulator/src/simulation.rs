@@ -7,6 +7,7 @@ use std::sync::Once;
 
 use ruvector_protocol::PlantedBug;
 
+use crate::marks::Marks;
 use crate::statistics::Statistics;
 use crate::violation::{Rule, Violation};
 use crate::world::World;
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// What happened.
     pub statistics: Statistics,
+    /// Which rare situations it reached.
+    pub marks: Marks,
     /// A hash of everything that happened: equal in every run of this seed.
     pub trace_hash: u64,
 }
@@ -48,7 +51,13 @@ pub fn simulate(seed: u64, options: Options) -> Outcome {
             Some(Violation::new(Rule::NoPanic, LAST_PANIC.take().unwrap_or_else(|| message(&*panic))))
         }
     };
-    Outcome { seed, violation, statistics: world.statistics, trace_hash: world.trace.hash() }
+    Outcome {
+        seed,
+        violation,
+        statistics: world.statistics,
+        marks: world.marks,
+        trace_hash: world.trace.hash(),
+    }
 }
 
 thread_local! {

@@ -1,17 +1,14 @@
 //! Counts that show that faults really happened and that the system really worked.
 
-use std::fmt;
-use std::ops::AddAssign;
-
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident: $label:literal,)*) => {
-        /// What happened in one or many simulations.
+    ($(#[$about:meta])* $counters:ident { $($(#[$doc:meta])* $name:ident: $label:literal,)* }) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Statistics {
+        pub struct $counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        impl Statistics {
+        impl $counters {
             /// Every count with its name in words, in order.
             #[must_use]
             pub fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -19,15 +16,24 @@ macro_rules! counters {
             }
         }
 
-        impl AddAssign for Statistics {
+        impl std::ops::AddAssign for $counters {
             fn add_assign(&mut self, other: Self) {
                 $(self.$name += other.$name;)*
             }
         }
+
+        impl std::fmt::Display for $counters {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.counts().into_iter().try_for_each(|(label, count)| writeln!(f, "  {count:>14}  {label}"))
+            }
+        }
     };
 }
+pub(crate) use counters;
 
 counters! {
+/// What happened in one or many simulations.
+Statistics {
     /// Things that happened.
     events: "events",
     /// Simulated time, in microseconds.
@@ -104,13 +110,16 @@ counters! {
     pauses: "pauses",
     /// Leaders that were replaced as fast as can be, and asked to read.
     ambushes: "ambushes",
+    /// Leaders whose answers came late, and who were cut off and asked to read.
+    late_answers: "leaders whose answers came late",
+}
 }
 
-impl fmt::Display for Statistics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (label, count) in self.counts() {
-            writeln!(f, "  {count:>14}  {label}")?;
-        }
-        Ok(())
+impl Statistics {
+    /// Simulated time, in hours.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn simulated_hours(&self) -> f64 {
+        self.simulated_us as f64 / 3.6e9
     }
 }

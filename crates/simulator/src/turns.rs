@@ -7,6 +7,7 @@ use ruvector_state_machine::kv::KvMachine;
 use ruvector_storage::StorageError;
 use ruvector_storage::disk::simulated::Crash;
 
+use crate::marks::Before;
 use crate::node::Turn;
 use crate::trace::Place;
 use crate::violation::{Violation, ensure};
@@ -14,8 +15,8 @@ use crate::world::{Due, Happening, World, describe_job, place_of};
 
 /// How long a turn of applying takes at most, in microseconds.
 const APPLY_MAX_US: u64 = 200;
-/// How long writing or verifying a snapshot file takes at most.
-const JOB_MAX_US: u64 = 50_000;
+/// How many election timeouts writing or verifying a snapshot file takes at most: leaders change meanwhile.
+const JOB_TIMEOUTS_MAX: u64 = 2;
 /// How long it takes at most from the grant of a read to the read.
 const READ_MAX_US: u64 = 2_000;
 /// A node that is woken this often in a row without anything coming of it spins.
@@ -43,6 +44,7 @@ impl World {
             return self.did_not_start(node, &error);
         }
         self.statistics.restarts += u64::from(!first);
+        self.mark_start(node);
         self.hosts[node].note_log_writes();
         self.invariants.forget(self.hosts[node].id);
         self.publish(node)?;
@@ -143,11 +145,13 @@ impl World {
     fn run_job(&mut self, node: usize, job: SnapshotJob<KvMachine>) -> Result<(), Violation> {
         let done = job.run();
         if self.goes_down_halted(node) {
+            self.marks.snapshots_cut_short += 1;
             return Ok(());
         }
         if let Event::JobDone(done) = &done {
             let place = Place::Node(self.hosts[node].id.0);
             self.trace.record(self.now_us, place, "job", || describe_job(done));
+            self.mark_job(done);
             match done {
                 JobDone::Written { result: Ok(_), .. } => self.statistics.snapshots_written += 1,
                 JobDone::Completed { result: Ok(_), .. } => self.statistics.snapshots_installed += 1,
@@ -163,6 +167,7 @@ impl World {
         let id = self.hosts[node].id;
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
         let text = if self.trace.is_printed() { describe_turn(&turn) } else { String::new() };
+        let before = Before::of(&process.replica, &turn);
         let mut outputs = Vec::new();
         let result = process.take_turn(now, turn, &mut outputs);
         let replica = &process.replica;
@@ -183,6 +188,7 @@ impl World {
         if let Err(error) = result {
             return self.stopped(node, &error);
         }
+        self.mark_turn(node, before, &outputs);
         self.send_out(node, outputs)?;
         self.look_at(node)?;
         self.plan_turns(node);
@@ -206,7 +212,8 @@ impl World {
                 }
                 Output::ReadReady { ticket, result: Err(error) } => self.read_refused(ticket, &error),
                 Output::Run(job) => {
-                    let at_us = self.now_us + self.random.magnitude(100, JOB_MAX_US);
+                    let at_us = self.now_us
+                        + self.random.magnitude(100, self.election_timeout_us() * JOB_TIMEOUTS_MAX);
                     self.plan_due(at_us, node, Due::Job(job));
                 }
                 Output::SnapshotCreated { .. } | Output::LogCompacted { .. } => {}
@@ -224,6 +231,7 @@ impl World {
         self.chase(&envelope);
         let link = (node, place_of(envelope.to));
         let arrivals = self.network.arrivals(self.now_us, link, &mut self.random);
+        self.mark_message(node, &envelope, arrivals.is_empty());
         self.statistics.messages_lost += u64::from(arrivals.is_empty());
         self.statistics.messages_duplicated += u64::from(arrivals.len() > 1);
         for at_us in arrivals {
@@ -244,7 +252,25 @@ impl World {
     fn look_at(&mut self, node: usize) -> Result<(), Violation> {
         let host = &self.hosts[node];
         let Some(process) = &host.process else { return Ok(()) };
-        self.invariants.inspect(host.id, &process.replica)
+        let is_new_leader = self.invariants.inspect(host.id, &process.replica)?;
+        if is_new_leader { self.nobody_holds_a_lease(node) } else { Ok(()) }
+    }
+
+    /// While a leader's lease lasts, too few nodes vote for there to be another one.
+    fn nobody_holds_a_lease(&self, leader: usize) -> Result<(), Violation> {
+        for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != leader) {
+            let now = host.now(self.now_us);
+            let lease = self.replica(other).and_then(|replica| replica.raft().lease_until(now));
+            ensure!(
+                lease.is_none(),
+                LeaseExclusion,
+                "node {} was elected while node {} held a lease for {} us more",
+                leader + 1,
+                other + 1,
+                lease.map_or(0, |until| until.micros_since(now))
+            );
+        }
+        Ok(())
     }
 
     fn plan_turns(&mut self, node: usize) {
@@ -308,7 +334,8 @@ impl World {
     pub(crate) fn crash(&mut self, node: usize, crash: Crash) {
         let id = self.hosts[node].id;
         self.trace.record(self.now_us, Place::Node(id.0), "crash", || format!("goes down: {crash:?}"));
-        self.hosts[node].crash(crash);
+        let is_torn = self.hosts[node].crash(crash);
+        self.marks.log_ends_torn += u64::from(is_torn);
         match crash {
             Crash::ProcessOnly => {
                 self.statistics.kills += 1;

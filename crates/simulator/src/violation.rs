@@ -26,6 +26,8 @@ pub enum Rule {
     LeaderCompleteness,
     /// A node's term, commit index and applied index never fall while it runs.
     Monotonicity,
+    /// Nobody is elected while a leader's lease lasts.
+    LeaseExclusion,
     /// Equal applied index, equal state.
     StateAgreement,
     /// All nodes' changes are the same sequence, each change made once.

@@ -12,6 +12,7 @@ use crate::clock::NodeClock;
 use crate::events::EventLog;
 use crate::history::History;
 use crate::invariants::Invariants;
+use crate::marks::Marks;
 use crate::network::Network;
 use crate::node::{ClusterSettings, Host};
 use crate::random::Random;
@@ -35,6 +36,7 @@ pub struct World {
     pub(crate) events: EventLog,
     pub(crate) invariants: Invariants,
     pub(crate) statistics: Statistics,
+    pub(crate) marks: Marks,
     pub(crate) trace: Trace,
     pub(crate) power_trap: Option<PowerTrap>,
     pub(crate) chase: Option<Chase>,
@@ -95,6 +97,8 @@ pub(crate) enum Due {
 pub(crate) enum Relief {
     /// Links work again.
     Links(Vec<(usize, usize)>),
+    /// Links are as fast as before.
+    Slowness(Vec<(usize, usize)>),
     /// A disk is fast and has room again.
     Disk(usize),
 }
@@ -153,6 +157,7 @@ impl World {
             events: EventLog::default(),
             invariants: Invariants::default(),
             statistics: Statistics::default(),
+            marks: Marks::default(),
             trace: Trace::new(traced),
             power_trap: None,
             chase: None,
@@ -263,6 +268,7 @@ impl World {
         }
         match relief {
             Relief::Links(links) => self.network.mend(&links),
+            Relief::Slowness(links) => self.network.hasten(&links),
             Relief::Disk(node) => {
                 self.hosts[node].disk.set_space_limit(None);
                 self.hosts[node].sync_slowdown = 1;

@@ -1,10 +1,9 @@
 //! Some seeds, those that once failed, and what must be true of all simulations.
 #![allow(clippy::unwrap_used)]
 
-use std::ops::ControlFlow;
-
-use ruvector_simulator::pool::{available_threads, simulate_many};
-use ruvector_simulator::{Options, Statistics, simulate};
+use ruvector_simulator::campaign::{Campaign, Plan};
+use ruvector_simulator::pool::available_threads;
+use ruvector_simulator::{Options, simulate};
 
 /// Seeds that once showed a bug, each with what it was.
 const REGRESSIONS: [(u64, &str); 0] = [];
@@ -19,13 +18,13 @@ fn seeds_that_once_failed_pass() {
 /// The first seeds pass, and every kind of fault and of success is among them.
 #[test]
 fn the_first_seeds_pass_and_show_every_fault() {
-    let mut total = Statistics::default();
-    simulate_many(0..150, Options::default(), available_threads(), |outcome| {
-        total += outcome.statistics;
-        assert_eq!(outcome.violation, None, "cargo xtask simulate --seed {}", outcome.seed);
-        ControlFlow::Continue(())
-    });
-    for (label, count) in total.counts() {
+    let (seeds, threads) = (0..150, available_threads());
+    let plan = Plan { seeds, time_max: None, failures_max: 1, threads, options: Options::default() };
+    let campaign = Campaign::run(&plan, |_| {});
+    if let [failure, ..] = campaign.failures.as_slice() {
+        panic!("{:?}: cargo xtask simulate --seed {}", failure.violation, failure.seed);
+    }
+    for (label, count) in campaign.statistics.counts() {
         let may_be_missing = label == "key histories too large to search";
         assert!(count > 0 || may_be_missing, "there were no {label}");
     }

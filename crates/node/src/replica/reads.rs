@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruvector_protocol::{Index, Input, PlantedBug, ReadId, Timestamp};
+use ruvector_protocol::{Index, Input, ReadId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, ReadGrant, Replica, ReplicaError, Ticket};
@@ -145,7 +145,6 @@ impl<M: StateMachine> Replica<M> {
         lease_until: Option<Timestamp>,
         outputs: &mut Vec<Output<M>>,
     ) {
-        let lease_until = lease_until.filter(|_| !self.config.planted(PlantedBug::LeaseNotLookedAtAgain));
         let grant = ReadGrant { lease_until, staleness_us: Some(0) };
         for id in ids {
             // A read whose time is over is forgotten by now.

@@ -1,5 +1,6 @@
 //! What a replica is told when it starts.
 
+use super::planted::PlantedBug;
 use crate::types::{Entry, GroupId, HardState, Index, NodeId, SnapshotMeta, WriteId};
 
 /// What a group's replica is told once.
@@ -65,18 +66,6 @@ impl Config {
     pub(crate) const fn planted(&self, _bug: PlantedBug) -> bool {
         false
     }
-}
-
-/// A mistake that can be planted, to show that the tests find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "planted-bugs"), allow(unreachable_pub))]
-pub enum PlantedBug {
-    /// A vote is sent before it is durable (against Raft thesis figure 3.1).
-    VoteBeforeDurable,
-    /// An entry of an older term is committed by counting, so that no no-op is needed (against section 3.6.2).
-    CommitOlderTermByCounting,
-    /// A read index is given out before the term's no-op committed (against section 6.4).
-    ReadIndexBeforeNoop,
 }
 
 /// What a replica starts from: what the durable log held.

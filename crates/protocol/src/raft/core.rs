@@ -1,10 +1,11 @@
 //! What a replica has in every role: its term and vote, its log, what is durable, what is applied.
 
 use super::clock::{ClusterClock, Freshness};
-use super::config::{Config, PlantedBug, Restored};
+use super::config::{Config, Restored};
 use super::held::{HeldReplies, HeldReply, Reply};
+use super::planted::PlantedBug;
 use super::writes::{Vote, Writes};
-use crate::io::{Effect, ReadId, RejectReason};
+use crate::io::{Effect, ReadId, RejectReason, Write};
 use crate::log::Log;
 use crate::message::{
     AppendOutcome, AppendResponse, Envelope, FollowerStamp, LeaderStamp, Message, VoteResponse,
@@ -149,6 +150,11 @@ impl Core {
         self.now.micros_since(self.leader_heard_at) < self.config.election_timeout_us
     }
 
+    /// Whether a leader's lease forbids to vote.
+    pub(crate) fn is_vote_withheld(&self) -> bool {
+        self.is_leader_recent() && !self.config.planted(PlantedBug::VoteWhileLeaderHeard)
+    }
+
     /// A fresh election timeout, in microseconds.
     pub(crate) fn draw_election_timeout_us(&mut self) -> u64 {
         let minimum = self.config.election_timeout_us;
@@ -225,7 +231,8 @@ impl Core {
 
     /// Tells the leader that the log matches through `matched` as soon as that is durable.
     pub(crate) fn accept_append(&mut self, leader: NodeId, matched: Index, stamp: &LeaderStamp) {
-        if matched <= self.writes.durable_index() && self.writes.is_vote_durable(self.vote()) {
+        let is_durable = matched <= self.writes.durable_index() && self.writes.is_vote_durable(self.vote());
+        if is_durable || self.config.planted(PlantedBug::AcknowledgeBeforeDurable) {
             let stamp = self.follower_stamp(stamp);
             let outcome = AppendOutcome::Accepted { matched };
             self.send(leader, Message::AppendResponse(AppendResponse { outcome, stamp }));
@@ -304,7 +311,7 @@ impl Core {
         self.applied = index;
         self.freshness.applied(index);
         let write = self.writes.issue_snapshot(self.config.group, self.hard_state(), meta.clone());
-        self.effects.push(Effect::Persist(write));
+        self.persist(write);
         self.effects.push(Effect::InstallSnapshot(meta));
     }
 
@@ -340,11 +347,20 @@ impl Core {
             None => Vec::new(),
         };
         let write = self.writes.issue(self.config.group, hard_state, entries);
+        self.persist(write);
+    }
+
+    fn persist(&mut self, mut write: Write) {
+        if self.config.planted(PlantedBug::VoteNotWritten)
+            && let Some(hard_state) = &mut write.hard_state
+        {
+            hard_state.voted_for = None;
+        }
         self.effects.push(Effect::Persist(write));
     }
 
     /// Whether a log that ends at `last` is at least as complete as this one (Raft thesis section 3.6.1).
     pub(crate) fn is_up_to_date(&self, last: LogPosition) -> bool {
-        last >= self.log.last()
+        last >= self.log.last() || self.config.planted(PlantedBug::VoteForShorterLog)
     }
 }

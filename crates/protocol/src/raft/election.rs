@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::config::PlantedBug;
+use super::planted::PlantedBug;
 use super::{Leader, Raft, Role};
 use crate::message::{
     AppendOutcome, AppendResponse, Envelope, HeartbeatResponse, Message, PreVoteRequest, PreVoteResponse,
@@ -133,7 +133,7 @@ impl Raft {
     /// Whether this replica would vote for a candidate whose log ends at `last`, in a later term.
     fn would_vote(&self, request: &PreVoteRequest) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
-        !leads && !self.core.is_leader_recent() && self.core.is_up_to_date(request.last)
+        !leads && !self.core.is_vote_withheld() && self.core.is_up_to_date(request.last)
     }
 
     pub(super) fn pre_vote_requested(&mut self, from: NodeId, term: Term, request: &PreVoteRequest) {
@@ -157,7 +157,7 @@ impl Raft {
     pub(super) fn vote_requested(&mut self, from: NodeId, request: &VoteRequest) {
         let is_free = self.core.vote().voted_for.is_none_or(|voted_for| voted_for == from);
         let leader_known = self.leader().is_some();
-        if !is_free || leader_known || self.core.is_leader_recent() || !self.core.is_up_to_date(request.last)
+        if !is_free || leader_known || self.core.is_vote_withheld() || !self.core.is_up_to_date(request.last)
         {
             self.core.send(from, Message::VoteResponse(VoteResponse { granted: false }));
             return;
@@ -212,7 +212,7 @@ impl Raft {
     }
 
     fn hears_leader(&self) -> bool {
-        matches!(self.role, Role::Leader(_)) || self.core.is_leader_recent()
+        matches!(self.role, Role::Leader(_)) || self.core.is_vote_withheld()
     }
 
     /// A message of an older term. Whoever speaks as a leader or candidate learns that its term has passed: a

@@ -1,6 +1,7 @@
 //! What a replica does while another leads, or nobody.
 
 use super::core::Core;
+use super::planted::PlantedBug;
 use super::reads::FollowerReads;
 use crate::io::{ReadId, ReadLevel, RejectReason};
 use crate::message::{
@@ -160,7 +161,9 @@ impl Follower {
             core.accept_append(leader, matched, &stamp);
             return;
         }
-        if !core.log.matches(previous) {
+        let is_taken_blindly =
+            core.config.planted(PlantedBug::AppendWithoutPrevious) && previous.index <= core.log.last().index;
+        if !core.log.matches(previous) && !is_taken_blindly {
             let outcome = AppendOutcome::Rejected { previous, candidate: highest_match(core, previous) };
             let stamp = core.follower_stamp(&stamp);
             core.send(leader, Message::AppendResponse(AppendResponse { outcome, stamp }));
@@ -196,7 +199,11 @@ impl Follower {
 fn hear_stamp(core: &mut Core, stamp: &LeaderStamp, commit: Index) {
     core.clock.hear(core.term(), stamp, core.now);
     let (applied, now) = (core.applied(), core.now);
-    core.freshness.hear(stamp.answering, commit, applied, now);
+    let mut as_of = stamp.answering;
+    if core.config.planted(PlantedBug::FreshOnArrival) {
+        as_of = as_of.map(|_| now);
+    }
+    core.freshness.hear(as_of, commit, applied, now);
 }
 
 /// Whether the entries can be a piece of a leader's log: consecutive, neither term nor time going back.
@@ -231,7 +238,12 @@ fn highest_match(core: &Core, previous: LogPosition) -> LogPosition {
 
 /// Appends the entries from the first one on that the log does not hold yet; what it holds instead goes.
 fn append_new(core: &mut Core, entries: Vec<Entry>) {
-    let mut new = entries.into_iter().skip_while(|entry| core.log.matches(entry.position())).peekable();
+    let kept = match core.config.planted(PlantedBug::KeepConflictingEntries) {
+        true => core.log.last().index,
+        false => Index(0),
+    };
+    let is_held = |entry: &Entry| core.log.matches(entry.position()) || entry.index <= kept;
+    let mut new = entries.into_iter().skip_while(is_held).peekable();
     let Some(first) = new.peek().map(|entry| entry.index) else { return };
     let new: Vec<Entry> = new.collect();
     if first <= core.log.last().index {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::config::PlantedBug;
+use super::clock::ClusterClock;
 use super::core::Core;
+use super::planted::PlantedBug;
 use super::reads::{LeaderReads, Reader};
 use super::status::FollowerStatus;
 use crate::io::{ReadId, ReadLevel};
 use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
 use crate::progress::Progress;
 use crate::quorum;
-use crate::types::{ENTRY_OVERHEAD_BYTES, Entry, Index, NodeId, Payload, Proposal, Timestamp};
+use crate::types::{ClusterTime, ENTRY_OVERHEAD_BYTES, Entry, Index, NodeId, Payload, Proposal, Timestamp};
 
 /// A leader's own data.
 ///
@@ -59,6 +60,9 @@ impl Leader {
             excuse: None,
         };
         let last_time = core.log.last_time();
+        if core.config.planted(PlantedBug::ClusterTimeFromOwnClock) {
+            core.clock = ClusterClock::new(ClusterTime(core.now.0 / 1000), core.now);
+        }
         core.clock.lead(last_time, core.now);
         if core.config.planted(PlantedBug::CommitOlderTermByCounting) {
             leader.opened_at = last;
@@ -163,7 +167,14 @@ impl Leader {
         let is_possible = stamp.echo <= core.now && stamp.read_round <= self.reads.round();
         match self.followers.get_mut(&from) {
             Some(progress) if is_possible => {
-                progress.heard(stamp, core.now);
+                let mut stamp = *stamp;
+                if core.config.planted(PlantedBug::OldAnswerConfirmsRead) {
+                    stamp.read_round = self.reads.round();
+                }
+                if core.config.planted(PlantedBug::LeaseFromAnswer) {
+                    stamp.echo = core.now;
+                }
+                progress.heard(&stamp, core.now);
                 self.note_freshness(core);
                 true
             }
@@ -176,7 +187,11 @@ impl Leader {
 
     /// Commits what a quorum holds durably, if that reaches into this term (Raft thesis section 3.6.2).
     fn advance_commit(&mut self, core: &mut Core) {
-        let own = core.is_voter().then(|| core.writes.durable_index());
+        let own_index = match core.config.planted(PlantedBug::LeaderCountsBeforeDurable) {
+            true => core.log.last().index,
+            false => core.writes.durable_index(),
+        };
+        let own = core.is_voter().then_some(own_index);
         let matched = self.followers.values().map(|progress| progress.matched).chain(own);
         let reached = quorum::reached_by_quorum(matched);
         let is_own_term = core.log.term_at(reached) == Some(core.term());
@@ -249,8 +264,14 @@ impl Leader {
     /// thesis section 6.4.1).
     pub(super) fn lease_until(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
         let timeout_us = core.config.election_timeout_us;
-        let drift_us = timeout_us.saturating_mul(core.config.clock_drift_ppm).div_ceil(1_000_000);
-        let until = self.surely_led_at(core, now)?.after_micros(timeout_us.saturating_sub(drift_us));
+        let drift_us = match core.config.planted(PlantedBug::LeaseWithoutDrift) {
+            true => 0,
+            false => timeout_us.saturating_mul(core.config.clock_drift_ppm).div_ceil(1_000_000),
+        };
+        let mut until = self.surely_led_at(core, now)?.after_micros(timeout_us.saturating_sub(drift_us));
+        if core.config.planted(PlantedBug::LeaseWithoutEnd) {
+            until = Timestamp(u64::MAX);
+        }
         (until > now).then_some(until)
     }
 

@@ -12,14 +12,14 @@ mod election;
 mod follower;
 mod held;
 mod leader;
+mod planted;
 mod reads;
 mod replication;
 mod status;
 mod writes;
 
-#[cfg(feature = "planted-bugs")]
-pub use config::PlantedBug;
 pub use config::{Config, Restored};
+pub use planted::PlantedBug;
 pub use status::{FollowerStatus, RaftStatus, RoleName};
 
 use self::core::Core;

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::leader::Leader;
+use super::planted::PlantedBug;
 use crate::io::Effect;
 use crate::log::Availability;
 use crate::message::{AppendRequest, Heartbeat, LeaderStamp, Message};
@@ -119,7 +120,10 @@ impl Leader {
 
     fn send_heartbeat(&mut self, core: &mut Core, to: NodeId) {
         let Some(progress) = self.followers.get(&to) else { return };
-        let commit = core.commit().min(progress.matched);
+        let mut commit = core.commit().min(progress.matched);
+        if core.config.planted(PlantedBug::CommitBeyondMatch) {
+            commit = core.commit();
+        }
         let stamp = self.stamp(core, progress, commit == core.commit());
         core.send(to, Message::Heartbeat(Heartbeat { commit, stamp }));
         if let Some(progress) = self.followers.get_mut(&to) {

@@ -1,0 +1,130 @@
+//! Mistakes that can be planted, so that tests can be seen to find them.
+
+/// A mistake that a replica can be told to make. Each is a small switch at the very rule that it breaks, compiled
+/// in only with the feature `planted-bugs`; without it [`Config`](super::Config) has no place for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PlantedBug {
+    // Election.
+    /// A vote is sent before it is durable (against Raft thesis figure 3.1).
+    VoteBeforeDurable,
+    /// The hard state is written without the vote, which is forgotten at a restart (against figure 3.1).
+    VoteNotWritten,
+    /// A vote is given to a candidate whose log lacks entries (against section 3.6.1).
+    VoteForShorterLog,
+    /// A vote is given although a leader was heard a moment ago, whose lease holds (against section 6.4.1).
+    VoteWhileLeaderHeard,
+
+    // Replication.
+    /// An entry of an older term is committed by counting, so that no no-op is needed (against section 3.6.2).
+    CommitOlderTermByCounting,
+    /// A follower acknowledges entries before they are durable (against section 3.8).
+    AcknowledgeBeforeDurable,
+    /// A leader counts itself for entries that its own disk does not have yet (against section 10.2.1).
+    LeaderCountsBeforeDurable,
+    /// A follower appends without having the entry before (against section 3.5).
+    AppendWithoutPrevious,
+    /// A follower keeps what contradicts its leader's log, and appends only behind its own end (against
+    /// figure 3.1, rule 3 of `AppendEntries`).
+    KeepConflictingEntries,
+    /// A heartbeat tells the leader's commit index also to those whose logs are not known to match so far
+    /// (against section 3.5).
+    CommitBeyondMatch,
+
+    // Reads.
+    /// A read index is given out before the term's no-op committed (against section 6.4).
+    ReadIndexBeforeNoop,
+    /// Any answer to a heartbeat, however old, confirms the newest round of reads (against section 6.4).
+    OldAnswerConfirmsRead,
+    /// The leader's lease is counted from when it was answered, and not from when it had asked (against
+    /// section 6.4.1).
+    LeaseFromAnswer,
+    /// The leader's lease has no end (against section 6.4.1).
+    LeaseWithoutEnd,
+    /// The leader's lease is not shortened by the bound of clock drift (against section 6.4.1).
+    LeaseWithoutDrift,
+    /// A follower takes what its leader says for as new as when it arrives.
+    FreshOnArrival,
+
+    // Storage.
+    /// The log is written and not synced.
+    LogNotSynced,
+    /// A sync of the log that failed is taken for one that did not.
+    FailedSyncIgnored,
+    /// New and changed names of files are not made durable.
+    NamesNotSynced,
+
+    // Snapshots.
+    /// A snapshot gets its name without having been synced.
+    SnapshotNotSynced,
+    /// A snapshot of a peer is installed without what it remembers of the origins of proposals.
+    SnapshotWithoutOrigins,
+
+    // Applying, and time.
+    /// A proposal that is in the log twice is applied twice.
+    RetryAppliedTwice,
+    /// A command that may be in a log is said to be refused when its time is over.
+    UnknownToldAsRefused,
+    /// A new leader takes its own clock for cluster time, and not what was reached before it.
+    ClusterTimeFromOwnClock,
+}
+
+impl PlantedBug {
+    /// All of them.
+    pub const ALL: [Self; 24] = [
+        Self::VoteBeforeDurable,
+        Self::VoteNotWritten,
+        Self::VoteForShorterLog,
+        Self::VoteWhileLeaderHeard,
+        Self::CommitOlderTermByCounting,
+        Self::AcknowledgeBeforeDurable,
+        Self::LeaderCountsBeforeDurable,
+        Self::AppendWithoutPrevious,
+        Self::KeepConflictingEntries,
+        Self::CommitBeyondMatch,
+        Self::ReadIndexBeforeNoop,
+        Self::OldAnswerConfirmsRead,
+        Self::LeaseFromAnswer,
+        Self::LeaseWithoutEnd,
+        Self::LeaseWithoutDrift,
+        Self::FreshOnArrival,
+        Self::LogNotSynced,
+        Self::FailedSyncIgnored,
+        Self::NamesNotSynced,
+        Self::SnapshotNotSynced,
+        Self::SnapshotWithoutOrigins,
+        Self::RetryAppliedTwice,
+        Self::UnknownToldAsRefused,
+        Self::ClusterTimeFromOwnClock,
+    ];
+
+    /// What it is called on a command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VoteBeforeDurable => "vote-before-durable",
+            Self::VoteNotWritten => "vote-not-written",
+            Self::VoteForShorterLog => "vote-for-shorter-log",
+            Self::VoteWhileLeaderHeard => "vote-while-leader-heard",
+            Self::CommitOlderTermByCounting => "commit-older-term",
+            Self::AcknowledgeBeforeDurable => "acknowledge-before-durable",
+            Self::LeaderCountsBeforeDurable => "leader-counts-before-durable",
+            Self::AppendWithoutPrevious => "append-without-previous",
+            Self::KeepConflictingEntries => "keep-conflicting-entries",
+            Self::CommitBeyondMatch => "commit-beyond-match",
+            Self::ReadIndexBeforeNoop => "read-before-noop",
+            Self::OldAnswerConfirmsRead => "old-answer-confirms-read",
+            Self::LeaseFromAnswer => "lease-from-answer",
+            Self::LeaseWithoutEnd => "lease-without-end",
+            Self::LeaseWithoutDrift => "lease-without-drift",
+            Self::FreshOnArrival => "fresh-on-arrival",
+            Self::LogNotSynced => "log-not-synced",
+            Self::FailedSyncIgnored => "failed-sync-ignored",
+            Self::NamesNotSynced => "names-not-synced",
+            Self::SnapshotNotSynced => "snapshot-not-synced",
+            Self::SnapshotWithoutOrigins => "snapshot-without-origins",
+            Self::RetryAppliedTwice => "retry-applied-twice",
+            Self::UnknownToldAsRefused => "unknown-told-as-refused",
+            Self::ClusterTimeFromOwnClock => "cluster-time-from-own-clock",
+        }
+    }
+}
