@@ -249,9 +249,10 @@ impl LogStore {
     }
 
     /// Gives up segments that no group needs, if that may have changed. Everything is durable by now, the
-    /// new bases among it.
+    /// new bases among it; but as long as the newest segment holds no batch, it does not repeat what stands in
+    /// those before it. (A crash may have left it so.)
     fn release_segments(&mut self) -> Result<(), StorageError> {
-        if !std::mem::take(&mut self.release_due) {
+        if self.segments.current().is_fresh() || !std::mem::take(&mut self.release_due) {
             return Ok(());
         }
         let current = self.segments.current().header.number;

@@ -235,6 +235,11 @@ impl Replay {
 
     fn check_complete(&self, oldest: Option<&Segment>) -> Result<(), StorageError> {
         let Some(oldest) = oldest else { return Ok(()) };
+        if oldest.is_fresh() && oldest.header.tail != Tail::default() {
+            let what =
+                "its first batch is damaged and was durable: the segments before it were given up for it";
+            return Err(corrupt(&oldest.name, oldest.end, what.to_owned()));
+        }
         for (group, log) in &self.groups {
             if let Some((first, last)) = log.missing() {
                 let what = format!(
