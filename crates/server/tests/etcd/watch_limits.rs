@@ -54,6 +54,63 @@ async fn a_client_that_history_outruns_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_watch_of_the_future_outlives_a_compaction_of_what_it_does_not_want() {
+    let server = TestServer::start().await;
+    let mut slow = server.watch().await;
+    let value = "v".repeat(100_000);
+    let (count, future) = (100, 150);
+    slow.create(pb::WatchCreateRequest { start_revision: future, watch_id: 7, ..on_range("a", "c") }).await;
+    slow.create(pb::WatchCreateRequest { watch_id: 8, ..on_key("a") }).await;
+    let mut last = 0;
+    for _ in 0..count {
+        last = server.put("a", &value).await;
+    }
+    server.compact(last).await;
+    let mut expected = Vec::new();
+    for _ in 0..100 {
+        let revision = server.put("b", "").await;
+        expected.extend((revision >= future).then(|| format!("b@{revision}")));
+    }
+    // The other one is ended, since history outran it.
+    let ended = loop {
+        let response = slow.next().await;
+        if response.canceled {
+            break response;
+        }
+    };
+    assert_eq!(ended.watch_id, 8, "{ended:?}");
+    assert_eq!(slow.events(expected.len()).await, expected);
+}
+
+#[tokio::test]
+async fn a_transaction_larger_than_a_batch_comes_whole() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    watch.create(on_range("k", "l")).await;
+    // Two batches' worth of changes, first as they happen and then from history.
+    let value = "v".repeat(100_000);
+    let put = |i: usize| pb::RequestOp {
+        request: Some(Request::RequestPut(put_request(&format!("k{i}"), &value))),
+    };
+    for _ in 0..3 {
+        let success = (0..14).map(put).collect();
+        server.kv().txn(pb::TxnRequest { success, ..Default::default() }).await.unwrap();
+    }
+    let mut past = server.watch().await;
+    past.create(pb::WatchCreateRequest { start_revision: 2, ..on_range("k", "l") }).await;
+    for stream in [&mut watch, &mut past] {
+        let mut told = 0;
+        while told < 3 {
+            let response = stream.next().await;
+            let revisions: Vec<_> =
+                response.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision).collect();
+            assert_eq!(revisions.len() % 14, 0, "a revision was cut: {revisions:?}");
+            told += revisions.len() / 14;
+        }
+    }
+}
+
+#[tokio::test]
 async fn large_revisions_are_fragmented_only_if_the_client_asked() {
     let limit = 300_000;
     let server = TestServer::start_with(|options| {

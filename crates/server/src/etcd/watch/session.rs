@@ -283,13 +283,19 @@ impl Session {
                 let next = Revision(through.0 + 1);
                 self.unread = (next <= unread.through).then_some(Unread { next, ..unread });
             }
-            Err(_) => {
-                let joined = self.watchers.iter().filter(|(_, watcher)| watcher.joined);
-                let joined: Vec<_> = joined.map(|(id, _)| *id).collect();
-                joined.into_iter().for_each(|id| self.cancel_compacted(view, id));
-                self.unread = None;
-            }
+            Err(_) => self.end_outrun(view, unread),
         }
+    }
+
+    /// Ends the watches that joined and were to be told what is compacted and gone, and goes on behind it for
+    /// the others, which wait for a later revision.
+    fn end_outrun(&mut self, view: &KvView, unread: Unread) {
+        let outrun = |watcher: &Watcher| watcher.joined && watcher.next <= view.compacted();
+        let outrun = self.watchers.iter().filter(|(_, watcher)| outrun(watcher));
+        let outrun: Vec<_> = outrun.map(|(id, _)| *id).collect();
+        outrun.into_iter().for_each(|id| self.cancel_compacted(view, id));
+        let next = Revision(view.compacted().0 + 1);
+        self.unread = (next <= unread.through).then_some(Unread { next, ..unread });
     }
 
     /// Lets a watch join if it is up to date, or tells it a batch of what it missed.
