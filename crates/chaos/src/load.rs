@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ruvector_client::{
-    Client, ClientError, Comparison, GetAnswer, GetOptions, Operation, OperationAnswer, PutOptions, Relation,
-    Target, Transaction,
+    Client, ClientError, Comparison, GetOptions, KeyValue, Operation, OperationAnswer, PutOptions, ReadLevel,
+    Relation, Target, Transaction,
 };
 use ruvector_simulator::linearizability::{Action, Observation, Value};
 use ruvector_simulator::random::Random;
@@ -17,10 +17,12 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::{client_options, endpoint};
 use crate::history::{Key, Outcome, Recorded};
-use crate::network::Place;
+use crate::network::{NODES, Place};
 
-/// How many clients there are, each with one operation at a time.
-const CLIENTS: usize = 6;
+/// How many clients there are, each with one operation at a time: for each node one that goes elsewhere when the node
+/// is in trouble, and two that stay with it and read under the leader's lease. A node that believes itself to be in
+/// charge when it no longer is tells it only to those who stay.
+const CLIENTS: usize = 3 * NODES;
 /// How many keys they share in a round.
 const KEYS: u64 = 4;
 /// How long a client rests between two operations, in milliseconds: this bounds the rate.
@@ -82,6 +84,7 @@ impl Load {
 struct Worker {
     number: usize,
     client: Client,
+    read_level: ReadLevel,
     clock: Instant,
     random: Random,
     written: u64,
@@ -91,13 +94,15 @@ struct Worker {
 }
 
 impl Worker {
-    /// Each begins at another node.
     fn new(number: usize, clock: Instant, random: Random) -> Result<Self> {
         let mut endpoints: Vec<String> = Place::all().map(endpoint).collect();
-        let first = number % endpoints.len();
-        endpoints.rotate_left(first);
+        endpoints.rotate_left(number % NODES);
+        let stays = (NODES..CLIENTS).contains(&number);
+        let read_level = if stays { ReadLevel::Lease } else { ReadLevel::Strong };
+        endpoints.truncate(if stays { 1 } else { NODES });
         let client = Client::new(endpoints.iter().map(String::as_str), client_options())?;
-        Ok(Self { number, client, clock, random, written: 0, known: BTreeMap::new(), history: Vec::new() })
+        let (known, history) = (BTreeMap::new(), Vec::new());
+        Ok(Self { number, client, read_level, clock, random, written: 0, known, history })
     }
 
     async fn work(mut self, stopping: &AtomicBool, round: &AtomicU32) -> Result<Vec<Recorded>> {
@@ -167,12 +172,23 @@ impl Worker {
                 Ok((Observation::Nothing, answer.revision))
             }
             Action::CompareAndSwap { expected, new: Some(new) } => self.swap(key, expected, new).await,
-            Action::Get => {
-                let answer = self.client.get(key, GetOptions::default()).await?;
-                Ok((held(&answer)?, answer.revision))
-            }
+            Action::Get => self.read(key).await,
             Action::CompareAndSwap { new: None, .. } | Action::Delete | Action::EndLease { .. } => {
                 unreachable!("no worker draws {action:?}")
+            }
+        }
+    }
+
+    /// Strong reads as etcd's clients make them; the others are not of etcd's interface.
+    async fn read(&self, key: String) -> Result<(Observation, i64), ClientError> {
+        match self.read_level {
+            ReadLevel::Strong => {
+                let answer = self.client.get(key, GetOptions::default()).await?;
+                Ok((held(answer.key_values.first())?, answer.revision))
+            }
+            ReadLevel::Lease | ReadLevel::Stale(_) => {
+                let answer = self.client.read(key, self.read_level).await?;
+                Ok((held(answer.key_value.as_ref())?, answer.revision))
             }
         }
     }
@@ -198,7 +214,9 @@ impl Worker {
             Some(OperationAnswer::Put(_)) if answer.succeeded => {
                 Ok((Observation::Held(expected), answer.revision))
             }
-            Some(OperationAnswer::Get(found)) if !answer.succeeded => Ok((held(found)?, answer.revision)),
+            Some(OperationAnswer::Get(found)) if !answer.succeeded => {
+                Ok((held(found.key_values.first())?, answer.revision))
+            }
             Some(OperationAnswer::Put(_) | OperationAnswer::Get(_) | OperationAnswer::Delete(_)) | None => {
                 Err(malformed(format!("{answer:?}")))
             }
@@ -206,8 +224,8 @@ impl Worker {
     }
 }
 
-fn held(answer: &GetAnswer) -> Result<Observation, ClientError> {
-    let Some(found) = answer.key_values.first() else { return Ok(Observation::Held(None)) };
+fn held(found: Option<&KeyValue>) -> Result<Observation, ClientError> {
+    let Some(found) = found else { return Ok(Observation::Held(None)) };
     let value = std::str::from_utf8(&found.value).ok().and_then(|value| value.parse().ok());
     let value = value.ok_or_else(|| malformed(format!("{found:?} was never written")))?;
     Ok(Observation::Held(Some(Value(value))))
