@@ -18,6 +18,9 @@ impl From<TryGetError> for Malformed {
     }
 }
 
+/// No term and no index comes near this, so that there always is a next one.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// Bytes that [`put_hard_state`] writes.
 pub(crate) const HARD_STATE_BYTES: usize = 25;
 
@@ -36,7 +39,14 @@ pub(crate) fn put_position(out: &mut Vec<u8>, position: LogPosition) {
 }
 
 pub(crate) fn get_position(input: &mut &[u8]) -> Result<LogPosition, Malformed> {
-    Ok(LogPosition { term: Term(input.try_get_u64_le()?), index: Index(input.try_get_u64_le()?) })
+    Ok(LogPosition { term: Term(get_number(input)?), index: Index(get_number(input)?) })
+}
+
+fn get_number(input: &mut &[u8]) -> Result<u64, Malformed> {
+    match input.try_get_u64_le()? {
+        number @ 0..=NUMBER_MAX => Ok(number),
+        _ => Err(Malformed("a term or an index is one that no log reaches")),
+    }
 }
 
 pub(crate) fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
@@ -48,7 +58,7 @@ pub(crate) fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
 }
 
 pub(crate) fn get_hard_state(input: &mut &[u8]) -> Result<HardState, Malformed> {
-    let term = Term(input.try_get_u64_le()?);
+    let term = Term(get_number(input)?);
     let voted = input.try_get_u8()?;
     let node = NodeId(input.try_get_u64_le()?);
     let voted_for = match voted {
@@ -79,4 +89,22 @@ pub(crate) fn get_meta(input: &mut &[u8]) -> Result<SnapshotMeta, Malformed> {
         voters.insert(NodeId(input.try_get_u64_le()?));
     }
     Ok(SnapshotMeta { position, time, membership: Membership { voters } })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_or_an_index_without_a_next_one_is_refused() {
+        for (number, is_taken) in [(NUMBER_MAX, true), (NUMBER_MAX + 1, false), (u64::MAX, false)] {
+            let mut bytes = Vec::new();
+            put_position(&mut bytes, LogPosition { term: Term(1), index: Index(number) });
+            assert_eq!(get_position(&mut &bytes[..]).is_ok(), is_taken, "index {number}");
+            bytes.clear();
+            put_hard_state(&mut bytes, &HardState { term: Term(number), ..HardState::default() });
+            assert_eq!(get_hard_state(&mut &bytes[..]).is_ok(), is_taken, "term {number}");
+        }
+    }
 }

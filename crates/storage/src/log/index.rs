@@ -49,9 +49,16 @@ impl GroupLog {
     }
 
     /// A log as a segment's beginning tells of it: its entries are known to have been and are not held.
-    pub(crate) fn from_carried(carried: Carried) -> Self {
+    ///
+    /// # Errors
+    /// If no log can end so behind its base.
+    pub(crate) fn from_carried(carried: Carried) -> Result<Self, Violation> {
         let Carried { hard_state, last, base } = carried;
-        Self { hard_state, base, last, held: VecDeque::new(), bytes: 0 }
+        let start = base.position;
+        if last != start && (last.index <= start.index || last.term < start.term) {
+            return Err(format!("a log that begins behind {start:?} ends at {last:?}"));
+        }
+        Ok(Self { hard_state, base, last, held: VecDeque::new(), bytes: 0 })
     }
 
     pub(crate) fn carried(&self) -> Carried {
@@ -199,5 +206,27 @@ impl GroupLog {
         }
         let place = usize::try_from(before.0.checked_sub(self.first_held())?).ok()?;
         self.held.get(place).map(|held| held.term)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_ends_at_its_base_or_behind_it() {
+        let position = |term, index| LogPosition { term: Term(term), index: Index(index) };
+        let base = SnapshotMeta { position: position(3, 7), ..SnapshotMeta::default() };
+        for (last, is_taken) in [
+            (position(3, 7), true),
+            (position(3, 8), true),
+            (position(4, 9), true),
+            (position(4, 7), false),
+            (position(3, 6), false),
+            (position(2, 8), false),
+        ] {
+            let carried = Carried { hard_state: HardState::default(), last, base: base.clone() };
+            assert_eq!(GroupLog::from_carried(carried).is_ok(), is_taken, "{last:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading the log back after a stop or a crash. docs/DISK_FORMAT.md, "Recovery", says why each rule holds.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -70,7 +71,10 @@ pub(super) fn apply(
         return Ok(());
     }
     if let Record::Carried(carried) = record {
-        let log = groups.entry(group).or_insert_with(|| GroupLog::from_carried(carried.clone()));
+        let log = match groups.entry(group) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(GroupLog::from_carried(carried.clone())?),
+        };
         let known = log.carried();
         return if known == *carried {
             Ok(())
