@@ -13,7 +13,13 @@
 //! corpus, reduced to what reaches something that nothing else does. An input that breaks a promise is written to
 //! `artifacts/<target>`; give its path to the program to see it again.
 
+pub mod damage;
+pub mod log_model;
+pub mod reseal;
+
 use std::alloc::System;
+use std::panic;
+use std::sync::Once;
 
 use arbitrary::Unstructured;
 use cap::Cap;
@@ -28,10 +34,22 @@ static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 /// # Panics
 /// If the memory in use is beyond the limit already.
 pub fn within_memory<T>(bytes: usize, test: impl FnOnce() -> T) -> T {
+    PANICS_UNBOUNDED.call_once(let_panics_take_memory);
     MEMORY.set_limit(MEMORY.allocated() + bytes).expect("the limit is above what is in use");
     let result = test();
     MEMORY.set_limit(usize::MAX).expect("no limit is below what is in use");
     result
+}
+
+static PANICS_UNBOUNDED: Once = Once::new();
+
+/// To show where a panic came from takes more than an input is allowed.
+fn let_panics_take_memory() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        MEMORY.set_limit(usize::MAX).expect("no limit is below what is in use");
+        report(panic);
+    }));
 }
 
 /// The next byte of an input; 0 at its end.
@@ -41,6 +59,11 @@ pub fn byte(input: &mut Unstructured<'_>) -> u8 {
 
 /// The next piece of an input: two bytes of length, and as many bytes as there are of it.
 pub fn piece<'a>(input: &mut Unstructured<'a>) -> &'a [u8] {
-    let length = usize::from(u16::from_le_bytes([byte(input), byte(input)])).min(input.len());
+    let length = usize::from(number(input)).min(input.len());
     input.bytes(length).unwrap_or_default()
+}
+
+/// A number of two bytes.
+pub fn number(input: &mut Unstructured<'_>) -> u16 {
+    u16::from_le_bytes([byte(input), byte(input)])
 }
