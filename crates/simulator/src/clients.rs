@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use ruvector_node::replica::{Event, ReadGrant, Ticket};
 use ruvector_node::{Applied, NodeError};
-use ruvector_state_machine::kv::{LeaseId, Response, Revision};
+use ruvector_state_machine::kv::{KvError, LeaseId, Response, Revision};
 
+use crate::encoding::read;
 use crate::history::OperationId;
 use crate::linearizability::{Observation, Value};
 use crate::trace::Place;
 use crate::violation::{Rule, Violation, ensure};
-use crate::workload::{Action, Freshness, Key, Reply, Request, VALUE_LENGTHS, read};
+use crate::workload::{Action, Freshness, Key, Reply, Request};
 use crate::world::{Happening, World};
 
 /// One client.
@@ -36,8 +37,6 @@ struct Waiting {
 
 /// How soon a client tries again that found its node down, in microseconds.
 const RETRY_US: u64 = 5_000;
-/// How old a compacted revision must be at least.
-const COMPACTION_DISTANCE: i64 = 50;
 
 impl Client {
     /// Whether it waits for an answer.
@@ -46,10 +45,19 @@ impl Client {
         self.waiting.is_some()
     }
 
+    /// What it believes that a key holds.
+    pub(crate) fn belief(&self, key: Key) -> Option<Value> {
+        self.seen.get(&key).copied().flatten()
+    }
+
+    /// Its newest lease.
+    pub(crate) fn lease(&self) -> Option<LeaseId> {
+        self.lease
+    }
+
     /// Whether it waits for a read at a node.
     pub(crate) fn reads_at(&self, node: usize) -> bool {
-        let reads = |waiting: &Waiting| matches!(waiting.request, Request::Get { .. });
-        self.node == node && self.waiting.as_ref().is_some_and(reads)
+        self.node == node && self.waiting.as_ref().is_some_and(|waiting| waiting.request.as_read().is_some())
     }
 }
 
@@ -86,65 +94,6 @@ impl World {
         self.clients[client].node = node;
         self.clients[client].waiting = Some(Waiting { ticket, operation, request });
         self.give(node, event)
-    }
-
-    fn next_request(&mut self, client: usize) -> Request {
-        let settings = self.scenario.workload;
-        let key = Key(self.random.index(settings.keys));
-        if self.random.chance(settings.read_per_mille) {
-            let all = self.random.chance(300);
-            let keys = if all { (0..settings.keys).map(Key).collect() } else { vec![key] };
-            return Request::Get { keys, level: self.next_level() };
-        }
-        if settings.leases && self.random.chance(200) {
-            return self.next_lease_request(client);
-        }
-        if settings.compactions && self.random.chance(20) {
-            let revision = self.history.floor().0 - COMPACTION_DISTANCE;
-            if revision > 0 {
-                return Request::Compact(Revision(revision));
-            }
-        }
-        let expected = self.clients[client].seen.get(&key).copied().flatten();
-        match self.random.between(0, 9) {
-            0 => Request::Delete(key),
-            1..=3 => Request::Swap { key, expected, new: Some(self.next_value()) },
-            4 if expected.is_some() => Request::Swap { key, expected, new: None },
-            5 if settings.keys > 1 => {
-                let other = Key((key.0 + 1) % settings.keys);
-                let writes = vec![(key, self.next_value()), (other, self.next_value())];
-                Request::Put { writes, lease: None }
-            }
-            _ => {
-                let lease = self.clients[client].lease.filter(|_| self.random.chance(300));
-                Request::Put { writes: vec![(key, self.next_value())], lease }
-            }
-        }
-    }
-
-    fn next_level(&mut self) -> Freshness {
-        match self.random.between(0, 9) {
-            0..=4 => Freshness::Strong,
-            5..=7 => Freshness::Lease,
-            8 => Freshness::Stale(None),
-            _ => Freshness::Stale(Some(self.random.magnitude(1, 2_000))),
-        }
-    }
-
-    fn next_lease_request(&mut self, client: usize) -> Request {
-        match self.clients[client].lease {
-            Some(lease) if self.random.chance(500) => Request::Renew(lease),
-            Some(lease) if self.random.chance(300) => Request::Revoke(lease),
-            Some(_) | None => {
-                let lease = LeaseId(self.next_number().cast_signed());
-                Request::Grant { lease, ttl_seconds: self.random.between(1, 2).cast_signed() }
-            }
-        }
-    }
-
-    fn next_value(&mut self) -> Value {
-        let padding = self.random.between(0, self.scenario.workload.padding_max as u64);
-        Value(self.next_number() * VALUE_LENGTHS + padding)
     }
 
     /// A command's fate is known to its node.
@@ -195,29 +144,67 @@ impl World {
         granted_us: u64,
     ) -> Result<(), Violation> {
         let Some((client, waiting)) = self.take_waiting(ticket) else { return Ok(()) };
-        let Request::Get { keys, level } = &waiting.request else { return Ok(()) };
+        let Some((keys, at)) = waiting.request.as_read() else { return Ok(()) };
         let host = &self.hosts[node];
         let Some(process) = &host.process else { return Ok(()) };
-        let reply = read(&process.published, keys);
+        let reply = read(&process.published, keys, at);
         // The lease is looked at after the read was made.
         if grant.lease_until.is_some_and(|until| host.now(self.now_us) >= until) {
             self.marks.lease_reads_too_late += 1;
             self.read_lost(client, &waiting, "came too late for its lease");
             return Ok(());
         }
-        let reply = reply.ok_or_else(|| Violation::new(Rule::AnswerFitsHistory, "a read is refused"))?;
-        if let Freshness::Stale(max_staleness_ms) = level {
-            self.statistics.stale_reads_answered += 1;
-            let bounds = [grant.staleness_us, max_staleness_ms.map(|ms| ms * 1000)];
-            for staleness_us in bounds.into_iter().flatten() {
-                let drift_us = staleness_us * self.scenario.tuning.clock_drift_ppm / 1_000_000;
-                self.history.check_staleness(granted_us, staleness_us + drift_us + 1, reply.revision)?;
-            }
-        } else {
-            self.statistics.reads_answered += 1;
-        }
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => return self.read_failed(client, &waiting, &error),
+        };
+        let reply = reply.ok_or_else(|| {
+            Violation::new(Rule::AnswerFitsHistory, format!("{:?} sees what nobody wrote", waiting.request))
+        })?;
+        self.judge_staleness(&waiting.request, grant, granted_us, reply.revision)?;
         self.answered(client, &waiting, reply)?;
         self.think(client);
+        Ok(())
+    }
+
+    fn judge_staleness(
+        &mut self,
+        request: &Request,
+        grant: ReadGrant,
+        granted_us: u64,
+        revision: Revision,
+    ) -> Result<(), Violation> {
+        match request {
+            Request::Get { level: Freshness::Stale(max_staleness_ms), .. } => {
+                self.statistics.stale_reads_answered += 1;
+                let bounds = [grant.staleness_us, max_staleness_ms.map(|ms| ms * 1000)];
+                for staleness_us in bounds.into_iter().flatten() {
+                    let drift_us = staleness_us * self.scenario.tuning.clock_drift_ppm / 1_000_000;
+                    self.history.check_staleness(granted_us, staleness_us + drift_us + 1, revision)?;
+                }
+            }
+            Request::Recall { .. } => self.statistics.recalls_answered += 1,
+            Request::Get { .. } => self.statistics.reads_answered += 1,
+            Request::Write(_)
+            | Request::Grant { .. }
+            | Request::Renew(_)
+            | Request::Revoke(_)
+            | Request::Compact(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A read of a revision that a node does not have: compacted because somebody asked for that, or not there yet.
+    fn read_failed(&mut self, client: usize, waiting: &Waiting, error: &KvError) -> Result<(), Violation> {
+        let Request::Recall { at, .. } = waiting.request else {
+            return Err(Violation::new(Rule::AnswerFitsHistory, format!("{:?}: {error}", waiting.request)));
+        };
+        let is_compacted = matches!(error, KvError::Compacted { .. }) && at < self.history.compacted();
+        let is_future = matches!(error, KvError::FutureRevision { current, .. } if at > *current);
+        ensure!(is_compacted || is_future, AnswerFitsHistory, "{:?} was refused: {error}", waiting.request);
+        self.marks.recalls_of_compacted += u64::from(is_compacted);
+        self.marks.recalls_of_future += u64::from(is_future);
+        self.read_lost(client, waiting, "the revision is not there");
         Ok(())
     }
 
@@ -243,7 +230,7 @@ impl World {
                 continue;
             }
             if let Some(waiting) = self.clients[client].waiting.take() {
-                if let Request::Get { .. } = waiting.request {
+                if waiting.request.as_read().is_some() {
                     self.statistics.reads_refused += 1;
                 } else {
                     self.statistics.writes_unknown += 1;
@@ -265,6 +252,9 @@ impl World {
 
     fn learn(&mut self, client: usize, request: &Request, reply: &Reply) {
         let seen = &mut self.clients[client].seen;
+        if let Request::Recall { .. } = request {
+            return;
+        }
         for (key, observation) in &reply.observations {
             if let Observation::Held(value) = observation {
                 seen.insert(*key, *value);
@@ -282,10 +272,9 @@ impl World {
             Request::Grant { .. }
             | Request::Renew(_)
             | Request::Revoke(_)
-            | Request::Put { .. }
-            | Request::Delete(_)
-            | Request::Swap { .. }
+            | Request::Write(_)
             | Request::Get { .. }
+            | Request::Recall { .. }
             | Request::Compact(_) => {}
         }
     }

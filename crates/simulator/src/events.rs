@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ruvector_state_machine::kv::{Event, EventKind, KvError, KvView, Revision};
 
+use crate::encoding::{key_of, value_of};
 use crate::linearizability::Value;
 use crate::violation::{Violation, ensure};
-use crate::workload::{Key, key_of, value_of};
+use crate::workload::Key;
 
 /// What happened to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +18,24 @@ pub struct Change {
     pub value: Option<Value>,
 }
 
+/// What the store counts of a key that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// The revision that created it.
+    pub created: Revision,
+    /// The revision that changed it last.
+    pub changed: Revision,
+    /// How many changes since it was created.
+    pub version: i64,
+}
+
 /// All changes so far, by revision, as the first replica that applied them told them.
 #[derive(Debug, Default)]
 pub struct EventLog {
     /// The changes of revision 2 and on; `None` where history was compacted before anyone could look.
     revisions: Vec<Option<Vec<Change>>>,
+    /// How many of them are known from the first on without a gap.
+    complete: usize,
     /// For each key when it changed and to what.
     by_key: BTreeMap<Key, Vec<(Revision, Option<Value>)>>,
     /// Every value that was ever written.
@@ -81,6 +95,9 @@ impl EventLog {
             history.insert(place, (revision, change.value));
         }
         self.revisions[place] = Some(made);
+        while self.revisions.get(self.complete).is_some_and(Option::is_some) {
+            self.complete += 1;
+        }
         Ok(())
     }
 
@@ -94,16 +111,28 @@ impl EventLog {
     /// What a key held at a revision, as far as changes are known.
     #[must_use]
     pub fn value_at(&self, key: Key, revision: Revision) -> Option<Value> {
-        let history = self.by_key.get(&key)?;
-        let later = history.partition_point(|(changed, _)| *changed <= revision);
-        history[..later].last().and_then(|(_, value)| *value)
+        self.changes_until(key, revision).last().and_then(|(_, value)| *value)
+    }
+
+    /// The counters of a key at a revision through which all changes are known; `None` if it did not exist.
+    #[must_use]
+    pub fn counters_at(&self, key: Key, revision: Revision) -> Option<Counters> {
+        let puts = self.changes_until(key, revision).iter().rev().take_while(|(_, value)| value.is_some());
+        puts.fold(None, |counters, &(created, _)| {
+            let later = counters.unwrap_or(Counters { created, changed: created, version: 0 });
+            Some(Counters { created, version: later.version + 1, ..later })
+        })
+    }
+
+    fn changes_until(&self, key: Key, revision: Revision) -> &[(Revision, Option<Value>)] {
+        let Some(history) = self.by_key.get(&key) else { return &[] };
+        &history[..history.partition_point(|(changed, _)| *changed <= revision)]
     }
 
     /// Whether all changes up to a revision are known.
     #[must_use]
     pub fn is_complete(&self, through: Revision) -> bool {
-        let count = usize::try_from(through.0 - FIRST.0).unwrap_or(0);
-        self.revisions.get(..count).is_some_and(|known| known.iter().all(Option::is_some))
+        usize::try_from(through.0 - FIRST.0).is_ok_and(|count| count <= self.complete)
     }
 
     /// Whether a value was ever written.
@@ -113,7 +142,8 @@ impl EventLog {
     }
 }
 
-fn change(event: &Event) -> Result<Change, Violation> {
+/// What an event tells.
+pub(crate) fn change(event: &Event) -> Result<Change, Violation> {
     let key = key_of(&event.kv.key).ok_or_else(|| broken(format!("unknown key {:?}", event.kv.key)))?;
     let value = match event.kind {
         EventKind::Delete => None,

@@ -42,6 +42,7 @@ impl World {
         self.ask_last_questions()?;
         self.recover()?;
         self.expire_leases()?;
+        self.tell_everything()?;
         let drift_ppm = self.scenario.tuning.clock_drift_ppm;
         self.statistics.undecided_keys = self.history.check(&self.events, drift_ppm)?;
         Ok(())

@@ -7,7 +7,7 @@ use ruvector_state_machine::kv::{LeaseId, Revision};
 use crate::events::EventLog;
 use crate::linearizability::{self, Action, Completion, Lease, Observation, Operation, Value, Verdict};
 use crate::violation::{Rule, Violation, ensure};
-use crate::workload::{Freshness, Key, Reply, Request};
+use crate::workload::{Freshness, Key, Reply, Request, Step, Txn};
 
 /// A place in an order of everything that clients do: simulated time, with the order within a microsecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,8 @@ pub struct History {
     floors: Vec<(u64, Revision)>,
     /// Values of commands that were refused.
     refused: BTreeSet<Value>,
+    /// History up to here may be compacted, as far as anybody has asked for that.
+    compacted: Revision,
 }
 
 impl History {
@@ -62,6 +64,9 @@ impl History {
     pub fn begin(&mut self, now_us: u64, request: Request) -> OperationId {
         let invoked = self.next_moment(now_us);
         let floor = self.floor();
+        if let Request::Compact(revision) = request {
+            self.compacted = self.compacted.max(revision);
+        }
         self.operations.push(Recorded { request, invoked_us: now_us, invoked, floor, end: End::Unknown });
         OperationId(self.operations.len() - 1)
     }
@@ -69,7 +74,7 @@ impl History {
     /// The client is told that nothing was done.
     pub fn refuse(&mut self, operation: OperationId) {
         self.operations[operation.0].end = End::Refused;
-        self.refused.extend(written_values(&self.operations[operation.0].request));
+        self.refused.extend(self.operations[operation.0].request.values());
     }
 
     /// The client is answered.
@@ -86,7 +91,9 @@ impl History {
         let at = self.next_moment(now_us);
         let recorded = &self.operations[operation.0];
         let request = recorded.request.clone();
-        if !matches!(request, Request::Get { level: Freshness::Stale(_), .. }) {
+        let may_be_old =
+            matches!(request, Request::Get { level: Freshness::Stale(_), .. } | Request::Recall { .. });
+        if !may_be_old {
             check_real_time(recorded, &reply)?;
             if reply.revision > self.floor() {
                 self.floors.push((now_us, reply.revision));
@@ -130,6 +137,12 @@ impl History {
     #[must_use]
     pub fn floor(&self) -> Revision {
         self.floors.last().map_or(Revision(1), |(_, revision)| *revision)
+    }
+
+    /// History up to here may be compacted: somebody has asked for that.
+    #[must_use]
+    pub fn compacted(&self) -> Revision {
+        self.compacted
     }
 
     /// Checks the history as a whole: no refused command was applied, and each key's part is linearizable.
@@ -201,16 +214,15 @@ impl History {
                     let earliest = earliest_us.entry(*lease).or_default();
                     *earliest = renewed_us.max(*earliest);
                 }
-                Request::Put { writes, lease: Some(lease), .. } => {
-                    keys.entry(*lease).or_default().extend(writes.iter().map(|(key, _)| *key));
+                Request::Write(txn) => {
+                    for step in txn.then.iter().chain(&txn.otherwise) {
+                        if let Step::Put { key, lease: Some(lease), .. } = step {
+                            keys.entry(*lease).or_default().insert(*key);
+                        }
+                    }
                 }
                 Request::Revoke(lease) => revocations.push((*lease, recorded)),
-                Request::Put { .. }
-                | Request::Renew(_)
-                | Request::Delete(_)
-                | Request::Swap { .. }
-                | Request::Get { .. }
-                | Request::Compact(_) => {}
+                Request::Renew(_) | Request::Get { .. } | Request::Recall { .. } | Request::Compact(_) => {}
             }
         }
         let mut ends = Vec::new();
@@ -248,27 +260,22 @@ const CLUSTER_TIME_STEP_US: u64 = 2_000;
 impl Recorded {
     /// What the operation does to each key, and what its answer says of it.
     fn actions(&self) -> Vec<(Key, Action, Observation)> {
-        let observed = |key: Key| match &self.end {
-            End::Answered { reply, .. } => {
-                let held = reply.observations.iter().find(|(observed, _)| *observed == key);
-                held.map_or(Observation::Nothing, |(_, held)| *held)
-            }
-            End::Unknown | End::Refused => Observation::Nothing,
+        let reply = if let End::Answered { reply, .. } = &self.end { Some(reply) } else { None };
+        let action = |key: Key, action: Action| {
+            (key, action, reply.map_or(Observation::Nothing, |reply| reply.held(key)))
         };
-        let action = |key: Key, action: Action| (key, action, observed(key));
         match &self.request {
-            Request::Put { writes, lease, .. } => writes
-                .iter()
-                .map(|(key, value)| action(*key, Action::Put { value: *value, lease: lease.map(lease_of) }))
-                .collect(),
-            Request::Delete(key) => vec![action(*key, Action::Delete)],
-            Request::Swap { key, expected, new } => {
-                vec![action(*key, Action::CompareAndSwap { expected: *expected, new: *new })]
+            Request::Write(txn) => {
+                if let Some((key, expected, new)) = txn.as_swap() {
+                    return vec![action(key, Action::CompareAndSwap { expected, new })];
+                }
+                done_or_possible(txn, reply).map(|step| action(step.key(), action_of(step))).collect()
             }
             Request::Get { level: Freshness::Strong | Freshness::Lease, keys } => {
                 keys.iter().map(|key| action(*key, Action::Get)).collect()
             }
             Request::Get { level: Freshness::Stale(_), .. }
+            | Request::Recall { .. }
             | Request::Grant { .. }
             | Request::Renew(_)
             | Request::Revoke(_)
@@ -277,21 +284,25 @@ impl Recorded {
     }
 }
 
-fn lease_of(lease: LeaseId) -> Lease {
-    Lease(lease.0.cast_unsigned())
+/// The steps that were done, or of an unknown outcome all that may have been.
+fn done_or_possible<'txn>(txn: &'txn Txn, reply: Option<&Reply>) -> impl Iterator<Item = &'txn Step> {
+    let (done, possible) = match reply {
+        Some(reply) => (txn.branch(reply.succeeded), &[][..]),
+        None => (txn.then.as_slice(), txn.otherwise.as_slice()),
+    };
+    done.iter().chain(possible)
 }
 
-fn written_values(request: &Request) -> Vec<Value> {
-    match request {
-        Request::Put { writes, .. } => writes.iter().map(|(_, value)| *value).collect(),
-        Request::Swap { new, .. } => new.iter().copied().collect(),
-        Request::Delete(_)
-        | Request::Get { .. }
-        | Request::Grant { .. }
-        | Request::Renew(_)
-        | Request::Revoke(_)
-        | Request::Compact(_) => Vec::new(),
+fn action_of(step: &Step) -> Action {
+    match *step {
+        Step::Put { value, lease, .. } => Action::Put { value, lease: lease.map(lease_of) },
+        Step::Delete(_) => Action::Delete,
+        Step::Get(_) => Action::Get,
     }
+}
+
+fn lease_of(lease: LeaseId) -> Lease {
+    Lease(lease.0.cast_unsigned())
 }
 
 /// Revisions are one order of all changes of all keys: what was answered before an operation began lies
@@ -310,31 +321,58 @@ fn check_real_time(recorded: &Recorded, reply: &Reply) -> Result<(), Violation> 
     Ok(())
 }
 
+/// The store must have done, at the revision that it names, what it says that it did, to what it held before.
 fn check_against_events(request: &Request, reply: &Reply, events: &EventLog) -> Result<(), Violation> {
-    if let Request::Get { .. } = request {
-        if !events.is_complete(reply.revision) {
-            return Ok(());
-        }
-        for (key, observation) in &reply.observations {
-            let held = Observation::Held(events.value_at(*key, reply.revision));
-            ensure!(
-                held == *observation,
-                AnswerFitsHistory,
-                "a read at revision {} saw {observation:?} in {key:?}, which held {held:?}",
-                reply.revision.0
-            );
-        }
+    if reply.refused {
         return Ok(());
     }
-    let (Some(expected), Some(made)) = (reply.changes(request), events.changes(reply.revision)) else {
-        return Ok(());
-    };
-    ensure!(
-        expected.is_empty() || expected == made,
-        AnswerFitsHistory,
-        "{request:?} was answered with {reply:?}, but revision {} made {made:?}",
-        reply.revision.0
-    );
+    let expected = reply.changes(request);
+    if let (Some(expected), Some(made)) = (&expected, events.changes(reply.revision)) {
+        ensure!(
+            expected.is_empty() || expected == made,
+            AnswerFitsHistory,
+            "{request:?} was answered with {reply:?}, but revision {} made {made:?}",
+            reply.revision.0
+        );
+    }
+    let wrote = expected.is_some_and(|expected| !expected.is_empty());
+    let before = Revision(reply.revision.0 - i64::from(wrote));
+    if events.is_complete(before) { check_observations(request, reply, before, events) } else { Ok(()) }
+}
+
+fn check_observations(
+    request: &Request,
+    reply: &Reply,
+    before: Revision,
+    events: &EventLog,
+) -> Result<(), Violation> {
+    for (key, observation) in &reply.observations {
+        let held = Observation::Held(events.value_at(*key, before));
+        ensure!(
+            held == *observation,
+            AnswerFitsHistory,
+            "{request:?} at revision {} saw {observation:?} in {key:?}, which held {held:?}",
+            before.0
+        );
+    }
+    for (key, counters) in &reply.counters {
+        let counted = events.counters_at(*key, before);
+        ensure!(
+            counted == Some(*counters),
+            AnswerFitsHistory,
+            "at revision {} {key:?} was said to have {counters:?}, and has {counted:?}",
+            before.0
+        );
+    }
+    if let Request::Write(txn) = request {
+        let holds = |(key, expected): &(Key, Option<Value>)| events.value_at(*key, before) == *expected;
+        ensure!(
+            reply.succeeded == txn.compare.iter().all(holds),
+            AnswerFitsHistory,
+            "{request:?} was answered with {reply:?}, against what keys held at revision {}",
+            before.0
+        );
+    }
     Ok(())
 }
 

@@ -51,6 +51,14 @@ counters! {
         read_indexes_refused: "read indexes refused by former leaders",
         /// A stale read was refused because the node knew of nothing fresh enough.
         stale_reads_refused: "stale reads refused as too old",
+        /// A watcher went on at a node that lags behind what it was told.
+        watches_ahead: "watches ahead of their node",
+        /// What a watcher was to be told was compacted.
+        watches_outrun: "watches outrun by compaction",
+        /// A revision was asked for that was compacted.
+        recalls_of_compacted: "reads of compacted revisions refused",
+        /// A revision was asked for that the node had not applied yet.
+        recalls_of_future: "reads of revisions not there yet refused",
         /// A snapshot was whole when the leader that sent it was one no more.
         snapshots_over_leader_change: "snapshots received at a leader change",
         /// A transfer of a snapshot was begun again.

@@ -136,8 +136,12 @@ impl Host {
             planted_bug: cluster.planted_bug,
         };
         let now = self.now(now_us);
-        let replica =
-            Replica::open(config, disk_for(&self.disk, cluster.planted_bug), KvMachine::default(), now)?;
+        let replica = Replica::open(
+            config,
+            disk_for(&self.disk, cluster.planted_bug),
+            KvMachine::with_planted_bug(cluster.planted_bug),
+            now,
+        )?;
         let published = replica.view();
         self.process = Some(Process {
             replica,

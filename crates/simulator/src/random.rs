@@ -43,6 +43,19 @@ impl Random {
         if items.is_empty() { None } else { Some(&items[self.index(items.len())]) }
     }
 
+    /// One of the items, each as likely as its weight says; one of the weights at least must not be 0.
+    pub fn weighted<T: Copy>(&mut self, items: &[(T, u64)]) -> T {
+        let total: u64 = items.iter().map(|(_, weight)| weight).sum();
+        let mut left = self.between(1, total);
+        for (item, weight) in items {
+            if left <= *weight {
+                return *item;
+            }
+            left -= weight;
+        }
+        unreachable!("{left} is left of {total}")
+    }
+
     /// Any number: a seed for something else.
     pub fn seed(&mut self) -> u64 {
         self.generator.random_range(0..=u64::MAX)

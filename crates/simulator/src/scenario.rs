@@ -28,6 +28,8 @@ pub struct Scenario {
     pub sync_max_us: u64,
     /// How long a crashed node stays down at most, in microseconds.
     pub down_max_us: u64,
+    /// Of each client that watches, how long it takes between two looks at most, in microseconds.
+    pub watcher_paces_us: Vec<u64>,
     /// The clients and what they do.
     pub workload: WorkloadSettings,
 }
@@ -43,12 +45,34 @@ pub struct WorkloadSettings {
     pub think_max_us: u64,
     /// How many of a thousand operations read.
     pub read_per_mille: u64,
+    /// How often each kind of write is drawn.
+    pub writes: [(WriteKind, u64); WriteKind::ALL.len()],
     /// Leases are granted, renewed, revoked and left to expire.
     pub leases: bool,
     /// History is compacted now and then.
     pub compactions: bool,
     /// The most bytes that are added to a value.
     pub padding_max: usize,
+}
+
+/// A kind of write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteKind {
+    /// One key.
+    Put,
+    /// Two keys at once.
+    PutTwo,
+    /// One key is deleted.
+    Delete,
+    /// One key, if it holds what the client believes.
+    Swap,
+    /// Comparisons of any keys, and steps on any keys.
+    Txn,
+}
+
+impl WriteKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Put, Self::PutTwo, Self::Delete, Self::Swap, Self::Txn];
 }
 
 impl Scenario {
@@ -63,11 +87,13 @@ impl Scenario {
             fault_phase_us: random.between(3_000_000, 10_000_000),
             sync_max_us: random.magnitude(100, 30_000),
             down_max_us: random.magnitude(2_000, 1_000_000),
+            watcher_paces_us: (0..random.between(0, 3)).map(|_| random.magnitude(2_000, 1_000_000)).collect(),
             workload: WorkloadSettings {
                 clients: usize_between(2, 6, random),
                 keys: usize_between(1, 5, random),
                 think_max_us: random.magnitude(2_000, 30_000),
-                read_per_mille: random.between(200, 700),
+                read_per_mille: random.between(100, 700),
+                writes: write_weights(random),
                 leases: random.chance(400),
                 compactions: random.chance(200),
                 padding_max: if random.chance(300) { 2_000 } else { 20 },
@@ -76,6 +102,14 @@ impl Scenario {
             faults,
         }
     }
+}
+
+/// Of each kind none, few or many; there are always some that write one key.
+fn write_weights(random: &mut Random) -> [(WriteKind, u64); WriteKind::ALL.len()] {
+    WriteKind::ALL.map(|kind| {
+        let weight = if random.chance(300) { 0 } else { random.between(1, 5) };
+        (kind, if kind == WriteKind::Put { weight.max(1) } else { weight })
+    })
 }
 
 fn tuning(random: &mut Random) -> Tuning {

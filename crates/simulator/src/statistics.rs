@@ -64,6 +64,10 @@ Statistics {
     reads_answered: "reads answered",
     /// Stale reads that were answered.
     stale_reads_answered: "stale reads answered",
+    /// Changes that watchers were told.
+    watch_events: "changes told to watchers",
+    /// Reads of older revisions that were answered.
+    recalls_answered: "reads of older revisions answered",
     /// Reads that were not answered.
     reads_refused: "reads refused",
     /// Keys whose history was too large to search for an order; the order of revisions was checked all the same.

@@ -38,6 +38,8 @@ pub enum Rule {
     Linearizability,
     /// What was answered before an operation began is seen by it.
     RealTimeOrder,
+    /// A watch is told every change once, in order, all of a revision together, wherever it goes on.
+    WatchGuarantee,
     /// A stale read is no staler than was asked for or said.
     BoundedStaleness,
     /// A command that was refused is never applied.

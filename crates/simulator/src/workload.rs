@@ -1,13 +1,11 @@
-//! What the simulated clients ask for, and how their answers are read.
+//! What the simulated clients ask for, and what their answers tell.
 
 use bytes::Bytes;
 use ruvector_node::ReadLevel;
-use ruvector_state_machine::kv::{
-    Command, Compare, CompareOperator, CompareTarget, DeleteRequest, KeyRange, KeyValue, KvView, LeaseId,
-    Outcome, PutRequest, RangeRequest, Response, Revision, TxnOp, TxnOpResponse, TxnRequest,
-};
+use ruvector_state_machine::kv::{Command, LeaseId, Outcome, Response, Revision};
 
-use crate::events::Change;
+use crate::encoding;
+use crate::events::{Change, Counters};
 use crate::linearizability::{Observation, Value};
 
 /// One of the few keys.
@@ -17,30 +15,21 @@ pub struct Key(pub usize);
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Write values to keys, all at once.
-    Put {
-        /// What and where.
-        writes: Vec<(Key, Value)>,
-        /// The lease they are attached to.
-        lease: Option<LeaseId>,
-    },
-    /// Delete a key.
-    Delete(Key),
-    /// Write or delete a key if it holds what is expected.
-    Swap {
-        /// The key.
-        key: Key,
-        /// What it must hold.
-        expected: Option<Value>,
-        /// What it then holds.
-        new: Option<Value>,
-    },
-    /// Read keys.
+    /// Change keys, or read them where they are changed.
+    Write(Txn),
+    /// Read keys as they are.
     Get {
         /// Which.
         keys: Vec<Key>,
         /// How fresh.
         level: Freshness,
+    },
+    /// Read keys as they were at a revision.
+    Recall {
+        /// Which.
+        keys: Vec<Key>,
+        /// When.
+        at: Revision,
     },
     /// Make a lease.
     Grant {
@@ -55,6 +44,37 @@ pub enum Request {
     Revoke(LeaseId),
     /// Forget history.
     Compact(Revision),
+}
+
+/// One branch of steps or another, all at one revision.
+///
+/// Within a branch no key occurs twice, so that what its answer tells of a key is what the key held before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Txn {
+    /// What keys must hold for the first branch.
+    pub compare: Vec<(Key, Option<Value>)>,
+    /// Done if they do.
+    pub then: Vec<Step>,
+    /// Done otherwise.
+    pub otherwise: Vec<Step>,
+}
+
+/// One step of a [`Txn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Write a value.
+    Put {
+        /// Where.
+        key: Key,
+        /// What.
+        value: Value,
+        /// The lease that the key is then attached to.
+        lease: Option<LeaseId>,
+    },
+    /// Delete a key.
+    Delete(Key),
+    /// Read a key.
+    Get(Key),
 }
 
 /// What a request asks of a node.
@@ -88,37 +108,61 @@ impl From<Freshness> for ReadLevel {
 }
 
 /// What an answer tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The store's revision after the command, or that was read.
     pub revision: Revision,
     /// Whether the store refused the command, so that it changed nothing.
     pub refused: bool,
+    /// Of a write: whether all comparisons held.
+    pub succeeded: bool,
     /// What each key held before.
     pub observations: Vec<(Key, Observation)>,
+    /// Of a read: the counters of the keys that exist.
+    pub counters: Vec<(Key, Counters)>,
     /// Of a renewal or a grant: whether the lease then lived.
     pub lease_lives: bool,
 }
 
 impl Request {
+    /// Writes values to keys, all at once.
+    #[must_use]
+    pub fn put(writes: &[(Key, Value)], lease: Option<LeaseId>) -> Self {
+        let then = writes.iter().map(|&(key, value)| Step::Put { key, value, lease }).collect();
+        Self::Write(Txn { then, ..Txn::default() })
+    }
+
+    /// Writes or deletes a key if it holds what is expected, and tells what it held otherwise.
+    #[must_use]
+    pub fn swap(key: Key, expected: Option<Value>, new: Option<Value>) -> Self {
+        let step = new.map_or(Step::Delete(key), |value| Step::Put { key, value, lease: None });
+        Self::Write(Txn { compare: vec![(key, expected)], then: vec![step], otherwise: vec![Step::Get(key)] })
+    }
+
+    /// If it only reads: which keys, and as of which revision if not as they are.
+    #[must_use]
+    pub fn as_read(&self) -> Option<(&[Key], Option<Revision>)> {
+        match self {
+            Self::Get { keys, .. } => Some((keys, None)),
+            Self::Recall { keys, at } => Some((keys, Some(*at))),
+            Self::Write(_) | Self::Grant { .. } | Self::Renew(_) | Self::Revoke(_) | Self::Compact(_) => None,
+        }
+    }
+
+    /// Every value that it may write.
+    pub fn values(&self) -> impl Iterator<Item = Value> {
+        let txn = if let Self::Write(txn) = self { Some(txn) } else { None };
+        let steps = txn.into_iter().flat_map(|txn| txn.then.iter().chain(&txn.otherwise));
+        steps.filter_map(|step| if let Step::Put { value, .. } = step { Some(*value) } else { None })
+    }
+
     /// What its node is asked to do.
     #[must_use]
     pub fn action(&self) -> Action {
         let command = match self {
             Self::Get { level, .. } => return Action::Read(*level),
-            Self::Put { writes, lease } => match writes.as_slice() {
-                [(key, value)] => Command::Put(put(*key, *value, *lease)),
-                writes => Command::Txn(TxnRequest {
-                    compare: Vec::new(),
-                    success: writes
-                        .iter()
-                        .map(|(key, value)| TxnOp::Put(put(*key, *value, *lease)))
-                        .collect(),
-                    failure: Vec::new(),
-                }),
-            },
-            Self::Delete(key) => Command::Delete(delete(*key)),
-            Self::Swap { key, expected, new } => Command::Txn(swap(*key, *expected, *new)),
+            Self::Recall { .. } => return Action::Read(Freshness::Stale(None)),
+            Self::Write(txn) => encoding::command(txn),
             Self::Grant { lease, ttl_seconds } => {
                 Command::LeaseGrant { id: *lease, ttl_seconds: *ttl_seconds }
             }
@@ -132,35 +176,14 @@ impl Request {
     /// Reads a command's answer. `None` if it is no answer to this request.
     #[must_use]
     pub fn reply(&self, response: &Response) -> Option<Reply> {
-        let mut reply = Reply {
-            revision: response.revision,
-            refused: false,
-            observations: Vec::new(),
-            lease_lives: false,
-        };
+        let mut reply = Reply { revision: response.revision, ..Reply::default() };
         let Ok(outcome) = &response.result else {
             reply.refused = true;
             return Some(reply);
         };
         match (self, outcome) {
-            (Self::Put { writes, .. }, Outcome::Put(put)) => {
-                reply.observations.push((writes.first()?.0, held(put.prev_kv.as_deref())?));
-            }
-            (Self::Put { writes, .. }, Outcome::Txn(txn)) if txn.succeeded => {
-                for ((key, _), answer) in writes.iter().zip(&txn.responses) {
-                    reply.observations.push((*key, found(answer)?));
-                }
-                (reply.observations.len() == writes.len()).then_some(())?;
-            }
-            (Self::Delete(key), Outcome::Delete(delete)) => {
-                let held = held(delete.prev_kvs.first().map(AsRef::as_ref))?;
-                (delete.deleted == i64::from(held != Observation::Held(None))).then_some(())?;
-                reply.observations.push((*key, held));
-            }
-            (Self::Swap { key, expected, .. }, Outcome::Txn(txn)) => {
-                let held = found(txn.responses.first()?)?;
-                (txn.succeeded == (held == Observation::Held(*expected))).then_some(())?;
-                reply.observations.push((*key, held));
+            (Self::Write(txn), outcome) => {
+                (reply.succeeded, reply.observations) = encoding::observations(txn, outcome)?;
             }
             (Self::Grant { .. }, Outcome::LeaseGrant { .. }) => reply.lease_lives = true,
             (Self::Renew(_), Outcome::LeaseRenew(ttls)) => {
@@ -173,129 +196,70 @@ impl Request {
     }
 }
 
+impl Txn {
+    /// The steps of one branch.
+    #[must_use]
+    pub fn branch(&self, succeeded: bool) -> &[Step] {
+        if succeeded { &self.then } else { &self.otherwise }
+    }
+
+    /// If it writes or deletes one key by what that key holds: the key, what it must hold and what it then holds.
+    #[must_use]
+    pub fn as_swap(&self) -> Option<(Key, Option<Value>, Option<Value>)> {
+        let (&[(key, expected)], [step], &[Step::Get(other)]) =
+            (self.compare.as_slice(), self.then.as_slice(), self.otherwise.as_slice())
+        else {
+            return None;
+        };
+        let new = match *step {
+            Step::Put { value, lease: None, .. } => Some(value),
+            Step::Delete(_) => None,
+            Step::Put { lease: Some(_), .. } | Step::Get(_) => return None,
+        };
+        (step.key() == key && other == key).then_some((key, expected, new))
+    }
+}
+
+impl Step {
+    /// The key that it is about.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Put { key, .. } | Self::Delete(key) | Self::Get(key) => *key,
+        }
+    }
+}
+
 impl Reply {
+    /// What a key held before, if the reply tells.
+    #[must_use]
+    pub fn held(&self, key: Key) -> Observation {
+        let told = self.observations.iter().find(|(told, _)| *told == key);
+        told.map_or(Observation::Nothing, |(_, held)| *held)
+    }
+
     /// The changes that the store must have made at the reply's revision. `None` if the reply does not tell.
     #[must_use]
     pub fn changes(&self, request: &Request) -> Option<Vec<Change>> {
         if self.refused {
             return Some(Vec::new());
         }
-        let held = |key: Key| self.observations.iter().find(|(k, _)| *k == key).map(|(_, held)| *held);
         match request {
-            Request::Put { writes, .. } => {
-                Some(writes.iter().map(|(key, value)| Change { key: *key, value: Some(*value) }).collect())
+            Request::Write(txn) => {
+                let change = |step: &Step| match *step {
+                    Step::Put { key, value, .. } => Some(Change { key, value: Some(value) }),
+                    Step::Delete(key) if self.held(key) == Observation::Held(None) => None,
+                    Step::Delete(key) => Some(Change { key, value: None }),
+                    Step::Get(_) => None,
+                };
+                Some(txn.branch(self.succeeded).iter().filter_map(change).collect())
             }
-            Request::Delete(key) if held(*key) == Some(Observation::Held(None)) => Some(Vec::new()),
-            Request::Delete(key) => Some(vec![Change { key: *key, value: None }]),
-            Request::Swap { key, expected, new } if held(*key) == Some(Observation::Held(*expected)) => {
-                Some(vec![Change { key: *key, value: *new }])
-            }
-            Request::Swap { .. }
-            | Request::Get { .. }
+            Request::Get { .. }
+            | Request::Recall { .. }
             | Request::Grant { .. }
             | Request::Renew(_)
             | Request::Compact(_) => Some(Vec::new()),
             Request::Revoke(_) => None,
         }
     }
-}
-
-fn held(kv: Option<&KeyValue>) -> Option<Observation> {
-    match kv {
-        None => Some(Observation::Held(None)),
-        Some(kv) => Some(Observation::Held(Some(value_of(&kv.value)?))),
-    }
-}
-
-fn found(answer: &TxnOpResponse) -> Option<Observation> {
-    match answer {
-        TxnOpResponse::Put(put) => held(put.prev_kv.as_deref()),
-        TxnOpResponse::Range(range) => held(range.kvs.first().map(AsRef::as_ref)),
-        TxnOpResponse::Delete(delete) => held(delete.prev_kvs.first().map(AsRef::as_ref)),
-        TxnOpResponse::Txn(_) => None,
-    }
-}
-
-/// Reads keys from a version of the store.
-#[must_use]
-pub fn read(view: &KvView, keys: &[Key]) -> Option<Reply> {
-    let mut observations = Vec::new();
-    for key in keys {
-        let range = view.range(&range(*key)).ok()?;
-        observations.push((*key, held(range.kvs.first().map(AsRef::as_ref))?));
-    }
-    Some(Reply { revision: view.revision(), refused: false, observations, lease_lives: false })
-}
-
-fn single(key: Key) -> KeyRange {
-    KeyRange { key: Bytes::from(format!("key-{}", key.0)), range_end: Bytes::new() }
-}
-
-/// How many different lengths values have.
-pub const VALUE_LENGTHS: u64 = 4096;
-
-/// A value's bytes: its number, followed by as many dots as the number modulo [`VALUE_LENGTHS`].
-fn bytes_of(value: Value) -> Bytes {
-    let mut bytes = value.0.to_string().into_bytes();
-    let padding = usize::try_from(value.0 % VALUE_LENGTHS).expect("a small number");
-    bytes.resize(bytes.len() + padding, b'.');
-    bytes.into()
-}
-
-fn put(key: Key, value: Value, lease: Option<LeaseId>) -> PutRequest {
-    PutRequest {
-        key: single(key).key,
-        value: bytes_of(value),
-        lease,
-        prev_kv: true,
-        ignore_value: false,
-        ignore_lease: false,
-    }
-}
-
-fn delete(key: Key) -> DeleteRequest {
-    DeleteRequest { range: single(key), prev_kv: true }
-}
-
-fn range(key: Key) -> RangeRequest {
-    RangeRequest {
-        range: single(key),
-        revision: None,
-        limit: 0,
-        sort: None,
-        keys_only: false,
-        count_only: false,
-        min_mod_revision: Revision(0),
-        max_mod_revision: Revision(0),
-        min_create_revision: Revision(0),
-        max_create_revision: Revision(0),
-    }
-}
-
-fn swap(key: Key, expected: Option<Value>, new: Option<Value>) -> TxnRequest {
-    let target = match expected {
-        Some(value) => CompareTarget::Value(bytes_of(value)),
-        None => CompareTarget::Version(0),
-    };
-    let change = match new {
-        Some(value) => TxnOp::Put(put(key, value, None)),
-        None => TxnOp::Delete(delete(key)),
-    };
-    TxnRequest {
-        compare: vec![Compare { range: single(key), target, operator: CompareOperator::Equal }],
-        success: vec![change],
-        failure: vec![TxnOp::Range(range(key))],
-    }
-}
-
-/// The key that these bytes name.
-#[must_use]
-pub fn key_of(bytes: &[u8]) -> Option<Key> {
-    std::str::from_utf8(bytes).ok()?.strip_prefix("key-")?.parse().ok().map(Key)
-}
-
-/// The value that these bytes stand for.
-#[must_use]
-pub fn value_of(bytes: &[u8]) -> Option<Value> {
-    std::str::from_utf8(bytes).ok()?.trim_end_matches('.').parse().ok().map(Value)
 }

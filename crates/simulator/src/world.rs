@@ -21,6 +21,7 @@ use crate::statistics::Statistics;
 use crate::trace::{Place, Trace};
 use crate::traps::{Chase, PowerTrap};
 use crate::violation::Violation;
+use crate::watchers::Watcher;
 
 /// A cluster, its clients, its faults and its judges.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
     pub(crate) clients: Vec<Client>,
+    pub(crate) watchers: Vec<Watcher>,
     pub(crate) history: History,
     pub(crate) events: EventLog,
     pub(crate) invariants: Invariants,
@@ -63,6 +65,8 @@ pub(crate) enum Happening {
     Start(usize),
     /// A client has thought enough.
     Act(usize),
+    /// A watcher looks what is new.
+    Look(usize),
     /// The next fault.
     Fault,
     /// A client asks a node for a lease read that may no longer lead.
@@ -143,6 +147,7 @@ impl World {
             .map(|id| Host::new(NodeId(id), NodeClock::new(drift_ppm, &mut random)))
             .collect();
         let clients = (0..scenario.workload.clients).map(|_| Client::default()).collect();
+        let watchers = scenario.watcher_paces_us.iter().map(|pace_us| Watcher::new(*pace_us)).collect();
         let mut world = Self {
             now_us: 0,
             cluster: ClusterSettings {
@@ -153,6 +158,7 @@ impl World {
             hosts,
             network: Network::new(scenario.network),
             clients,
+            watchers,
             history: History::default(),
             events: EventLog::default(),
             invariants: Invariants::default(),
@@ -182,6 +188,9 @@ impl World {
         for client in 0..self.clients.len() {
             let at_us = self.random.between(0, 200_000);
             self.plan(at_us, Happening::Act(client));
+        }
+        for watcher in 0..self.watchers.len() {
+            self.plan(0, Happening::Look(watcher));
         }
         self.plan_fault();
     }
@@ -232,6 +241,7 @@ impl World {
             Happening::Due { .. } => Ok(()),
             Happening::Start(node) => self.start(node),
             Happening::Act(client) => self.act(client),
+            Happening::Look(watcher) => self.look(watcher),
             Happening::Fault => self.next_fault(),
             Happening::Tempt(node) => self.tempt(node),
             Happening::Ambush { leader, candidate } => {

@@ -66,11 +66,21 @@ pub enum PlantedBug {
     UnknownToldAsRefused,
     /// A new leader takes its own clock for cluster time, and not what was reached before it.
     ClusterTimeFromOwnClock,
+
+    // Leases, compaction and watches.
+    /// A lease is renewed, and ends when it would have ended before.
+    RenewalForgotten,
+    /// A lease ends, and its keys stay.
+    KeysOutliveLease,
+    /// A restored state has no history, and does not say so.
+    HistoryLostByRestore,
+    /// Somebody who follows is not told that changes were compacted before they came to it.
+    CompactionUnnoticed,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
         Self::VoteForShorterLog,
@@ -95,6 +105,10 @@ impl PlantedBug {
         Self::RetryAppliedTwice,
         Self::UnknownToldAsRefused,
         Self::ClusterTimeFromOwnClock,
+        Self::RenewalForgotten,
+        Self::KeysOutliveLease,
+        Self::HistoryLostByRestore,
+        Self::CompactionUnnoticed,
     ];
 
     /// What it is called on a command line.
@@ -125,6 +139,10 @@ impl PlantedBug {
             Self::RetryAppliedTwice => "retry-applied-twice",
             Self::UnknownToldAsRefused => "unknown-told-as-refused",
             Self::ClusterTimeFromOwnClock => "cluster-time-from-own-clock",
+            Self::RenewalForgotten => "renewal-forgotten",
+            Self::KeysOutliveLease => "keys-outlive-lease",
+            Self::HistoryLostByRestore => "history-lost-by-restore",
+            Self::CompactionUnnoticed => "compaction-unnoticed",
         }
     }
 }

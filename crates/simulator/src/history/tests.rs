@@ -1,11 +1,11 @@
 use super::*;
 
 fn write(history: &mut History, at_us: u64, value: u64) -> OperationId {
-    history.begin(at_us, Request::Put { writes: vec![(Key(0), Value(value))], lease: None })
+    history.begin(at_us, Request::put(&[(Key(0), Value(value))], None))
 }
 
 fn reply(revision: i64) -> Reply {
-    Reply { revision: Revision(revision), refused: false, observations: Vec::new(), lease_lives: false }
+    Reply { revision: Revision(revision), succeeded: true, ..Reply::default() }
 }
 
 #[test]

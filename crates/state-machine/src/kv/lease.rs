@@ -121,6 +121,10 @@ impl Store {
 
     fn renew_lease(&mut self, id: LeaseId) -> Option<i64> {
         let ttl_seconds = self.leases.get(id)?.granted_ttl_seconds;
+        #[cfg(feature = "planted-bugs")]
+        if self.planted_bug == Some(ruvector_protocol::PlantedBug::RenewalForgotten) {
+            return Some(ttl_seconds);
+        }
         self.set_lease_deadline(id, self.deadline_after(ttl_seconds));
         Some(ttl_seconds)
     }

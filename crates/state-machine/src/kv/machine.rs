@@ -19,6 +19,15 @@ pub struct KvMachine {
 }
 
 impl KvMachine {
+    /// An empty machine that makes a mistake.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn with_planted_bug(bug: Option<ruvector_protocol::PlantedBug>) -> Self {
+        let mut machine = Self::default();
+        machine.store.plant(bug);
+        machine
+    }
+
     fn entry<Answer>(&mut self, time_ms: u64, apply: impl FnOnce(&mut Store) -> Answer) -> Answer {
         let sequence_before = self.store.history.next_sequence();
         self.store.advance_time(time_ms);
@@ -60,7 +69,11 @@ impl StateMachine for KvMachine {
     }
 
     fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+        #[cfg(feature = "planted-bugs")]
+        let planted_bug = self.store.planted_bug;
         self.store = snapshot::read(reader)?;
+        #[cfg(feature = "planted-bugs")]
+        self.store.plant(planted_bug);
         Ok(())
     }
 }

@@ -36,6 +36,9 @@ pub(super) struct Store {
     live_keys: usize,
     size_bytes: u64,
     contents: ContentHash,
+    /// The mistake that it is to make.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) planted_bug: Option<ruvector_protocol::PlantedBug>,
 }
 
 impl Default for Store {
@@ -50,11 +53,22 @@ impl Default for Store {
             live_keys: 0,
             size_bytes: 0,
             contents: ContentHash::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
         }
     }
 }
 
 impl Store {
+    /// Goes on with the mistake of before a restore.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn plant(&mut self, bug: Option<ruvector_protocol::PlantedBug>) {
+        self.planted_bug = bug;
+        if bug == Some(ruvector_protocol::PlantedBug::HistoryLostByRestore) {
+            self.history = History::starting_at(self.history.next_sequence());
+        }
+    }
+
     /// How many keys exist.
     pub(super) fn live_keys(&self) -> usize {
         self.live_keys
@@ -252,6 +266,10 @@ impl Store {
     pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<()> {
         let lease = self.leases.remove(id)?;
         self.contents.remove(RecordHash::of_lease(id, lease.granted_ttl_seconds, lease.expires_at_ms));
+        #[cfg(feature = "planted-bugs")]
+        if self.planted_bug == Some(ruvector_protocol::PlantedBug::KeysOutliveLease) {
+            return Some(());
+        }
         self.change(|store, at| {
             for key in &lease.keys {
                 let kv = store.get(key).expect("a key of a lease exists").clone();
