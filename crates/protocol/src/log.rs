@@ -86,6 +86,14 @@ impl Log {
         Some(self.runs[run].term)
     }
 
+    /// The cluster time of the entry at `index`, if that is in memory or right before what is.
+    pub(crate) fn time_at(&self, index: Index) -> Option<ClusterTime> {
+        match index.0.checked_sub(self.trimmed.0)? {
+            0 => Some(self.trimmed_time),
+            place => self.tail.get(usize::try_from(place - 1).ok()?).map(|entry| entry.time),
+        }
+    }
+
     /// Whether the log holds the very entry at this position.
     pub(crate) fn matches(&self, position: LogPosition) -> bool {
         self.term_at(position.index) == Some(position.term)

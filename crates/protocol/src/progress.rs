@@ -108,6 +108,14 @@ impl Progress {
         matches!(self.state, ProgressState::Replicate(_))
     }
 
+    /// How much is under way to it.
+    pub(crate) fn inflight_bytes(&self) -> usize {
+        match &self.state {
+            ProgressState::Replicate(inflight) => inflight.bytes,
+            ProgressState::Probe { .. } | ProgressState::Snapshot => 0,
+        }
+    }
+
     /// Whether an append may be sent now, to a log that ends at `last`.
     pub(crate) fn may_send(&self, last: Index, inflight_bytes_max: usize) -> bool {
         match &self.state {
@@ -163,7 +171,7 @@ impl Progress {
     /// The follower refused an append behind `previous`; at most through `candidate` can its log match.
     pub(crate) fn rejected(&mut self, previous: LogPosition, candidate: LogPosition, log: &Log) {
         let is_current = match &self.state {
-            ProgressState::Probe { .. } => previous.index.next() == self.next,
+            ProgressState::Probe { .. } => Some(previous.index) == self.next.previous(),
             ProgressState::Replicate(_) => previous.index < self.next,
             ProgressState::Snapshot => false,
         };

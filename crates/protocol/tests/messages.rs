@@ -169,6 +169,31 @@ fn what_can_not_be_right_is_dropped_and_counted() {
 }
 
 #[test]
+fn entries_that_take_cluster_time_back_are_dropped() {
+    let at = |index, time| Entry { time: ClusterTime(time), ..entry(index, 1) };
+    let mut replica = Replica::new();
+    replica.receive(2, 1, append(position(0, 0), vec![at(1, 10), at(2, 2_100)], 0));
+    for entries in [vec![at(3, 8)], vec![at(1, 5), at(2, 6), at(3, 7)]] {
+        let previous = position(entries[0].index.0 - 1, u64::from(entries.len() == 1));
+        replica.receive(2, 1, append(previous, entries, 0));
+    }
+    assert_eq!((replica.raft.dropped_messages(), replica.raft.status().last), (2, position(2, 1)));
+    replica.receive(2, 1, append(position(2, 1), vec![at(3, 2_100)], 0));
+    assert_eq!(replica.raft.status().last, position(3, 1));
+}
+
+#[test]
+fn a_refusal_of_what_was_never_sent_changes_nothing() {
+    let mut replica = Replica::leader();
+    for index in [2, 9, u64::MAX - 1, u64::MAX] {
+        let outcome = AppendOutcome::Rejected { previous: position(index, 1), candidate: position(0, 0) };
+        let stamp = replica.follower_stamp();
+        replica.receive(3, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+    }
+    assert!(replica.raft.is_established_leader());
+}
+
+#[test]
 fn a_leader_drops_acknowledgements_of_what_it_never_sent() {
     let mut replica = Replica::leader();
     let outcome = AppendOutcome::Accepted { matched: Index(50) };

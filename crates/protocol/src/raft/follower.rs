@@ -169,6 +169,10 @@ impl Follower {
             core.send(leader, Message::AppendResponse(AppendResponse { outcome, stamp }));
             return;
         }
+        if takes_time_back(core, &entries) {
+            core.drop_message();
+            return;
+        }
         let matched = entries.last().map_or(previous.index, |entry| entry.index);
         append_new(core, entries);
         core.commit_through(commit.min(matched));
@@ -227,6 +231,15 @@ fn replaces_committed(core: &Core, entries: &[Entry]) -> bool {
         .iter()
         .take_while(|entry| entry.index <= core.commit())
         .any(|entry| core.log.term_at(entry.index).is_some_and(|term| term != entry.term))
+}
+
+/// Whether cluster time would go back from what this log holds to the first entry that it does not hold.
+fn takes_time_back(core: &Core, entries: &[Entry]) -> bool {
+    let first = entries.iter().find(|entry| !core.log.matches(entry.position()));
+    first.is_some_and(|first| {
+        let before = first.index.previous().and_then(|before| core.log.time_at(before));
+        before > Some(first.time)
+    })
 }
 
 /// The highest position at which the leader's log, which holds `previous`, can equal this one.
