@@ -99,11 +99,11 @@ fn written(input: &mut Unstructured<'_>) -> (SimulatedDisk, SnapshotMeta, Vec<u8
     let meta = SnapshotMeta { position, time: ClusterTime(7), membership: Membership { voters } };
     // Enough repetitions make several chunks.
     let repetitions = match byte(input) {
-        long @ 250.. => usize::from(long) * 10,
+        long @ 250.. => usize::from(long) * 4,
         short => usize::from(short % 4),
     };
     let contents = piece(input).repeat(repetitions);
-    let contents = contents[..contents.len().min(600 << 10)].to_vec();
+    let contents = contents[..contents.len().min(300 << 10)].to_vec();
     let disk = SimulatedDisk::new();
     let store = SnapshotStore::open(Arc::new(disk.clone())).expect("an empty store can be opened");
     let mut writer = store.create(NAME, GROUP, &meta).expect("the name is free");

@@ -14,7 +14,9 @@
 //! `artifacts/<target>`; give its path to the program to see it again.
 
 pub mod damage;
+pub mod hostile;
 pub mod log_model;
+pub mod replica;
 pub mod reseal;
 
 use std::alloc::System;

@@ -21,8 +21,8 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the dialling side's part. Different from [`REPLY_MAGIC`], so that a connection that reached itself
 /// (TCP allows it on one machine) is not taken for a peer.
-const HELLO_MAGIC: [u8; 8] = *b"ruv-dial";
-const REPLY_MAGIC: [u8; 8] = *b"ruv-answ";
+pub(crate) const HELLO_MAGIC: [u8; 8] = *b"ruv-dial";
+pub(crate) const REPLY_MAGIC: [u8; 8] = *b"ruv-answ";
 const PREFIX_BYTES: usize = 20;
 const BODY_BYTES_MAX: usize = 1024;
 /// The longest client address that fits a body beside everything else, in bytes.
@@ -84,8 +84,8 @@ pub(crate) enum HandshakeError {
 /// The dialling side: says `hello`, answers with the peer's client address.
 pub(crate) fn dial(stream: &TcpStream, hello: &Hello) -> Result<String, HandshakeError> {
     let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-    write(stream, HELLO_MAGIC, hello)?;
-    match read(stream, REPLY_MAGIC, deadline) {
+    write(stream, &encode(HELLO_MAGIC, hello)?)?;
+    match decode(REPLY_MAGIC, |into| read_exact(stream, into, deadline)) {
         Ok(Reply::Welcome { client_address }) => Ok(client_address),
         Ok(Reply::Refused(refusal)) => Err(HandshakeError::Refused(refusal)),
         Err(HandshakeError::Version { theirs }) => {
@@ -97,15 +97,23 @@ pub(crate) fn dial(stream: &TcpStream, hello: &Hello) -> Result<String, Handshak
 
 /// The answering side, first half: hears who dials.
 pub(crate) fn hear(stream: &TcpStream) -> Result<Hello, HandshakeError> {
-    read(stream, HELLO_MAGIC, Instant::now() + HANDSHAKE_TIMEOUT)
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+    decode(HELLO_MAGIC, |into| read_exact(stream, into, deadline))
 }
 
 /// The answering side, second half.
 pub(crate) fn answer(stream: &TcpStream, reply: &Reply) -> Result<(), HandshakeError> {
-    write(stream, REPLY_MAGIC, reply)
+    write(stream, &encode(REPLY_MAGIC, reply)?)
 }
 
-fn write(mut stream: &TcpStream, magic: [u8; 8], body: &impl Serialize) -> Result<(), HandshakeError> {
+fn write(mut stream: &TcpStream, bytes: &[u8]) -> Result<(), HandshakeError> {
+    stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    stream.write_all(bytes)?;
+    Ok(())
+}
+
+/// One side's part, as it goes over the connection.
+pub(crate) fn encode(magic: [u8; 8], body: &impl Serialize) -> Result<Vec<u8>, HandshakeError> {
     let body = postcard::to_stdvec(body).map_err(|_| HandshakeError::Malformed)?;
     assert!(body.len() <= BODY_BYTES_MAX, "a handshake of {} bytes", body.len());
     let length = u32::try_from(body.len()).expect("checked against BODY_BYTES_MAX");
@@ -115,23 +123,21 @@ fn write(mut stream: &TcpStream, magic: [u8; 8], body: &impl Serialize) -> Resul
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
-    stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
-    stream.write_all(&bytes)?;
-    Ok(())
+    Ok(bytes)
 }
 
-fn read<T: DeserializeOwned>(
-    stream: &TcpStream,
+/// One side's part, taken from what `read_exact` fills its buffers with.
+pub(crate) fn decode<T: DeserializeOwned>(
     magic: [u8; 8],
-    deadline: Instant,
+    mut read_exact: impl FnMut(&mut [u8]) -> Result<(), HandshakeError>,
 ) -> Result<T, HandshakeError> {
     let mut prefix = [0; PREFIX_BYTES];
     // The magic alone first: something else that speaks less than a prefix is told at once.
-    read_exact(stream, &mut prefix[..8], deadline)?;
+    read_exact(&mut prefix[..8])?;
     if prefix[..8] != magic {
         return Err(HandshakeError::NotAPeer);
     }
-    read_exact(stream, &mut prefix[8..], deadline)?;
+    read_exact(&mut prefix[8..])?;
     let number =
         |at: usize| u32::from_le_bytes(prefix[at..at + 4].try_into().expect("a slice of four bytes"));
     let (theirs, length, checksum) = (number(8), number(12) as usize, number(16));
@@ -142,7 +148,7 @@ fn read<T: DeserializeOwned>(
         return Err(HandshakeError::Malformed);
     }
     let mut body = vec![0; length];
-    read_exact(stream, &mut body, deadline)?;
+    read_exact(&mut body)?;
     if crc32c::crc32c(&body) != checksum {
         return Err(HandshakeError::Malformed);
     }

@@ -14,6 +14,8 @@
 
 mod dialer;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 mod notice;
 mod receiver;

@@ -1,0 +1,64 @@
+//! What comes over a connection, without a connection: for the fuzz targets.
+
+use std::io::{self, Read};
+
+use ruvector_protocol::Envelope;
+
+use crate::frame::{Frame, FrameReader, append_frame};
+use crate::handshake::{self, HELLO_MAGIC, HandshakeError, Hello, REPLY_MAGIC, Reply};
+
+/// Reads frames until the source ends or one can't be taken. Answers the messages, and why it ended early.
+///
+/// # Errors
+/// Those of the source.
+pub fn read_frames(source: &mut impl Read) -> io::Result<(Vec<Envelope>, Option<String>)> {
+    let mut reader = FrameReader::new();
+    let mut messages = Vec::new();
+    while reader.fill(source)? > 0 {
+        loop {
+            match reader.next_frame() {
+                Ok(Some(Frame::Message(envelope))) => messages.push(envelope),
+                Ok(Some(Frame::KeepAlive)) => {}
+                Ok(None) => break,
+                Err(error) => return Ok((messages, Some(error.to_string()))),
+            }
+        }
+    }
+    Ok((messages, None))
+}
+
+/// A message as a frame; `None` if it is too large for one.
+#[must_use]
+pub fn write_frame(envelope: &Envelope) -> Option<Vec<u8>> {
+    let mut frame = Vec::new();
+    append_frame(&mut frame, envelope).ok()?;
+    Some(frame)
+}
+
+/// What the dialling side says, decoded and encoded again.
+///
+/// # Errors
+/// Why it is refused.
+pub fn hello_again(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    decoded::<Hello>(HELLO_MAGIC, bytes)
+        .and_then(|hello| handshake::encode(HELLO_MAGIC, &hello))
+        .map_err(told)
+}
+
+/// What the answering side says, decoded and encoded again.
+///
+/// # Errors
+/// Why it is refused.
+pub fn reply_again(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    decoded::<Reply>(REPLY_MAGIC, bytes)
+        .and_then(|reply| handshake::encode(REPLY_MAGIC, &reply))
+        .map_err(told)
+}
+
+fn decoded<T: serde::de::DeserializeOwned>(magic: [u8; 8], mut bytes: &[u8]) -> Result<T, HandshakeError> {
+    handshake::decode(magic, |into| Ok(bytes.read_exact(into)?))
+}
+
+fn told(error: HandshakeError) -> String {
+    error.to_string()
+}
