@@ -12,6 +12,8 @@ use crate::world::World;
 const COMPACTION_DISTANCE: i64 = 50;
 /// How many revisions clients look back at most.
 const RECALL_DISTANCE_MAX: u64 = 200;
+/// The most bytes that are added to a value beside others.
+const SHORT_PADDING_MAX: u64 = 50;
 
 impl World {
     /// What a client asks for next.
@@ -53,7 +55,7 @@ impl World {
             }
             WriteKind::PutTwo => {
                 let other = Key((key.0 + 1) % settings.keys);
-                let writes = [(key, self.next_value()), (other, self.next_value())];
+                let writes = [(key, self.next_value()), (other, self.next_short_value())];
                 Request::put(&writes[..settings.keys.min(2)], None)
             }
             WriteKind::Delete => Request::Write(Txn { then: vec![Step::Delete(key)], ..Txn::default() }),
@@ -80,7 +82,7 @@ impl World {
         let mut steps = Vec::new();
         for key in (0..self.scenario.workload.keys).map(Key) {
             match self.random.between(0, 5) {
-                0 | 1 => steps.push(Step::Put { key, value: self.next_value(), lease: None }),
+                0 | 1 => steps.push(Step::Put { key, value: self.next_short_value(), lease: None }),
                 2 => steps.push(Step::Delete(key)),
                 3 => steps.push(Step::Get(key)),
                 _ => {}
@@ -110,7 +112,16 @@ impl World {
     }
 
     fn next_value(&mut self) -> Value {
-        let padding = self.random.between(0, self.scenario.workload.padding_max as u64);
+        self.next_value_up_to(self.scenario.workload.padding_max as u64)
+    }
+
+    /// Of these many fit into a command.
+    fn next_short_value(&mut self) -> Value {
+        self.next_value_up_to(SHORT_PADDING_MAX)
+    }
+
+    fn next_value_up_to(&mut self, padding_max: u64) -> Value {
+        let padding = self.random.between(0, padding_max);
         Value(self.next_number() * VALUE_LENGTHS + padding)
     }
 }

@@ -46,6 +46,8 @@ pub enum Rule {
     RefusedIsNotApplied,
     /// A node stops only if its disk failed or its data was damaged.
     StopsOnlyForCause,
+    /// No queue grows beyond what it is set to.
+    BoundedQueues,
     /// Without faults there is a leader, everything asked is answered and all replicas become equal.
     Liveness,
     /// The program's own assertions hold.

@@ -6,7 +6,7 @@ use super::clock::ClusterClock;
 use super::core::Core;
 use super::planted::PlantedBug;
 use super::reads::{LeaderReads, Reader};
-use super::status::FollowerStatus;
+use super::status::{FollowerStatus, LeaderQueues};
 use crate::io::{ReadId, ReadLevel};
 use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
 use crate::progress::Progress;
@@ -80,12 +80,24 @@ impl Leader {
 
     /// Takes the proposals into the log; returns those that there is no room for.
     pub(super) fn propose(&mut self, core: &mut Core, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
-        let refused = proposals.split_off(self.room_for(core, &proposals));
+        let room = match core.config.planted(PlantedBug::UncommittedUnbounded) {
+            true => proposals.len(),
+            false => self.room_for(core, &proposals),
+        };
+        let refused = proposals.split_off(room);
         for proposal in proposals {
             self.append(core, Payload::Command(proposal));
         }
         self.replicate_to_all(core);
         refused
+    }
+
+    /// See [`LeaderQueues`].
+    pub(super) fn queues(&self) -> LeaderQueues {
+        LeaderQueues {
+            uncommitted_bytes: self.uncommitted_bytes,
+            inflight_bytes: self.followers.values().map(Progress::inflight_bytes).max().unwrap_or(0),
+        }
     }
 
     /// How many of the proposals fit below the bound of uncommitted bytes. One always does when nothing is

@@ -20,7 +20,7 @@ mod writes;
 
 pub use config::{Config, Restored};
 pub use planted::PlantedBug;
-pub use status::{FollowerStatus, RaftStatus, RoleName};
+pub use status::{FollowerStatus, LeaderQueues, RaftStatus, RoleName};
 
 use self::core::Core;
 use self::election::{Candidate, PreCandidate};
@@ -130,6 +130,12 @@ impl Raft {
     #[must_use]
     pub fn lease_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.as_leader()?.lease_until(&self.core, now)
+    }
+
+    /// What waits at a leader; nothing does at a follower.
+    #[must_use]
+    pub fn leader_queues(&self) -> LeaderQueues {
+        self.as_leader().map_or_else(LeaderQueues::default, Leader::queues)
     }
 
     /// How old the applied state is at most, in microseconds: 0 on an established leader with a lease that has

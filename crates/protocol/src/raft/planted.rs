@@ -30,6 +30,9 @@ pub enum PlantedBug {
     /// (against section 3.5).
     CommitBeyondMatch,
 
+    /// A leader takes in more than it may hold uncommitted.
+    UncommittedUnbounded,
+
     // Reads.
     /// A read index is given out before the term's no-op committed (against section 6.4).
     ReadIndexBeforeNoop,
@@ -80,7 +83,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
         Self::VoteForShorterLog,
@@ -91,6 +94,7 @@ impl PlantedBug {
         Self::AppendWithoutPrevious,
         Self::KeepConflictingEntries,
         Self::CommitBeyondMatch,
+        Self::UncommittedUnbounded,
         Self::ReadIndexBeforeNoop,
         Self::OldAnswerConfirmsRead,
         Self::LeaseFromAnswer,
@@ -125,6 +129,7 @@ impl PlantedBug {
             Self::AppendWithoutPrevious => "append-without-previous",
             Self::KeepConflictingEntries => "keep-conflicting-entries",
             Self::CommitBeyondMatch => "commit-beyond-match",
+            Self::UncommittedUnbounded => "uncommitted-unbounded",
             Self::ReadIndexBeforeNoop => "read-before-noop",
             Self::OldAnswerConfirmsRead => "old-answer-confirms-read",
             Self::LeaseFromAnswer => "lease-from-answer",

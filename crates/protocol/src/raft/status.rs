@@ -28,6 +28,16 @@ pub struct FollowerStatus {
     pub heard_at: Option<Timestamp>,
 }
 
+/// What a leader has taken in and is not done with, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaderQueues {
+    /// Entries that are not committed; bounded by [`Config::uncommitted_bytes_max`](super::Config).
+    pub uncommitted_bytes: usize,
+    /// Entries under way to the follower with the most of them; bounded by
+    /// [`Config::inflight_bytes_max`](super::Config) and the append that reaches it.
+    pub inflight_bytes: usize,
+}
+
 /// A copy of what there is to know of a replica, for status displays and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftStatus {
