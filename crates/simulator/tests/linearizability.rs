@@ -262,3 +262,84 @@ proptest! {
         prop_assert_eq!(verdict == Verdict::Linearizable, naive(&history), "{:?}", verdict);
     }
 }
+
+/// What operations may do on the two values of a small world.
+const SMALL_ACTIONS: [Action; 5] = [
+    Action::Get,
+    Action::Put { value: Value(1), lease: None },
+    Action::Put { value: Value(2), lease: None },
+    Action::CompareAndSwap { expected: None, new: Some(Value(1)) },
+    Action::CompareAndSwap { expected: Some(Value(1)), new: None },
+];
+
+/// Every way in which an operation that was invoked at a time may end by the times given.
+fn ends(invoked_at: u64, answers: &[u64]) -> Vec<Completion> {
+    let held = [None, Some(Value(1)), Some(Value(2))].map(Observation::Held);
+    let observations = held.into_iter().chain([Observation::Nothing]);
+    let answered = answers.iter().filter(|at| **at > invoked_at);
+    let answered = answered
+        .flat_map(|at| observations.clone().map(|observation| Completion::Answered { at: *at, observation }));
+    answered.chain([Completion::Unknown]).collect()
+}
+
+/// All histories of up to three operations of a small world: every order of invocations and answers, every answer.
+#[test]
+fn agrees_with_the_naive_twin_on_all_small_histories() {
+    let mut counts = [0_u64; 2];
+    for length in 1..=3_usize {
+        let times: Vec<u64> = (0..2 * length as u64).collect();
+        let operations: Vec<Operation> = times
+            .iter()
+            .flat_map(|invoked_at| {
+                SMALL_ACTIONS.iter().flat_map(|action| {
+                    let ends = ends(*invoked_at, &times);
+                    ends.into_iter().map(|completion| Operation {
+                        action: *action,
+                        invoked_at: *invoked_at,
+                        completion,
+                    })
+                })
+            })
+            .collect();
+        visit_histories(&operations, length, &mut Vec::new(), &mut |history| {
+            let expected = naive(history);
+            let verdict = check(history, CONFIGURATIONS_MAX);
+            assert_eq!(verdict == Verdict::Linearizable, expected, "{verdict:?} {history:?}");
+            counts[usize::from(expected)] += 1;
+        });
+    }
+    println!("{} histories are linearizable, {} are not", counts[1], counts[0]);
+    assert!(counts.iter().all(|count| *count > 10_000), "{counts:?}");
+}
+
+/// Visits all histories of a length, each once whatever the order of its operations, in which no two things happen
+/// at the same time.
+fn visit_histories(
+    operations: &[Operation],
+    length: usize,
+    history: &mut Vec<Operation>,
+    visit: &mut impl FnMut(&[Operation]),
+) {
+    if history.len() == length {
+        visit(history);
+        return;
+    }
+    for (place, operation) in operations.iter().enumerate() {
+        let times = |operation: &Operation| {
+            let answered_at = match operation.completion {
+                Completion::Answered { at, .. } => Some(at),
+                Completion::Unknown => None,
+            };
+            [Some(operation.invoked_at), answered_at]
+        };
+        let clashes = |other: &Operation| {
+            times(other).iter().flatten().any(|time| times(operation).contains(&Some(*time)))
+        };
+        if history.iter().any(clashes) {
+            continue;
+        }
+        history.push(*operation);
+        visit_histories(&operations[place + 1..], length, history, visit);
+        history.pop();
+    }
+}
