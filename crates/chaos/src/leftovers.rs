@@ -73,7 +73,15 @@ pub(crate) fn remove() -> Result<()> {
 fn is_orphan(name: &str, prefix: &str) -> bool {
     let id = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next());
     let id = id.and_then(|id| id.parse::<u32>().ok());
-    id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists())
+    id.is_some_and(|id| !is_run(id))
+}
+
+/// Whether a process is a harness that runs: not one that has ended and waits to be reaped, which has no program, and
+/// not another one that was given the same id later.
+fn is_run(id: u32) -> bool {
+    let program = fs::read_link(format!("/proc/{id}/exe"));
+    program
+        .is_ok_and(|program| program.file_name().is_some_and(|name| name.to_string_lossy().contains("chaos")))
 }
 
 /// Nothing but nodes of that run can be in its namespaces.
@@ -94,6 +102,7 @@ mod tests {
         // Above the largest process id that Linux gives.
         assert!(is_orphan("chaos-4194305-0-node-1", "chaos-"));
         assert!(is_orphan("ruvector-chaos-4194305-x1y2z3", "ruvector-chaos-"));
+        assert!(is_orphan("chaos-1-0-node-1", "chaos-"), "the first process is no run");
         assert!(!is_orphan(&namespace_prefix("0"), "chaos-"));
         assert!(!is_orphan("ruvector-chaos-kept-4194305-x1y2z3", "ruvector-chaos-"));
         for foreign in ["chaos-monkey", "my-chaos-4194305", "", "chaos-"] {
