@@ -135,25 +135,83 @@ fn a_missing_segment_is_noticed() {
     }
 }
 
+/// A log whose sectors 2 to 5 hold nothing but the bytes of one command, with a batch behind it: only
+/// checksums tell that one of them is not what was written.
+fn one_large_command() -> (SimulatedDisk, Vec<u8>) {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    log.append(&first_write(1)).unwrap();
+    log.sync().unwrap();
+    log.append(&entries(1, [entry(1, 1, 2800)])).unwrap();
+    log.sync().unwrap();
+    log.append(&entries(1, [entry(1, 2, 10)])).unwrap();
+    log.sync().unwrap();
+    let bytes = disk.contents(FIRST).unwrap();
+    assert_eq!(bytes[1024..1280], bytes[1280..1536], "the command repeats itself every 256 bytes");
+    (disk, bytes)
+}
+
 #[test]
 fn a_write_that_went_to_another_place_is_noticed() {
-    let (disk, ..) = written();
-    let bytes = disk.contents(FIRST).unwrap();
+    let (disk, bytes) = one_large_command();
     let mut moved = bytes.clone();
-    // The sectors 2 and 3 changed places: each whole, none damaged.
-    moved[1024..1536].copy_from_slice(&bytes[1536..2048]);
-    moved[1536..2048].copy_from_slice(&bytes[1024..1536]);
+    // What was to be written a little further on.
+    moved[1024..1536].copy_from_slice(&bytes[1100..1612]);
     disk.set_contents(FIRST, &moved);
-    assert_corrupt(open(&disk), "a misdirected write");
+    let message = assert_corrupt(open(&disk), "a misdirected write");
+    assert!(message.contains("is damaged and was durable"), "{message}");
 }
 
 #[test]
 fn an_old_version_of_a_sector_is_noticed() {
-    let (disk, ..) = written();
-    let mut bytes = disk.contents(FIRST).unwrap();
+    let (disk, mut bytes) = one_large_command();
     bytes[1024..1536].fill(0);
     disk.set_contents(FIRST, &bytes);
-    assert_corrupt(open(&disk), "a lost write");
+    let message = assert_corrupt(open(&disk), "a lost write");
+    assert!(message.contains("is damaged and was durable"), "{message}");
+}
+
+/// Where the last batch begins.
+fn last_batch(segment: &[u8]) -> usize {
+    (0..segment.len()).step_by(8).rev().find(|&at| segment[at..].starts_with(b"RVB\x01")).unwrap()
+}
+
+/// Changes a byte of the last batch's first record, and all checksums with it, as another version would write it.
+fn rewrite_last_record(segment: &mut [u8], place_in_record: usize, value: u8) {
+    let salt = u32::from_le_bytes(segment[12..16].try_into().unwrap());
+    let seed = |offset: usize| crc32c::crc32c_append(salt, &(offset as u64).to_le_bytes());
+    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
+    let batch = last_batch(segment);
+    let record = batch + 32;
+    let batch_end = record + number(&segment[batch + 4..batch + 8]);
+    let record_end = record + 17 + number(&segment[record + 4..record + 8]);
+    segment[record + place_in_record] = value;
+    let checksum = crc32c::crc32c_append(seed(record), &segment[record + 4..record_end]);
+    segment[record..record + 4].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = crc32c::crc32c(&segment[record..batch_end]);
+    segment[batch + 20..batch + 24].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = crc32c::crc32c_append(seed(batch), &segment[batch..batch + 28]);
+    segment[batch + 28..batch + 32].copy_from_slice(&checksum.to_le_bytes());
+}
+
+#[test]
+fn what_only_a_newer_version_knows_is_not_called_damage_and_stays() {
+    // The kind of a record, and the kind of an entry's payload.
+    for place_in_record in [16, 17 + 24] {
+        let (disk, mut bytes) = one_large_command();
+        rewrite_last_record(&mut bytes, place_in_record, 77);
+        disk.set_contents(FIRST, &bytes);
+        match open(&disk) {
+            Err(StorageError::Mismatch(message)) => {
+                assert!(
+                    message.contains("unknown kind 77") && message.contains("newer version"),
+                    "{message}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(disk.contents(FIRST).unwrap() == bytes, "the newer version finds what it wrote");
+    }
 }
 
 #[test]
