@@ -1,5 +1,6 @@
 //! Forgetting history.
 
+use ruvector_state_machine::StateMachine;
 use ruvector_state_machine::kv::*;
 
 use crate::support::*;
@@ -88,4 +89,46 @@ fn a_key_created_again_after_compaction_starts_over() {
     assert_eq!(fixture.view().size_bytes(), 0);
     fixture.put("a", "2");
     assert_eq!(fixture.get("a"), Some(key_value("a", "2", 4, 4, 1)));
+}
+
+#[test]
+fn a_transaction_that_reads_a_compacted_revision_is_refused_wherever_it_is_applied() {
+    let mut fixture = Fixture::default();
+    for value in ["1", "2", "3", "4"] {
+        fixture.put("a", value);
+    }
+    fixture.compact(4).unwrap();
+    let reading = |revision| {
+        let old = RangeRequest { revision: Some(Revision(revision)), ..get("a") };
+        Command::Txn(always(vec![TxnOp::Put(put("b", "written")), TxnOp::Range(old)]))
+    };
+    let error = KvError::Compacted { requested: Revision(3), compacted: Revision(4) };
+    // One replica after another: with all of what was compacted still there, with less and less of it, with none.
+    for time_ms in 0..6 {
+        let mut copy = restored(&fixture);
+        for replica in [&mut fixture, &mut copy] {
+            assert_eq!(replica.refuse(&reading(3)), error);
+        }
+        assert_eq!(copy.machine.state_hash(), fixture.machine.state_hash());
+        fixture.advance_time(time_ms);
+    }
+    assert!(matches!(fixture.run(&reading(4)), Outcome::Txn(_)));
+}
+
+#[test]
+fn a_snapshot_is_whole_while_a_revision_of_many_keys_is_being_forgotten() {
+    let mut fixture = Fixture::default();
+    let all_keys =
+        |value: &str| always((0..20).map(|key| TxnOp::Put(put(&key.to_string(), value))).collect());
+    fixture.txn(all_keys("old"));
+    fixture.txn(all_keys("new"));
+    fixture.delete("1", "2");
+    fixture.compact(4).unwrap();
+    for time_ms in 0..40 {
+        fixture.advance_time(time_ms);
+        let copy = restored(&fixture);
+        assert_eq!(dump(&copy.view()), dump(&fixture.view()));
+        assert_eq!(copy.machine.state_hash(), fixture.machine.state_hash());
+    }
+    assert_eq!(fixture.view().revision(), Revision(4), "nothing that is forgotten takes the revision back");
 }

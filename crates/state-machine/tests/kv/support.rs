@@ -80,6 +80,15 @@ impl Fixture {
     }
 }
 
+/// The same machine, from a snapshot.
+pub(crate) fn restored(fixture: &Fixture) -> Fixture {
+    let mut snapshot = Vec::new();
+    KvMachine::write_snapshot(&fixture.view(), &mut snapshot).unwrap();
+    let mut machine = KvMachine::default();
+    machine.restore(&mut &snapshot[..]).unwrap();
+    Fixture { machine, ..*fixture }
+}
+
 pub(crate) fn key_range(key: &str, range_end: &str) -> KeyRange {
     KeyRange { key: Bytes::from(key.to_owned()), range_end: Bytes::from(range_end.to_owned()) }
 }

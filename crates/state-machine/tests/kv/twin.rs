@@ -22,14 +22,6 @@ fn take(fixture: &mut Fixture, step: &Step) -> Option<Response> {
     }
 }
 
-fn restored(fixture: &Fixture) -> Fixture {
-    let mut snapshot = Vec::new();
-    KvMachine::write_snapshot(&fixture.view(), &mut snapshot).unwrap();
-    let mut machine = KvMachine::default();
-    machine.restore(&mut &snapshot[..]).unwrap();
-    Fixture { machine, ..*fixture }
-}
-
 proptest! {
     #[test]
     fn answers_like_its_twin(steps in any_steps()) {
