@@ -201,6 +201,8 @@ impl Replica {
                 self.applied_meta = meta;
                 self.unanswered_apply = None;
             }
+            // It acknowledged what it says that it lacks only in the tales of its peers.
+            Effect::EntriesLost { acknowledged, last } => assert!(acknowledged > last, "nothing is lost"),
             Effect::LeaderChanged { term, .. } => {
                 assert!(term >= self.before.term, "the term falls to {term}")
             }

@@ -126,6 +126,19 @@ pub enum Effect {
     /// Replace the state machine's state by this snapshot, which [`Input::SnapshotReceived`] told of. The
     /// [`Effect::Persist`] right before it carries the same snapshot.
     InstallSnapshot(SnapshotMeta),
+    /// This replica's log lacks entries that it had acknowledged to the leader of this term: its disk lost writes
+    /// that it had called durable, or was replaced by an older copy. They may have been committed by that
+    /// acknowledgement, so the replica must not go on: another leader could be elected without them.
+    ///
+    /// A heartbeat's commit index is never above what the follower acknowledged in this term, and in a term no
+    /// follower's log becomes shorter than that. A log without any entry is no older copy and not told of here: it
+    /// takes part again once the leader has sent it everything.
+    EntriesLost {
+        /// What it had acknowledged, at least.
+        acknowledged: Index,
+        /// Where its log ends.
+        last: Index,
+    },
     /// The leader this node knows of, or its term, changed.
     LeaderChanged {
         /// The leader, if known.

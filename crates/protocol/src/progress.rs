@@ -14,7 +14,7 @@ const LOST_AFTER_HEARTBEATS: u64 = 3;
 /// Invariants: `matched < next`; in `Replicate`, what is in flight lies between the two.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// The last index known to match, durably.
+    /// The last index known to match, durably. Falls only if the follower turns out to have nothing at all.
     pub(crate) matched: Index,
     /// The first index of the next append.
     pub(crate) next: Index,
@@ -175,6 +175,12 @@ impl Progress {
             ProgressState::Replicate(_) => previous.index < self.next,
             ProgressState::Snapshot => false,
         };
+        if is_current && candidate.index == Index(0) {
+            // Its disk may have been replaced by an empty one. If this is only an old refusal, what matches shows
+            // again with the next append.
+            self.matched = Index(0);
+            self.told_commit = Index(0);
+        }
         // A refusal at or below what matches is older than the match.
         if !is_current || previous.index <= self.matched {
             return;

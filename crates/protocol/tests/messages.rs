@@ -20,6 +20,8 @@ struct Replica {
     raft: Raft,
     now: Timestamp,
     sent: Vec<Envelope>,
+    /// What it acknowledged, and where its log ends, if that is less.
+    lost: Option<(Index, Index)>,
 }
 
 impl Replica {
@@ -32,7 +34,12 @@ impl Replica {
         let base = SnapshotMeta { membership: Membership { voters }, ..restored.base };
         let now = Timestamp(1_000_000);
         let config = Config { tail_bytes_max: 200, append_bytes_max: 200, ..config() };
-        Self { raft: Raft::new(config, Restored { base, ..restored }, now), now, sent: Vec::new() }
+        Self {
+            raft: Raft::new(config, Restored { base, ..restored }, now),
+            now,
+            sent: Vec::new(),
+            lost: None,
+        }
     }
 
     fn step(&mut self, input: Input) {
@@ -53,6 +60,7 @@ impl Replica {
                     Effect::SendSnapshot { to } => {
                         inputs.insert(0, Input::SnapshotSent { to, position: None });
                     }
+                    Effect::EntriesLost { acknowledged, last } => self.lost = Some((acknowledged, last)),
                     Effect::ServeRead { .. }
                     | Effect::RejectReads { .. }
                     | Effect::RejectProposals { .. }
@@ -146,7 +154,6 @@ fn what_can_not_be_right_is_dropped_and_counted() {
         (9, 1, heartbeat(0)),
         (1, 1, heartbeat(0)),
         (2, u64::MAX, heartbeat(0)),
-        (2, 1, heartbeat(9)),
         (3, 1, heartbeat(0)),
         (2, 1, append(position(2, 1), vec![entry(4, 1)], 0)),
         (2, 1, append(position(2, 1), vec![entry(3, 7)], 0)),
@@ -163,7 +170,7 @@ fn what_can_not_be_right_is_dropped_and_counted() {
         let meta = SnapshotMeta { position, membership: membership.clone(), ..SnapshotMeta::default() };
         replica.step(Input::SnapshotReceived { from: NodeId(2), term: Term(1), meta });
     }
-    assert_eq!(replica.raft.dropped_messages(), 11);
+    assert_eq!(replica.raft.dropped_messages(), 10);
     let status = replica.raft.status();
     assert_eq!((status.term, status.last, status.commit), (Term(1), position(2, 1), Index(1)));
 }
@@ -218,7 +225,22 @@ fn a_follower_that_lost_what_it_acknowledged_causes_no_storm() {
         let stamp = replica.follower_stamp();
         replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
     }
-    assert_eq!(replica.count_sent(|message| matches!(message, Message::AppendRequest(_))), 0);
+    // It has nothing at all: it is sent everything from the first entry on, once.
+    assert_eq!(replica.count_sent(|message| matches!(message, Message::AppendRequest(_))), 1);
+    assert_eq!(replica.raft.commit(), Index(1), "what is committed stays so");
+}
+
+#[test]
+fn a_replica_whose_log_ends_before_what_it_acknowledged_says_so() {
+    let heartbeat = Message::Heartbeat(Heartbeat { commit: Index(9), stamp: leader_stamp() });
+    let mut empty = Replica::new();
+    empty.receive(2, 1, heartbeat.clone());
+    assert_eq!((empty.lost.take(), empty.raft.dropped_messages()), (None, 1));
+    let mut shortened = Replica::new();
+    shortened.receive(2, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1)], 1));
+    shortened.receive(2, 1, heartbeat);
+    assert_eq!(shortened.lost, Some((Index(9), Index(2))));
+    assert_eq!(shortened.raft.commit(), Index(1));
 }
 
 #[test]

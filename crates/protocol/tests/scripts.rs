@@ -29,7 +29,7 @@ mod cluster;
 use std::fmt::Write;
 use std::path::Path;
 
-use cluster::Cluster;
+use cluster::{Cluster, Disk};
 use ruvector_protocol::{Config, GroupId, Input, NodeId, ReadLevel, RoleName};
 
 #[test]
@@ -110,6 +110,11 @@ fn run(cluster: &mut Cluster, command: &str) {
         }
         ["crash", id] => cluster.crash(node(id), 0),
         ["restart", id] => cluster.restart(node(id)),
+        ["wipe", id] => cluster.replace_disk(node(id), Disk::default()),
+        ["back-up", id] => {
+            cluster.backup = cluster.nodes[&node(id)].disk.clone();
+        }
+        ["restore", id] => cluster.replace_disk(node(id), cluster.backup.clone()),
         ["lost", id, peer] => cluster.step(node(id), Input::PeerLost(node(peer))),
         ["compact", id] => cluster.compact(node(id)),
         ["status"] => status(cluster),

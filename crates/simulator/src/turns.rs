@@ -334,6 +334,7 @@ impl World {
                 host.damaged
             }
             ReplicaError::Storage(StorageError::Locked(_) | StorageError::Mismatch(_))
+            | ReplicaError::EntriesLost { .. }
             | ReplicaError::Diverged { .. } => false,
         };
         ensure!(for_cause, StopsOnlyForCause, "node {} stops: {error}", host.id);
@@ -394,6 +395,7 @@ fn is_corruption(error: &ReplicaError) -> bool {
         ReplicaError::Storage(StorageError::Corrupt { .. } | StorageError::Mismatch(_))
         | ReplicaError::Restore { .. } => true,
         ReplicaError::Storage(StorageError::Io { .. } | StorageError::Locked(_))
+        | ReplicaError::EntriesLost { .. }
         | ReplicaError::Diverged { .. } => false,
     }
 }

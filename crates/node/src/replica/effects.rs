@@ -54,6 +54,9 @@ impl<M: StateMachine> Replica<M> {
             }
             Effect::SendSnapshot { to } => inputs.extend(self.begin_transfer(now, to, outputs)?),
             Effect::InstallSnapshot(meta) => inputs.push_back(self.install_snapshot(&meta, outputs)?),
+            Effect::EntriesLost { acknowledged, last } => {
+                return Err(ReplicaError::EntriesLost { acknowledged, last });
+            }
             Effect::LeaderChanged { leader, term } => {
                 inputs.extend(self.leader_changed(now, leader, term));
             }

@@ -72,6 +72,18 @@ pub enum ReplicaError {
         /// What is wrong with it.
         source: ruvector_state_machine::RestoreError,
     },
+    /// The log lacks entries that this replica had acknowledged.
+    #[error(
+        "this node had acknowledged entries through index {acknowledged}, and its log ends at {last}: its disk has \
+         lost writes, or its data directory was replaced by an older copy; going on could lose data that clients \
+         were promised; move the data directory away and start the node again: it gets everything from its peers"
+    )]
+    EntriesLost {
+        /// What was acknowledged, at least.
+        acknowledged: Index,
+        /// Where the log ends.
+        last: Index,
+    },
     /// A majority of the replicas agree on a state that is not this one's.
     #[error(
         "this replica's state at index {index} has hash {own:032x}, but a majority has {majority:032x}: \

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::planted::PlantedBug;
 use super::reads::FollowerReads;
-use crate::io::{ReadId, ReadLevel, RejectReason};
+use crate::io::{Effect, ReadId, ReadLevel, RejectReason};
 use crate::message::{
     AppendOutcome, AppendRequest, AppendResponse, ForwardProposals, Heartbeat, HeartbeatResponse,
     LeaderStamp, Message, ReadIndexResponse,
@@ -138,8 +138,12 @@ impl Follower {
 
     pub(super) fn heartbeat(&mut self, core: &mut Core, leader: NodeId, heartbeat: &Heartbeat) {
         hear_stamp(core, &heartbeat.stamp, heartbeat.commit);
-        if heartbeat.commit <= core.log.last().index {
+        let last = core.log.last().index;
+        if heartbeat.commit <= last {
             core.commit_through(heartbeat.commit);
+        } else if last > Index(0) {
+            core.effects.push(Effect::EntriesLost { acknowledged: heartbeat.commit, last });
+            return;
         } else {
             core.drop_message();
         }

@@ -17,6 +17,7 @@ use ruvector_protocol::{
 };
 
 use self::checker::Checker;
+pub use self::node::Disk;
 use self::node::Node;
 
 /// What is under way between two nodes.
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose disks complete nothing.
     pub stalled_disks: BTreeSet<NodeId>,
+    /// A copy of some node's disk.
+    pub backup: Disk,
     pub now_us: u64,
     pub trace: Vec<String>,
     pub checker: Checker,
@@ -60,6 +63,7 @@ impl Cluster {
             network: VecDeque::new(),
             cut: BTreeSet::new(),
             stalled_disks: BTreeSet::new(),
+            backup: Disk::default(),
             now_us: 1_000_000,
             trace: Vec::new(),
             checker: Checker::new(count),
@@ -107,6 +111,15 @@ impl Cluster {
 
     pub fn local_time(&self, id: NodeId) -> Timestamp {
         self.nodes[&id].local_time(self.now_us)
+    }
+
+    /// A node that is down gets another disk.
+    pub fn replace_disk(&mut self, id: NodeId, disk: Disk) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        assert!(node.raft.is_none(), "{id} runs");
+        let membership = node.disk.base.membership.clone();
+        node.disk = disk;
+        node.disk.base.membership = membership;
     }
 
     /// Gives a node an input and does what it asks for.
@@ -158,6 +171,7 @@ impl Cluster {
                 node.unanswered_apply = None;
                 node.snapshot = Some(meta);
             }
+            Effect::EntriesLost { .. } => node.raft = None,
             Effect::LeaderChanged { leader, term } => {
                 if leader == Some(id) {
                     self.checker.elected(id, term, &self.nodes);

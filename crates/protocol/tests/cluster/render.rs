@@ -47,6 +47,9 @@ pub fn effect(id: NodeId, effect: &Effect) -> Option<String> {
         Effect::LoadEntries { to, from, through, .. } => format!("loads {from}..{through} for {to}"),
         Effect::SendSnapshot { to } => format!("begins to send a snapshot to {to}"),
         Effect::InstallSnapshot(meta) => format!("installs the snapshot {}", position(meta.position)),
+        Effect::EntriesLost { acknowledged, last } => {
+            format!("has lost what it acknowledged through {acknowledged}: its log ends at {last}")
+        }
         Effect::LeaderChanged { leader: Some(leader), term } if *leader == id => format!("leads term {term}"),
         Effect::LeaderChanged { leader: Some(leader), term } => format!("follows {leader} in term {term}"),
         Effect::LeaderChanged { leader: None, term } => format!("knows no leader in term {term}"),
