@@ -75,23 +75,28 @@ async fn all_stopped_and_started_know_everything() {
 
 #[tokio::test]
 async fn without_a_quorum_nothing_is_acknowledged_and_stale_reads_go_on() {
-    let tuning = Tuning { request_timeout_ms: 800, ..Tuning::default() };
-    let mut cluster = Cluster::start(3, tuning);
-    propose_all(&cluster, 0, 0..3).await;
-    eventually("node 0 to have applied all", async || {
-        (cluster.handle(0).published().await.expect("it runs").view.len() == 3).then_some(())
-    })
-    .await;
-    cluster.stop(1);
-    cluster.stop(2);
-    let error = cluster.handle(0).propose(command(3)).await.unwrap_err();
-    assert!(matches!(error, NodeError::OutcomeUnknown | NodeError::NoLeader), "{error}");
-    let error = cluster.handle(0).read(ReadLevel::Strong).await.unwrap_err();
-    assert_eq!(error, NodeError::NoLeader);
-    let stale = cluster.handle(0).read(ReadLevel::Stale { max_staleness_ms: None }).await.unwrap();
-    assert_eq!(stale.published.view.len(), 3);
-    let error = cluster.handle(0).read(ReadLevel::Stale { max_staleness_ms: Some(1) }).await.unwrap_err();
-    assert!(matches!(error, NodeError::TooStale { .. }), "{error}");
+    // The leader is left alone, and then a follower.
+    for behind_leader in [0, 1] {
+        let tuning = Tuning { request_timeout_ms: 800, ..Tuning::default() };
+        let mut cluster = Cluster::start(3, tuning);
+        propose_all(&cluster, 0, 0..3).await;
+        let left = (cluster.leader().await + behind_leader) % 3;
+        eventually("all to be applied", async || {
+            (cluster.handle(left).published().await.expect("it runs").view.len() == 3).then_some(())
+        })
+        .await;
+        cluster.stop((left + 1) % 3);
+        cluster.stop((left + 2) % 3);
+        let alone = cluster.handle(left);
+        let error = alone.propose(command(3)).await.unwrap_err();
+        assert!(matches!(error, NodeError::OutcomeUnknown | NodeError::NoLeader), "{error}");
+        let error = alone.read(ReadLevel::Strong).await.unwrap_err();
+        assert_eq!(error, NodeError::NoLeader);
+        let stale = alone.read(ReadLevel::Stale { max_staleness_ms: None }).await.unwrap();
+        assert_eq!(stale.published.view.len(), 3);
+        let error = alone.read(ReadLevel::Stale { max_staleness_ms: Some(1) }).await.unwrap_err();
+        assert!(matches!(error, NodeError::TooStale { .. }), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -112,6 +117,8 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
         retained_entries: 5,
         snapshot_chunk_bytes: 512,
         segment_bytes: 64 << 10,
+        // What is compacted must not be in memory either.
+        tail_bytes_max: 1,
         ..Tuning::default()
     };
     let mut cluster = Cluster::start(3, tuning);
@@ -128,6 +135,7 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
     cluster.restart(2);
     let read = cluster.handle(2).read(ReadLevel::Strong).await.unwrap();
     assert_eq!(read.published.view, (0..400).map(command).collect::<Vec<_>>());
+    assert!(cluster.handle(2).status().await.unwrap().first > Index(300), "it was sent entries");
     let hashes = eventually("equal applied indexes", async || {
         let mut states = Vec::new();
         for node in 0..3 {

@@ -1,30 +1,18 @@
 //! Snapshots between replicas while the leader changes, with every message in the test's hands.
 
+#[path = "support/group.rs"]
+mod group;
 #[path = "support/recorder.rs"]
 mod recorder;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use bytes::Bytes;
+use group::{FIRST, Group, SECOND, THIRD, concerns};
 use recorder::Recorder;
-use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, Ticket};
-use ruvector_node::{NodeId, Tuning};
-use ruvector_protocol::{Envelope, Incarnation, Membership, Message, Timestamp};
-use ruvector_storage::SimulatedDisk;
+use ruvector_node::Tuning;
+use ruvector_node::replica::{Event, Ticket};
+use ruvector_protocol::{Envelope, Message};
 
-const FIRST: NodeId = NodeId(1);
-const SECOND: NodeId = NodeId(2);
-const THIRD: NodeId = NodeId(3);
 const COMMANDS: u64 = 200;
-
-/// Three replicas, one clock, and a network that loses what the test says.
-struct Group {
-    replicas: Vec<Replica<Recorder>>,
-    now: Timestamp,
-    network: VecDeque<Envelope>,
-    outputs: Vec<Output<Recorder>>,
-}
 
 fn tuning() -> Tuning {
     Tuning {
@@ -37,94 +25,10 @@ fn tuning() -> Tuning {
     }
 }
 
-impl Group {
-    fn start() -> Self {
-        let now = Timestamp(1_000_000);
-        let voters = [FIRST, SECOND, THIRD];
-        let replicas = voters.map(|node| {
-            let config = ReplicaConfig {
-                node,
-                incarnation: Incarnation(1),
-                membership: Membership { voters: voters.into() },
-                tuning: tuning(),
-                seed: node.0,
-                #[cfg(feature = "planted-bugs")]
-                planted_bug: None,
-            };
-            let disk = Arc::new(SimulatedDisk::new());
-            Replica::open(config, disk, Recorder::default(), now).expect("an empty disk opens")
-        });
-        Self { replicas: replicas.into(), now, network: VecDeque::new(), outputs: Vec::new() }
-    }
-
-    fn replica(&mut self, node: NodeId) -> &mut Replica<Recorder> {
-        &mut self.replicas[usize::try_from(node.0 - 1).expect("small")]
-    }
-
-    /// Hands over an event and does at once all that follows from it, but for messages.
-    fn handle(&mut self, node: NodeId, event: Event) {
-        let (now, mut outputs) = (self.now, std::mem::take(&mut self.outputs));
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let replica = self.replica(node);
-            replica.handle(now, event, &mut outputs).expect("the disk is well");
-            while !replica.is_settled() {
-                replica.flush(now, &mut outputs).expect("the disk is well");
-                replica.apply(now, &mut outputs).expect("the disk is well");
-            }
-            for output in outputs.drain(..) {
-                match output {
-                    Output::Send(envelope) => self.network.push_back(envelope),
-                    Output::Run(job) => events.push_back(job.run()),
-                    Output::Proposed { .. }
-                    | Output::ReadReady { .. }
-                    | Output::SnapshotCreated { .. }
-                    | Output::LogCompacted { .. }
-                    | Output::Published => {}
-                }
-            }
-        }
-        self.outputs = outputs;
-    }
-
-    /// Delivers messages until there are none, but loses those that `is_lost` names.
-    fn deliver(&mut self, is_lost: impl Fn(&Envelope) -> bool) {
-        while let Some(envelope) = self.network.pop_front() {
-            if !is_lost(&envelope) {
-                self.handle(envelope.to, Event::Message(envelope));
-            }
-        }
-    }
-
-    /// Lets time pass for one node until it leads.
-    fn elect(&mut self, node: NodeId, is_lost: impl Fn(&Envelope) -> bool) {
-        for _ in 0..100 {
-            if self.replica(node).raft().leader() == Some(node) {
-                return;
-            }
-            self.now = self.now.after_micros(400_000);
-            self.handle(node, Event::Wake);
-            self.deliver(&is_lost);
-        }
-        panic!("{node:?} was not elected");
-    }
-
-    /// Lets the node make itself heard.
-    fn heartbeat(&mut self, node: NodeId, is_lost: impl Fn(&Envelope) -> bool) {
-        self.now = self.now.after_micros(30_000);
-        self.handle(node, Event::Wake);
-        self.deliver(is_lost);
-    }
-}
-
-fn concerns(envelope: &Envelope, node: NodeId) -> bool {
-    envelope.from == node || envelope.to == node
-}
-
 /// The first node leads and has begun to send a snapshot to the third; the answers to its first chunks are
 /// under way. The second leads meanwhile.
-fn leader_replaced_in_a_transfer() -> (Group, Vec<Envelope>) {
-    let mut group = Group::start();
+fn leader_replaced_in_a_transfer() -> (Group<Recorder>, Vec<Envelope>) {
+    let mut group = Group::start(&tuning());
     group.elect(FIRST, |_| false);
     let commands = |range: std::ops::Range<u64>| {
         Event::Propose(range.map(|number| (Ticket(number), Bytes::from(number.to_string()))).collect())

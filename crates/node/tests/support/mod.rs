@@ -1,4 +1,5 @@
 //! A cluster of nodes in this process, over a machine that records what it was told.
+#![allow(dead_code)]
 
 mod recorder;
 
@@ -20,6 +21,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start(count: usize, tuning: Tuning) -> Self {
+        Self::start_with(count, tuning, |_| Recorder::default())
+    }
+
+    /// Starts each node with a machine of the test's choice.
+    pub(crate) fn start_with(count: usize, tuning: Tuning, machine: impl Fn(usize) -> Recorder) -> Self {
         let listeners: Vec<_> =
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let members: Vec<_> = (1..)
@@ -31,7 +37,7 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut cluster = Self { directory, nodes: Vec::new(), members, tuning };
         for (number, listener) in listeners.into_iter().enumerate() {
-            let node = Node::start(cluster.config(number, listener), Recorder::default());
+            let node = Node::start(cluster.config(number, listener), machine(number));
             cluster.nodes.push(Some(node.expect("the node starts")));
         }
         cluster

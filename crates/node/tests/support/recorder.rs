@@ -1,6 +1,9 @@
 //! A machine that records what it was told.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ruvector_node::{Committed, RestoreError, StateMachine};
@@ -11,6 +14,8 @@ pub(crate) struct Recorder {
     pub(crate) commands: Vec<Bytes>,
     /// Its state is not what the log makes it: as if a bit of its memory had flipped.
     pub(crate) is_damaged: bool,
+    /// While this is set, whoever asks for a view stands still: the node's own thread among them.
+    pub(crate) is_paused: Arc<AtomicBool>,
 }
 
 impl StateMachine for Recorder {
@@ -29,6 +34,9 @@ impl StateMachine for Recorder {
     }
 
     fn view(&self) -> Vec<Bytes> {
+        while self.is_paused.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.commands.clone()
     }
 

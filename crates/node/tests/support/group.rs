@@ -1,0 +1,149 @@
+//! Replicas without threads, with every message, disk and moment in the test's hands.
+#![allow(dead_code)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, Ticket};
+use ruvector_node::state_machine::StateMachine;
+use ruvector_node::{Applied, NodeError, NodeId, Tuning};
+use ruvector_protocol::{Envelope, Incarnation, Membership, Timestamp};
+use ruvector_storage::{Crash, SimulatedDisk};
+
+pub(crate) const FIRST: NodeId = NodeId(1);
+pub(crate) const SECOND: NodeId = NodeId(2);
+pub(crate) const THIRD: NodeId = NodeId(3);
+
+const VOTERS: [NodeId; 3] = [FIRST, SECOND, THIRD];
+
+/// Three replicas, one clock, and a network that loses what the test says.
+pub(crate) struct Group<M: StateMachine> {
+    tuning: Tuning,
+    disks: Vec<SimulatedDisk>,
+    replicas: Vec<Replica<M>>,
+    pub(crate) now: Timestamp,
+    pub(crate) network: VecDeque<Envelope>,
+    outputs: Vec<Output<M>>,
+    /// What clients were told of their commands, in order.
+    pub(crate) proposed: Vec<(Ticket, Result<Applied<M::Response>, NodeError>)>,
+    /// What clients were given to read, in order.
+    pub(crate) read: Vec<(Ticket, Result<M::View, NodeError>)>,
+}
+
+impl<M: StateMachine + Default> Group<M> {
+    pub(crate) fn start(tuning: &Tuning) -> Self {
+        let now = Timestamp(1_000_000);
+        let disks: Vec<_> = VOTERS.iter().map(|_| SimulatedDisk::new()).collect();
+        let nodes = VOTERS.iter().zip(&disks);
+        let replicas = nodes.map(|(node, disk)| open(*node, Incarnation(1), tuning, disk, now)).collect();
+        Self {
+            tuning: tuning.clone(),
+            disks,
+            replicas,
+            now,
+            network: VecDeque::new(),
+            outputs: Vec::new(),
+            proposed: Vec::new(),
+            read: Vec::new(),
+        }
+    }
+
+    /// Has a node lose its power and start again.
+    pub(crate) fn restart(&mut self, node: NodeId, incarnation: u64) {
+        let disk = &self.disks[place(node)];
+        disk.crash(Crash::LoseUnsynced);
+        self.replicas[place(node)] = open(node, Incarnation(incarnation), &self.tuning, disk, self.now);
+    }
+
+    pub(crate) fn replica(&mut self, node: NodeId) -> &mut Replica<M> {
+        &mut self.replicas[place(node)]
+    }
+
+    /// Hands over an event and does at once all that follows from it, but for messages.
+    pub(crate) fn handle(&mut self, node: NodeId, event: Event) {
+        let (now, mut outputs) = (self.now, std::mem::take(&mut self.outputs));
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let replica = self.replica(node);
+            replica.handle(now, event, &mut outputs).expect("the disk is well");
+            while !replica.is_settled() {
+                replica.flush(now, &mut outputs).expect("the disk is well");
+                replica.apply(now, &mut outputs).expect("the disk is well");
+            }
+            for output in outputs.drain(..) {
+                events.extend(self.take(node, output));
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn take(&mut self, node: NodeId, output: Output<M>) -> Option<Event> {
+        match output {
+            Output::Send(envelope) => self.network.push_back(envelope),
+            Output::Run(job) => return Some(job.run()),
+            Output::Proposed { ticket, result } => self.proposed.push((ticket, result)),
+            Output::ReadReady { ticket, result } => {
+                let view = self.replica(node).view();
+                self.read.push((ticket, result.map(|_| view)));
+            }
+            Output::SnapshotCreated { .. } | Output::LogCompacted { .. } | Output::Published => {}
+        }
+        None
+    }
+
+    /// Delivers messages until there are none, but loses those that `is_lost` names.
+    pub(crate) fn deliver(&mut self, is_lost: impl Fn(&Envelope) -> bool) {
+        while let Some(envelope) = self.network.pop_front() {
+            if !is_lost(&envelope) {
+                self.handle(envelope.to, Event::Message(envelope));
+            }
+        }
+    }
+
+    /// Lets time pass for one node until it leads.
+    pub(crate) fn elect(&mut self, node: NodeId, is_lost: impl Fn(&Envelope) -> bool) {
+        for _ in 0..100 {
+            if self.replica(node).raft().leader() == Some(node) {
+                return;
+            }
+            self.now = self.now.after_micros(400_000);
+            self.handle(node, Event::Wake);
+            self.deliver(&is_lost);
+        }
+        panic!("{node:?} was not elected");
+    }
+
+    /// Lets the node make itself heard.
+    pub(crate) fn heartbeat(&mut self, node: NodeId, is_lost: impl Fn(&Envelope) -> bool) {
+        self.now = self.now.after_micros(30_000);
+        self.handle(node, Event::Wake);
+        self.deliver(is_lost);
+    }
+}
+
+pub(crate) fn concerns(envelope: &Envelope, node: NodeId) -> bool {
+    envelope.from == node || envelope.to == node
+}
+
+fn place(node: NodeId) -> usize {
+    usize::try_from(node.0 - 1).expect("small")
+}
+
+fn open<M: StateMachine + Default>(
+    node: NodeId,
+    incarnation: Incarnation,
+    tuning: &Tuning,
+    disk: &SimulatedDisk,
+    now: Timestamp,
+) -> Replica<M> {
+    let config = ReplicaConfig {
+        node,
+        incarnation,
+        membership: Membership { voters: VOTERS.into() },
+        tuning: tuning.clone(),
+        seed: node.0,
+        #[cfg(feature = "planted-bugs")]
+        planted_bug: None,
+    };
+    Replica::open(config, Arc::new(disk.clone()), M::default(), now).expect("what it wrote opens")
+}
