@@ -16,8 +16,10 @@ use ruvector_fuzz::{byte, number, piece, within_memory};
 use ruvector_protocol::{ClusterTime, GroupId, Index, LogPosition, Membership, NodeId, SnapshotMeta, Term};
 use ruvector_storage::{Disk, SimulatedDisk, SnapshotReceiver, SnapshotStore, StorageError};
 
-/// A few copies of contents of more than two chunks, at most.
-const MEMORY_FIXED_BYTES: usize = 24 << 20;
+/// A few copies of the longest contents.
+const MEMORY_FIXED_BYTES: usize = 8 << 20;
+/// A chunk and a piece of the next.
+const LONG_BYTES: usize = 300 << 10;
 const DIRECTORY: &str = "snapshots";
 const NAME: &str = "made";
 const GROUP: GroupId = GroupId(4);
@@ -86,7 +88,8 @@ fn received(input: &mut Unstructured<'_>) {
 }
 
 fn take(mut receiver: SnapshotReceiver, sent: &[u8], piece_bytes: usize) -> Result<String, StorageError> {
-    for piece in sent.chunks(piece_bytes) {
+    // Each piece is a write that the simulated disk remembers.
+    for piece in sent.chunks(piece_bytes.max(sent.len() / 100)) {
         receiver.write(piece)?;
     }
     Ok(receiver.finish()?.name)
@@ -97,13 +100,9 @@ fn written(input: &mut Unstructured<'_>) -> (SimulatedDisk, SnapshotMeta, Vec<u8
     let voters = (0..byte(input) % 8).map(|voter| NodeId(u64::from(voter))).collect();
     let position = LogPosition { term: Term(2), index: Index(u64::from(byte(input))) };
     let meta = SnapshotMeta { position, time: ClusterTime(7), membership: Membership { voters } };
-    // Enough repetitions make several chunks.
-    let repetitions = match byte(input) {
-        long @ 250.. => usize::from(long) * 4,
-        short => usize::from(short % 4),
-    };
-    let contents = piece(input).repeat(repetitions);
-    let contents = contents[..contents.len().min(300 << 10)].to_vec();
+    // Long enough contents make several chunks.
+    let length = if byte(input) < 250 { usize::from(number(input)) % 1_000 } else { LONG_BYTES };
+    let contents: Vec<u8> = piece(input).iter().copied().cycle().take(length).collect();
     let disk = SimulatedDisk::new();
     let store = SnapshotStore::open(Arc::new(disk.clone())).expect("an empty store can be opened");
     let mut writer = store.create(NAME, GROUP, &meta).expect("the name is free");

@@ -14,6 +14,8 @@ mod config;
 mod context;
 mod etcd;
 mod frontend;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod listener;
 mod metered;

@@ -57,9 +57,8 @@ impl KvService {
         request: pb::RangeRequest,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        validate::range(&request)?;
         let serializable = request.serializable;
-        let request = convert::range_request(request)?;
+        let request = asked_range(request)?;
         let version = self.0.version(serializable).await?;
         let header = self.0.header(version.view.revision());
         let large = may_be_large(&request, &version.view);
@@ -76,9 +75,7 @@ impl KvService {
         request: pb::PutRequest,
     ) -> Result<Response<pb::PutResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        validate::put(&request)?;
-        let command = Command::Put(convert::put_request(request));
-        match self.0.propose(&command).await? {
+        match self.0.propose(&asked_put(request)?).await? {
             (header, Outcome::Put(put)) => Ok(Response::new(convert::put_response(&put, header))),
             (_, other) => Err(mismatched("put", &other)),
         }
@@ -90,9 +87,7 @@ impl KvService {
         request: pb::DeleteRangeRequest,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        validate::delete(&request)?;
-        let command = Command::Delete(convert::delete_request(request));
-        match self.0.propose(&command).await? {
+        match self.0.propose(&asked_delete(request)?).await? {
             (header, Outcome::Delete(delete)) => Ok(Response::new(convert::delete_response(&delete, header))),
             (_, other) => Err(mismatched("deletion", &other)),
         }
@@ -104,9 +99,7 @@ impl KvService {
         request: pb::TxnRequest,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        validate::txn(&request, self.0.limits.txn_operations)?;
-        let freshness = TxnFreshness::of(&request);
-        let request = convert::txn_request(request)?;
+        let (freshness, request) = asked_txn(request, self.0.limits.txn_operations)?;
         let serializable = match freshness {
             TxnFreshness::Write => return self.transact_by_log(request).await,
             TxnFreshness::Linearizable => false,
@@ -137,16 +130,42 @@ impl KvService {
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
         // `physical` asks to wait for the space to be given up, which is part of applying here.
-        let command = Command::Compact { revision: Revision(request.revision) };
-        match self.0.propose(&command).await? {
+        match self.0.propose(&asked_compaction(request)).await? {
             (header, Outcome::Compact) => Ok(Response::new(pb::CompactionResponse { header: Some(header) })),
             (_, other) => Err(mismatched("compaction", &other)),
         }
     }
 }
 
+pub(crate) fn asked_range(request: pb::RangeRequest) -> Result<RangeRequest, Status> {
+    validate::range(&request)?;
+    convert::range_request(request)
+}
+
+pub(crate) fn asked_put(request: pb::PutRequest) -> Result<Command, Status> {
+    validate::put(&request)?;
+    Ok(Command::Put(convert::put_request(request)))
+}
+
+pub(crate) fn asked_delete(request: pb::DeleteRangeRequest) -> Result<Command, Status> {
+    validate::delete(&request)?;
+    Ok(Command::Delete(convert::delete_request(request)))
+}
+
+pub(crate) fn asked_txn(
+    request: pb::TxnRequest,
+    operations_max: usize,
+) -> Result<(TxnFreshness, TxnRequest), Status> {
+    validate::txn(&request, operations_max)?;
+    Ok((TxnFreshness::of(&request), convert::txn_request(request)?))
+}
+
+pub(crate) fn asked_compaction(request: pb::CompactionRequest) -> Command {
+    Command::Compact { revision: Revision(request.revision) }
+}
+
 /// What a transaction needs.
-enum TxnFreshness {
+pub(crate) enum TxnFreshness {
     /// It may write.
     Write,
     /// It reads, and something in it must be fresh.

@@ -76,12 +76,9 @@ impl LeaseService {
         request: pb::LeaseGrantRequest,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        if request.ttl > LEASE_TTL_SECONDS_MAX {
-            return Err(EtcdError::LeaseTtlTooLarge.into());
-        }
+        let ttl_seconds = asked_ttl_seconds(&request)?;
         let id = if request.id == 0 { self.unused_id().await? } else { LeaseId(request.id) };
-        let command = Command::LeaseGrant { id, ttl_seconds: request.ttl.max(TTL_SECONDS_MIN) };
-        match self.0.propose(&command).await? {
+        match self.0.propose(&Command::LeaseGrant { id, ttl_seconds }).await? {
             (header, Outcome::LeaseGrant { ttl_seconds }) => Ok(Response::new(pb::LeaseGrantResponse {
                 header: Some(header),
                 id: id.0,
@@ -177,6 +174,13 @@ impl LeaseService {
         let header = Some(self.0.header(version.view.revision()));
         Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
     }
+}
+
+pub(crate) fn asked_ttl_seconds(request: &pb::LeaseGrantRequest) -> Result<i64, Status> {
+    if request.ttl > LEASE_TTL_SECONDS_MAX {
+        return Err(EtcdError::LeaseTtlTooLarge.into());
+    }
+    Ok(request.ttl.max(TTL_SECONDS_MIN))
 }
 
 async fn renew(context: Arc<Context>, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {

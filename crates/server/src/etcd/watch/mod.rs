@@ -5,6 +5,8 @@
 //! watches and answers; [`session`] is one stream. So a watch costs nothing while nothing happens to its keys, no
 //! change is copied into a queue, and a stream whose client reads slowly holds one batch and a position.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hub;
 mod index;
 mod range;

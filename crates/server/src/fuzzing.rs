@@ -1,0 +1,137 @@
+//! Requests answered without a node: for the fuzz targets.
+
+use ruvector_api::{etcdserverpb as pb, mvccpb};
+use ruvector_node::state_machine::kv::{Command, KvMachine, KvView, LeaseId, Outcome, Revision};
+use ruvector_node::state_machine::{Committed, StateMachine};
+use tonic::Status;
+
+use crate::config::Limits;
+use crate::etcd::error::store_status;
+use crate::etcd::kv::{TxnFreshness, asked_compaction, asked_delete, asked_put, asked_range, asked_txn};
+use crate::etcd::lease::asked_ttl_seconds;
+use crate::etcd::{convert, watch};
+
+/// A store that does at once what the services would have committed first.
+#[derive(Debug, Default)]
+pub struct Store {
+    machine: KvMachine,
+    index: u64,
+    time_ms: u64,
+}
+
+impl Store {
+    /// Lets time pass.
+    pub fn pass_ms(&mut self, milliseconds: u64) {
+        self.time_ms += milliseconds;
+    }
+
+    /// The present version.
+    #[must_use]
+    pub fn view(&self) -> KvView {
+        self.machine.view()
+    }
+
+    /// Answers a range.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
+        let response = self.view().range(&asked_range(request)?).map_err(store_status)?;
+        Ok(convert::range_response(&response, header(self.view().revision())))
+    }
+
+    /// Answers a put.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn put(&mut self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+        match self.propose(&asked_put(request)?)? {
+            (header, Outcome::Put(put)) => Ok(convert::put_response(&put, header)),
+            (_, other) => panic!("a put is answered by {other:?}"),
+        }
+    }
+
+    /// Answers a deletion.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn delete_range(
+        &mut self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, Status> {
+        match self.propose(&asked_delete(request)?)? {
+            (header, Outcome::Delete(delete)) => Ok(convert::delete_response(&delete, header)),
+            (_, other) => panic!("a deletion is answered by {other:?}"),
+        }
+    }
+
+    /// Answers a transaction.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn txn(&mut self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        let (freshness, request) = asked_txn(request, Limits::default().txn_operations)?;
+        match freshness {
+            TxnFreshness::Write => match self.propose(&Command::Txn(request))? {
+                (header, Outcome::Txn(txn)) => Ok(convert::txn_response(&txn, header)),
+                (_, other) => panic!("a transaction is answered by {other:?}"),
+            },
+            TxnFreshness::Linearizable | TxnFreshness::Serializable => {
+                let response = self.view().read_only_txn(&request).map_err(store_status)?;
+                Ok(convert::txn_response(&response, header(self.view().revision())))
+            }
+        }
+    }
+
+    /// Answers a compaction.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn compact(&mut self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
+        self.propose(&asked_compaction(request))
+            .map(|(header, _)| pb::CompactionResponse { header: Some(header) })
+    }
+
+    /// Answers a grant; a lease without an id gets a fixed one.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn lease_grant(&mut self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
+        let ttl_seconds = asked_ttl_seconds(&request)?;
+        let id = if request.id == 0 { LeaseId(7) } else { LeaseId(request.id) };
+        let (header, _) = self.propose(&Command::LeaseGrant { id, ttl_seconds })?;
+        let header = Some(header);
+        Ok(pb::LeaseGrantResponse { header, id: id.0, ttl: ttl_seconds, error: String::new() })
+    }
+
+    /// Answers a revocation.
+    ///
+    /// # Errors
+    /// As the service.
+    pub fn lease_revoke(
+        &mut self,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse, Status> {
+        let (header, _) = self.propose(&Command::LeaseRevoke { id: LeaseId(request.id) })?;
+        Ok(pb::LeaseRevokeResponse { header: Some(header) })
+    }
+
+    /// What a watch is told of the changes so far; `None` if no key can be in its range.
+    ///
+    /// # Errors
+    /// If its first changes are compacted.
+    pub fn watch(&self, request: pb::WatchCreateRequest) -> Result<Option<Vec<mvccpb::Event>>, Status> {
+        watch::fuzzing::told(&self.view(), request).map_err(store_status)
+    }
+
+    fn propose(&mut self, command: &Command) -> Result<(pb::ResponseHeader, Outcome), Status> {
+        self.index += 1;
+        let entry = Committed { index: self.index, time_ms: self.time_ms, command: command.encode() };
+        let response = self.machine.apply(&entry);
+        Ok((header(response.revision), response.result.map_err(store_status)?))
+    }
+}
+
+fn header(revision: Revision) -> pb::ResponseHeader {
+    pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: revision.0, raft_term: 3 }
+}
