@@ -1,5 +1,7 @@
 //! Who a node is: derived from names when its data directory is made, read from there ever after.
 
+use std::time::SystemTime;
+
 use ruvector_protocol::{Incarnation, Membership, NodeId};
 use ruvector_storage::{Disk, Identity, MemberAddress, StorageError};
 
@@ -17,9 +19,18 @@ pub(crate) fn begin_incarnation(config: &NodeConfig, disk: &dyn Disk) -> Result<
         }
         None => new_identity(config, disk)?,
     };
-    identity.incarnation = identity.incarnation.next();
+    identity.incarnation = identity.incarnation.next().max(since_1970());
     identity.write(disk)?;
     Ok(identity)
+}
+
+/// Milliseconds since 1970. A node that starts without its disk, or on an older copy of it, does not know how often
+/// it was started before; but it must not take up the numbers of an incarnation that there was: the cluster would
+/// hold its commands for those that it has long applied. No node is started more than a thousand times a second, so
+/// as long as the wall clock is not set back by the age of the cluster, this is above any of them.
+fn since_1970() -> Incarnation {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Incarnation(u64::try_from(elapsed.as_millis()).unwrap_or(0))
 }
 
 fn check(config: &NodeConfig, identity: &Identity) -> Result<(), StorageError> {

@@ -118,7 +118,8 @@ pub(super) async fn bring_back(
 ) -> Result<(LocalCluster, Vec<NodeStatus>, usize)> {
     if let Some(node) = cluster.nodes.iter().find(|node| !node.data_dir.is_dir()) {
         return Err(Failure::failed(format!(
-            "{} of cluster `{}` has lost its data directory {}: bring it back, or `destroy` the cluster",
+            "{} of cluster `{}` has lost its data directory {}: bring it back, or make an empty one to have \
+             the node get everything from the others (safe only while they all run), or `destroy` the cluster",
             node.id,
             cluster.name,
             node.data_dir.display()

@@ -8,6 +8,7 @@
 mod bad_input;
 mod crashes;
 mod damage;
+mod disks;
 mod etcdctl;
 mod full_disk;
 mod recovery;

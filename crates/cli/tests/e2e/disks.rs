@@ -1,0 +1,88 @@
+//! Disks that were replaced: by empty ones, and by older copies of themselves. (FAULTS 11, 12)
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use ruvector_client::{Client, PutOptions};
+
+use crate::support::{Cluster, Load, run};
+
+#[test]
+fn a_node_whose_disk_was_lost_gets_everything_from_the_leader_that_knew_it() {
+    let mut cluster = Cluster::start(3);
+    let load = Load::start(&cluster);
+    load.await_writes(300);
+    let ledger = load.finish();
+    cluster.await_agreement();
+    let leader = cluster.leader();
+    let bare = (leader + 1) % 3;
+    // It proposed commands of its own, whose numbers must not be mistaken for those that it proposes later.
+    put_at(&cluster, bare, "before", 20);
+    cluster.kill(&[bare]);
+    fs::remove_dir_all(&cluster.nodes[bare].data_dir).unwrap();
+    // A directory that is gone may be a disk that is not mounted: an empty one is somebody's decision.
+    cluster.verb(&["start"]).failed_saying(&["has lost its data directory", "make an empty one"]);
+    fs::create_dir(&cluster.nodes[bare].data_dir).unwrap();
+    cluster.start_missing();
+    cluster.await_agreement();
+    assert_eq!(cluster.leader(), leader, "the leader that remembers it still leads");
+    put_at(&cluster, bare, "after", 20);
+    ledger.verify(&cluster);
+    let keys = cluster.verb(&["get", "after-", "--prefix", "--keys-only"]).succeeded();
+    assert_eq!(keys.lines().filter(|line| line.contains("after-")).count(), 20, "{keys}");
+}
+
+#[test]
+fn a_node_on_an_old_copy_of_its_disk_stops_and_says_why() {
+    let mut cluster = Cluster::start(3);
+    let old = (cluster.leader() + 1) % 3;
+    put_at(&cluster, old, "before", 50);
+    cluster.await_agreement();
+    cluster.kill(&[old]);
+    let directory = cluster.nodes[old].data_dir.clone();
+    let copy = directory.with_extension("copy");
+    copy_directory(&directory, &copy);
+    cluster.start_missing();
+    put_at(&cluster, old, "after", 50);
+    cluster.await_agreement();
+
+    cluster.kill(&[old]);
+    fs::remove_dir_all(&directory).unwrap();
+    fs::rename(&copy, &directory).unwrap();
+    let node = &cluster.nodes[old];
+    run(&mut node.serve(&cluster.home, "e2e"), "")
+        .failed_saying(&["had acknowledged entries through index", "older copy"]);
+    cluster.verb(&["put", "still", "here"]).succeeded();
+
+    // As it says: without the copy it gets everything.
+    fs::remove_dir_all(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
+    cluster.start_missing();
+    cluster.await_agreement();
+}
+
+/// Puts keys by one node only.
+fn put_at(cluster: &Cluster, position: usize, prefix: &str, count: usize) {
+    let endpoint = cluster.nodes[position].client.clone();
+    cluster.wait(async {
+        let client = Client::connect([endpoint.as_str()]).await.unwrap();
+        for number in 0..count {
+            let key = Bytes::from(format!("{prefix}-{number}"));
+            client.put(key, Bytes::new(), PutOptions::default()).await.unwrap();
+        }
+    });
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
