@@ -31,6 +31,8 @@ const INPUT_SECONDS_MAX: u32 = 10;
 const PROGRAM_MEBIBYTES_MAX: u32 = 1024;
 /// The longest input that is made; what is larger is slow and seldom shows more.
 const INPUT_BYTES_MAX: u32 = 8 << 10;
+/// The longest input that is kept in the corpus.
+const KEPT_BYTES_MAX: u32 = 1 << 10;
 /// How much of a failed program's log is shown.
 const LOG_LINES_SHOWN: usize = 60;
 /// How long each target is run by `cargo xtask test`, its corpus included.
@@ -147,7 +149,10 @@ impl Target<'_> {
             fs::remove_dir_all(&merged).with_context(|| format!("can't remove {}", merged.display()))?;
         }
         fs::create_dir_all(&merged).with_context(|| format!("can't make {}", merged.display()))?;
-        self.logged(self.command().arg("-merge=1").arg(&merged).arg(&corpus).arg(self.found()))?;
+        let mut command = self.command();
+        // One input for each edge, not for each number of times that an edge was taken: ten times less.
+        command.args(["-merge=1", "-use_counters=0", &format!("-max_len={KEPT_BYTES_MAX}")]);
+        self.logged(command.arg(&merged).arg(&corpus).arg(self.found()))?;
         fs::remove_dir_all(&corpus)?;
         fs::create_dir_all(&corpus)?;
         for file in fs::read_dir(&merged)? {
