@@ -55,6 +55,9 @@ pub struct WorkloadSettings {
     pub padding_max: usize,
 }
 
+/// How likely each number of nodes is.
+const NODES: [(usize, u64); 5] = [(2, 1), (3, 11), (4, 1), (5, 6), (7, 1)];
+
 /// A kind of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteKind {
@@ -81,7 +84,7 @@ impl Scenario {
         let tuning = tuning(random);
         let faults = fault_kinds(random);
         Self {
-            nodes: if random.chance(600) { 3 } else { 5 },
+            nodes: random.weighted(&NODES),
             network: network(tuning.election_timeout_ms * 1000, random),
             fault_interval_us: random.magnitude(40_000, 600_000),
             fault_phase_us: random.between(3_000_000, 10_000_000),
