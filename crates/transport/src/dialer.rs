@@ -14,9 +14,11 @@ use crate::{Local, TransportEvent};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often something is sent on a connection that has nothing to say.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
-/// After how long without acknowledgement the operating system gives a connection up, in milliseconds.
+/// After how long without acknowledgement the operating system gives a connection up, in milliseconds. Longer, and
+/// after a cut that has healed peers would wait for the next of ever rarer retransmissions; a new connection is
+/// there at once. A peer whose process stands still does not count: its system acknowledges.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_MS_MAX: u32 = 10_000;
+const UNACKNOWLEDGED_MS_MAX: u32 = 1_000;
 /// A connection that stood this long was a good one: its loss is followed by a dial at once.
 const GOOD_CONNECTION: Duration = Duration::from_secs(1);
 
