@@ -1,9 +1,9 @@
 //! Orderly restarts, nodes that come back late, and what a put costs.
 
 use bytes::Bytes;
-use ruvector_client::{Client, GetOptions, KeyRange, PutOptions, ReadFrom, WatchOptions};
+use ruvector_client::{Client, GetOptions, KeyRange, PutOptions, ReadFrom, Watch, WatchOptions};
 
-use crate::support::{Cluster, Ledger, Load, await_condition};
+use crate::support::{Background, Cluster, Ledger, Load, await_condition};
 
 #[test]
 fn a_cluster_that_is_stopped_and_started_goes_on_where_it_was() {
@@ -43,18 +43,58 @@ fn a_watch_is_resumed_on_a_node_that_has_installed_a_snapshot() {
     let last = cluster.await_agreement().revision;
     let revisions = cluster.wait(async {
         let client = client_of_one(&cluster, late).await;
-        let options = WatchOptions { start_revision: Some(2), ..WatchOptions::default() };
-        let everything = KeyRange::Prefix(Bytes::new());
-        let mut watch = client.watch(everything, options).await.unwrap();
-        let mut revisions = Vec::new();
-        while revisions.last().is_none_or(|revision| *revision < last) {
-            let batch = watch.next().await.unwrap();
-            revisions.extend(batch.events.iter().map(|event| event.key_value.mod_revision));
-        }
-        revisions
+        revisions_told(&mut watch_from(&client, 2).await, last).await
     });
     // The load writes one key a revision: each is told, once, in order.
     assert_eq!(revisions, (2..=last).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_watch_on_a_node_that_lags_waits_for_its_revision() {
+    let mut cluster = Cluster::start(3);
+    let late = (cluster.leader() + 1) % 3;
+    let others = [(late + 1) % 3, (late + 2) % 3];
+    cluster.kill(&[late]);
+    let load = Load::start(&cluster);
+    load.await_writes(1_000);
+    load.finish();
+    // Of what the late node has missed a part can't be told any more, but not what is waited for.
+    let first = cluster.status(others[0]).revision - 100;
+    cluster.wait(cluster.client().compact(first - 300)).unwrap();
+    for number in 0..300 {
+        let key = Bytes::from(format!("load/later/{number}"));
+        cluster.wait(cluster.client().put(key, Bytes::new(), PutOptions::default())).unwrap();
+    }
+    let last = cluster.status(others[0]).revision;
+
+    cluster.pause(&others);
+    let (_late, _) = Background::start(&mut cluster.nodes[late].serve(&cluster.home, "e2e"));
+    await_condition("the late node alone", || {
+        cluster.wait(cluster.client().nodes().nth(late).unwrap().status()).is_ok()
+    });
+    assert!(cluster.status(late).revision < first - 300, "it does not lag");
+    let revisions = cluster.wait(async {
+        let client = client_of_one(&cluster, late).await;
+        let mut watch = watch_from(&client, first).await;
+        cluster.go_on(&others);
+        revisions_told(&mut watch, last).await
+    });
+    assert_eq!(revisions, (first..=last).collect::<Vec<_>>());
+}
+
+async fn watch_from(client: &Client, revision: i64) -> Watch {
+    let options = WatchOptions { start_revision: Some(revision), ..WatchOptions::default() };
+    client.watch(KeyRange::Prefix(Bytes::new()), options).await.unwrap()
+}
+
+/// The revision of each event until that of `last`.
+async fn revisions_told(watch: &mut Watch, last: i64) -> Vec<i64> {
+    let mut revisions = Vec::new();
+    while revisions.last().is_none_or(|revision| *revision < last) {
+        let batch = watch.next().await.unwrap();
+        revisions.extend(batch.events.iter().map(|event| event.key_value.mod_revision));
+    }
+    revisions
 }
 
 /// Has a node come back so late that it has to be sent a snapshot. Returns it, and what was acknowledged.

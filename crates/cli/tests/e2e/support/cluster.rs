@@ -100,12 +100,26 @@ impl Cluster {
 
     /// Kills the processes as `kill -9` does, all before waiting for the end of any.
     pub(crate) fn kill(&self, positions: &[usize]) {
-        for position in positions {
-            let pid = i32::try_from(self.nodes[*position].pid).unwrap();
-            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-        }
+        self.signal(positions, Signal::KILL);
         for position in positions {
             self.await_end(*position);
+        }
+    }
+
+    /// Has the processes stand still, all their threads at once.
+    pub(crate) fn pause(&self, positions: &[usize]) {
+        self.signal(positions, Signal::STOP);
+    }
+
+    /// Has processes that stood still go on.
+    pub(crate) fn go_on(&self, positions: &[usize]) {
+        self.signal(positions, Signal::CONT);
+    }
+
+    fn signal(&self, positions: &[usize], signal: Signal) {
+        for position in positions {
+            let pid = i32::try_from(self.nodes[*position].pid).unwrap();
+            kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         }
     }
 
