@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use ruvector_fuzz::hostile::{Around, flag, node, proposals};
 use ruvector_fuzz::replica::Replica;
 use ruvector_fuzz::{byte, within_memory};
-use ruvector_protocol::{Envelope, Input, NodeId, ReadLevel, Timestamp};
+use ruvector_protocol::{Envelope, Input, NodeId, ReadLevel, RoleName, Timestamp};
 
 const MEMORY_FIXED_BYTES: usize = 4 << 20;
 /// A byte or two let a group of three send a batch of entries to each other.
@@ -99,8 +99,11 @@ impl Group {
 
     /// Lets a replica become a leader if its peers would have it: hard to come upon byte by byte.
     fn campaign(&mut self, place: usize) {
-        for _ in 0..4 {
+        for _ in 0..6 {
             let replica = &mut self.replicas[place];
+            if replica.status().role == RoleName::Leader {
+                return;
+            }
             replica.now = Timestamp(replica.now.0 + 700_000);
             replica.step(Input::Wake);
             replica.sync(usize::MAX);

@@ -173,9 +173,9 @@ fn number(input: &mut Unstructured<'_>, near: u64) -> u64 {
         above @ 64..128 => near.saturating_add(u64::from(above - 63)),
         below @ 128..192 => near.saturating_sub(u64::from(below - 127)),
         small @ 192..220 => u64::from(small - 192),
-        further @ 220..240 => near.saturating_add(1 << (further - 200)),
-        edge @ 240..248 => (u64::MAX / 2 - 3).saturating_add(u64::from(edge - 240)),
-        edge => u64::MAX - u64::from(edge - 248),
+        further @ 220..232 => near.saturating_add(1 << (further - 200)),
+        edge @ 232..240 => (u64::MAX / 2 - 3).saturating_add(u64::from(edge - 232)),
+        edge => u64::MAX - u64::from(edge % 4),
     }
 }
 
