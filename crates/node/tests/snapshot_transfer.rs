@@ -1,4 +1,5 @@
 //! Snapshots between replicas while the leader changes, with every message in the test's hands.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/group.rs"]
 mod group;
@@ -11,6 +12,7 @@ use recorder::Recorder;
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Event, Ticket};
 use ruvector_protocol::{Envelope, Message};
+use ruvector_storage::Disk;
 
 const COMMANDS: u64 = 200;
 
@@ -30,13 +32,7 @@ fn tuning() -> Tuning {
 fn leader_replaced_in_a_transfer() -> (Group<Recorder>, Vec<Envelope>) {
     let mut group = Group::start(&tuning());
     group.elect(FIRST, |_| false);
-    let commands = |range: std::ops::Range<u64>| {
-        Event::Propose(range.map(|number| (Ticket(number), Bytes::from(number.to_string()))).collect())
-    };
-    for number in 0..COMMANDS {
-        group.handle(FIRST, commands(number..number + 1));
-        group.deliver(|envelope| concerns(envelope, THIRD));
-    }
+    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
     group.handle(FIRST, Event::PeerLost(THIRD));
     let mut answers = Vec::new();
     for _ in 0..20 {
@@ -56,6 +52,15 @@ fn leader_replaced_in_a_transfer() -> (Group<Recorder>, Vec<Envelope>) {
     assert!(!answers.is_empty(), "no snapshot was sent");
     group.elect(SECOND, |envelope| concerns(envelope, FIRST));
     (group, answers)
+}
+
+/// All commands, one after the other, at the first node.
+fn propose_all(group: &mut Group<Recorder>, is_lost: impl Fn(&Envelope) -> bool) {
+    for number in 0..COMMANDS {
+        let command = (Ticket(number), Bytes::from(number.to_string()));
+        group.handle(FIRST, Event::Propose(vec![command]));
+        group.deliver(&is_lost);
+    }
 }
 
 fn is_chunk(envelope: &Envelope) -> bool {
@@ -94,4 +99,34 @@ fn a_follower_takes_a_snapshot_from_its_leader_only() {
         }
     }
     panic!("the third is not caught up: {:?}", group.replica(THIRD).applied());
+}
+
+#[test]
+fn a_damaged_snapshot_ends_all_its_transfers() {
+    let mut group = Group::start(&tuning());
+    group.elect(FIRST, |_| false);
+    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    for node in [SECOND, THIRD] {
+        group.handle(FIRST, Event::PeerLost(node));
+    }
+    group.restart_empty(SECOND, 2);
+    let newest =
+        group.disk(FIRST).list("snapshots").unwrap().into_iter().max_by_key(|name| name.len()).unwrap();
+    let file = format!("snapshots/{newest}");
+    let middle = group.disk(FIRST).contents(&file).unwrap().len() as u64 / 2;
+    assert!(group.disk(FIRST).flip_bit(&file, middle, 0));
+    // The second finds out what it was sent; the third is still being sent the same.
+    let slow = |envelope: &Envelope| {
+        envelope.from == THIRD && matches!(envelope.message, Message::SnapshotChunkResponse(_))
+    };
+    for _ in 0..20 {
+        group.heartbeat(FIRST, slow);
+    }
+    assert!(group.disk(FIRST).contents(&file).is_none(), "nobody has noticed the damage");
+    for _ in 0..100 {
+        group.heartbeat(FIRST, |_| false);
+    }
+    for node in [SECOND, THIRD] {
+        assert_eq!(group.replica(node).view().len() as u64, COMMANDS, "of {node:?}");
+    }
 }

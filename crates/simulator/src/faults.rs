@@ -52,11 +52,13 @@ pub enum FaultKind {
     Ambush,
     /// A leader is cut off and replaced while answers that were long under way still reach it, and asked to read.
     LateAnswers,
+    /// A voter crashes as it votes, and others than its candidate go on to ask for its vote.
+    CrashAtVote,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Kill,
         Self::PowerLoss,
         Self::CrashAtSend,
@@ -76,6 +78,7 @@ impl FaultKind {
         Self::Pause,
         Self::Ambush,
         Self::LateAnswers,
+        Self::CrashAtVote,
     ];
 }
 
@@ -114,6 +117,7 @@ impl World {
             FaultKind::Pause => self.pause(),
             FaultKind::Ambush => self.prepare_ambush(),
             FaultKind::LateAnswers => self.delay_answers(),
+            FaultKind::CrashAtVote => self.lay_vote_trap(),
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ fn tuning(random: &mut Random) -> Tuning {
         request_timeout_ms: random.between(500, 3_000),
         segment_bytes: 1 << random.between(13, 16),
         tail_bytes_max: usize_between(2_000, 100_000, random),
-        uncommitted_bytes_max: usize_between(4_000, 100_000, random),
+        uncommitted_bytes_max: usize_magnitude(4_000, 100_000, random),
         inflight_bytes_max: usize_between(500, 20_000, random),
         append_bytes_max: usize_between(70, 5_000, random),
         snapshot_chunk_bytes: usize_between(100, 2_000, random),
@@ -169,4 +169,8 @@ fn fault_kinds(random: &mut Random) -> Vec<FaultKind> {
 
 fn usize_between(low: u64, high: u64, random: &mut Random) -> usize {
     usize::try_from(random.between(low, high)).expect("small numbers fit")
+}
+
+fn usize_magnitude(low: u64, high: u64, random: &mut Random) -> usize {
+    usize::try_from(random.magnitude(low, high)).expect("small numbers fit")
 }

@@ -114,6 +114,8 @@ Statistics {
     pauses: "pauses",
     /// Leaders that were replaced as fast as can be, and asked to read.
     ambushes: "ambushes",
+    /// Voters that crashed as they voted.
+    crashes_at_vote: "crashes right after a vote",
     /// Leaders whose answers came late, and who were cut off and asked to read.
     late_answers: "leaders whose answers came late",
 }

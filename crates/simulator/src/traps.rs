@@ -1,12 +1,12 @@
 //! Faults that strike at the moment a certain message is sent: the moments that matter are too short to be
 //! hit by chance.
 
-use ruvector_protocol::{Envelope, Message, Term};
+use ruvector_protocol::{Envelope, Message, NodeId, Term};
 use ruvector_storage::disk::simulated::Crash;
 
 use crate::network::links_between;
 use crate::trace::Place;
-use crate::world::{World, place_of};
+use crate::world::{Happening, Relief, World, place_of};
 
 /// Which messages a trap waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,26 @@ pub struct Chase {
     /// What it was cut off from.
     cut: Vec<(usize, usize)>,
 }
+
+/// A candidate reaches one voter alone, which crashes as it votes and is back at once, while the candidate is gone:
+/// now another candidate, who knows nothing of that, may ask the voter in the same term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteTrap {
+    /// Waits for a candidate.
+    Candidacy,
+    /// Waits for the vote.
+    Vote {
+        /// Who is to vote.
+        voter: NodeId,
+        /// For whom.
+        candidate: NodeId,
+    },
+}
+
+/// In how many election timeouts somebody else is elected.
+const ELECTION_TIMEOUTS: u64 = 5;
+/// How soon a voter that crashed is started again at most, in microseconds.
+const VOTER_RESTART_US_MAX: u64 = 3_000;
 
 impl Bait {
     /// All of them; a vote is worth more tries, for it is rare.
@@ -141,6 +161,45 @@ impl World {
                 self.crash(node, Crash::LoseUnsynced);
             }
         }
+    }
+
+    /// Lays a trap for the next candidate and its voter.
+    pub(crate) fn lay_vote_trap(&mut self) {
+        self.vote_trap = Some(VoteTrap::Candidacy);
+        self.kill_leader();
+    }
+
+    /// A node has sent a message: see [`VoteTrap`].
+    pub(crate) fn spring_vote_trap(&mut self, envelope: &Envelope) {
+        match (self.vote_trap, &envelope.message) {
+            (Some(VoteTrap::Candidacy), Message::VoteRequest(_)) => {
+                let (voter, candidate) = (envelope.to, envelope.from);
+                let ignorant = |node: &usize| *node != place_of(voter) && *node != place_of(candidate);
+                let ignorant: Vec<usize> = (0..self.hosts.len()).filter(ignorant).collect();
+                self.cut_off_for_an_election(place_of(candidate), &ignorant);
+                self.vote_trap = Some(VoteTrap::Vote { voter, candidate });
+            }
+            (Some(VoteTrap::Vote { voter, candidate }), Message::VoteResponse(response))
+                if response.granted && (envelope.from, envelope.to) == (voter, candidate) =>
+            {
+                self.vote_trap = None;
+                self.statistics.crashes_at_vote += 1;
+                let voter = place_of(voter);
+                self.cut_off_for_an_election(place_of(candidate), &[voter]);
+                let crash = if self.random.chance(500) { Crash::ProcessOnly } else { Crash::LoseUnsynced };
+                self.crash(voter, crash);
+                let at_us = self.now_us + self.random.between(500, VOTER_RESTART_US_MAX);
+                self.plan(at_us, Happening::Start(voter));
+            }
+            _ => {}
+        }
+    }
+
+    fn cut_off_for_an_election(&mut self, node: usize, others: &[usize]) {
+        let links = links_between(&[node], others);
+        self.network.cut(&links);
+        let at_us = self.now_us + self.election_timeout_us() * ELECTION_TIMEOUTS;
+        self.plan(at_us, Happening::Relieve(Relief::Links(links)));
     }
 
     fn kill_leader(&mut self) {

@@ -240,6 +240,7 @@ impl World {
             self.plan(at_us, Happening::Arrive(envelope.clone()));
         }
         self.spring_power_trap(&envelope);
+        self.spring_vote_trap(&envelope);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::statistics::Statistics;
 use crate::trace::{Place, Trace};
-use crate::traps::{Chase, PowerTrap};
+use crate::traps::{Chase, PowerTrap, VoteTrap};
 use crate::violation::Violation;
 use crate::watchers::Watcher;
 
@@ -41,6 +41,7 @@ pub struct World {
     pub(crate) marks: Marks,
     pub(crate) trace: Trace,
     pub(crate) power_trap: Option<PowerTrap>,
+    pub(crate) vote_trap: Option<VoteTrap>,
     pub(crate) chase: Option<Chase>,
     /// Faults happen.
     pub(crate) stormy: bool,
@@ -166,6 +167,7 @@ impl World {
             marks: Marks::default(),
             trace: Trace::new(traced),
             power_trap: None,
+            vote_trap: None,
             chase: None,
             stormy: true,
             clients_work: true,
@@ -291,6 +293,7 @@ impl World {
         self.trace.record(self.now_us, Place::World, "calm", || "all faults end".to_owned());
         self.stormy = false;
         self.power_trap = None;
+        self.vote_trap = None;
         self.chase = None;
         self.network.heal();
         for node in 0..self.hosts.len() {

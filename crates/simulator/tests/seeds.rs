@@ -6,7 +6,8 @@ use ruvector_simulator::pool::available_threads;
 use ruvector_simulator::{Options, simulate};
 
 /// Seeds that once showed a bug, each with what it was.
-const REGRESSIONS: [(u64, &str); 0] = [];
+const REGRESSIONS: [(u64, &str); 1] =
+    [(301, "a damaged snapshot was removed while it was being sent to another follower as well")];
 
 #[test]
 fn seeds_that_once_failed_pass() {

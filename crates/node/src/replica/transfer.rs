@@ -61,7 +61,13 @@ impl Transfers {
     }
 
     pub(super) fn is_sending(&self, name: &str) -> bool {
-        self.outgoing.values().any(|transfer| transfer.info.name == name)
+        !self.receivers(name).is_empty()
+    }
+
+    /// To whom a snapshot is being sent.
+    fn receivers(&self, name: &str) -> Vec<NodeId> {
+        let sends = |(_, transfer): &(&NodeId, &Outgoing)| transfer.info.name == name;
+        self.outgoing.iter().filter(sends).map(|(to, _)| *to).collect()
     }
 }
 
@@ -120,8 +126,8 @@ impl<M: StateMachine> Replica<M> {
         }
         if response.next_offset == 0 && transfer.acknowledged > 0 {
             // The receiver lost what it had, or had it all and found it damaged.
-            if transfer.sent == transfer.info.file_bytes && self.replace_if_damaged(from, outputs)? {
-                return self.end_transfer(now, from, None, outputs);
+            if transfer.sent == transfer.info.file_bytes && self.replace_if_damaged(now, from, outputs)? {
+                return Ok(());
             }
             let Some(transfer) = self.transfers.outgoing.get_mut(&from) else { return Ok(()) };
             transfer.acknowledged = 0;
@@ -138,8 +144,14 @@ impl<M: StateMachine> Replica<M> {
         self.send_chunks(from, outputs)
     }
 
-    /// Reads the snapshot that is being sent to a peer; if it is damaged, has a new one take its place.
-    fn replace_if_damaged(&mut self, to: NodeId, outputs: &mut Vec<Output<M>>) -> Result<bool, ReplicaError> {
+    /// Reads the snapshot that is being sent to a peer; if it is damaged, has a new one take its place, and ends
+    /// its transfers to whomever.
+    fn replace_if_damaged(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<bool, ReplicaError> {
         let Some(transfer) = self.transfers.outgoing.get(&to) else { return Ok(false) };
         let name = transfer.info.name.clone();
         let read = self.store.open_contents(&name).map_err(io::Error::other);
@@ -148,6 +160,9 @@ impl<M: StateMachine> Replica<M> {
         };
         tracing::error!("snapshot {name} is damaged and is taken anew: {error}");
         self.forget_snapshot(&name)?;
+        for receiver in self.transfers.receivers(&name) {
+            self.end_transfer(now, receiver, None, outputs)?;
+        }
         self.snapshot_now(outputs);
         Ok(true)
     }

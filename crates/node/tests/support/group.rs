@@ -55,6 +55,16 @@ impl<M: StateMachine + Default> Group<M> {
         self.replicas[place(node)] = open(node, Incarnation(incarnation), &self.tuning, disk, self.now);
     }
 
+    /// Has a node start again on an empty disk.
+    pub(crate) fn restart_empty(&mut self, node: NodeId, incarnation: u64) {
+        self.disks[place(node)] = SimulatedDisk::new();
+        self.restart(node, incarnation);
+    }
+
+    pub(crate) fn disk(&self, node: NodeId) -> &SimulatedDisk {
+        &self.disks[place(node)]
+    }
+
     pub(crate) fn replica(&mut self, node: NodeId) -> &mut Replica<M> {
         &mut self.replicas[place(node)]
     }
