@@ -19,6 +19,7 @@ pub mod faults;
 mod finale;
 pub mod history;
 pub mod invariants;
+mod judges;
 pub mod linearizability;
 pub mod marks;
 pub mod network;

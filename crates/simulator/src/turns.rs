@@ -17,8 +17,6 @@ use crate::world::{Due, Happening, World, describe_job, place_of};
 const APPLY_MAX_US: u64 = 200;
 /// How many election timeouts writing or verifying a snapshot file takes at most: leaders change meanwhile.
 const JOB_TIMEOUTS_MAX: u64 = 2;
-/// What may stand in a queue beside commands: their overhead, a term's no-op, entries that only pass time.
-const QUEUE_SLACK_BYTES: usize = 2_000;
 /// How long it takes at most from the grant of a read to the read.
 const READ_MAX_US: u64 = 2_000;
 /// A node that is woken this often in a row without anything coming of it spins.
@@ -250,50 +248,6 @@ impl World {
         let view = process.replica.view();
         let seen = std::mem::replace(&mut process.published, view);
         self.events.absorb(&process.published, seen.revision())
-    }
-
-    fn look_at(&mut self, node: usize) -> Result<(), Violation> {
-        let host = &self.hosts[node];
-        let Some(process) = &host.process else { return Ok(()) };
-        let is_new_leader = self.invariants.inspect(host.id, &process.replica)?;
-        self.queues_are_bounded(node)?;
-        if is_new_leader { self.nobody_holds_a_lease(node) } else { Ok(()) }
-    }
-
-    /// Nobody can make a node take in more than it is set to.
-    fn queues_are_bounded(&self, node: usize) -> Result<(), Violation> {
-        let Some(replica) = self.replica(node) else { return Ok(()) };
-        let tuning = &self.scenario.tuning;
-        let queues = replica.raft().leader_queues();
-        let entry_bytes_max = tuning.command_bytes_max + QUEUE_SLACK_BYTES;
-        let append_bytes_max = tuning.append_bytes_max.max(entry_bytes_max);
-        ensure!(
-            queues.uncommitted_bytes <= tuning.uncommitted_bytes_max + entry_bytes_max
-                && queues.inflight_bytes <= tuning.inflight_bytes_max + append_bytes_max
-                && replica.pending_proposals() <= tuning.pending_proposals_max,
-            BoundedQueues,
-            "node {} has {queues:?} and {} commands under way",
-            node + 1,
-            replica.pending_proposals()
-        );
-        Ok(())
-    }
-
-    /// While a leader's lease lasts, too few nodes vote for there to be another one.
-    fn nobody_holds_a_lease(&self, leader: usize) -> Result<(), Violation> {
-        for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != leader) {
-            let now = host.now(self.now_us);
-            let lease = self.replica(other).and_then(|replica| replica.raft().lease_until(now));
-            ensure!(
-                lease.is_none(),
-                LeaseExclusion,
-                "node {} was elected while node {} held a lease for {} us more",
-                leader + 1,
-                other + 1,
-                lease.map_or(0, |until| until.micros_since(now))
-            );
-        }
-        Ok(())
     }
 
     fn plan_turns(&mut self, node: usize) {
