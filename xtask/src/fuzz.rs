@@ -151,7 +151,7 @@ impl Target<'_> {
         fs::create_dir_all(&merged).with_context(|| format!("can't make {}", merged.display()))?;
         let mut command = self.command();
         // One input for each edge, not for each number of times that an edge was taken: ten times less.
-        command.args(["-merge=1", "-use_counters=0", &format!("-max_len={KEPT_BYTES_MAX}")]);
+        command.args(["-set_cover_merge=1", "-use_counters=0", &format!("-max_len={KEPT_BYTES_MAX}")]);
         self.logged(command.arg(&merged).arg(&corpus).arg(self.found()))?;
         fs::remove_dir_all(&corpus)?;
         fs::create_dir_all(&corpus)?;
