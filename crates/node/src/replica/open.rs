@@ -165,8 +165,6 @@ fn is_usable(info: &SnapshotInfo, recovered: &RecoveredGroup) -> bool {
 fn raft_config(config: &ReplicaConfig) -> Config {
     let tuning = &config.tuning;
     Config {
-        group: GROUP,
-        node: config.node,
         heartbeat_interval_us: tuning.heartbeat_interval_ms * 1000,
         election_timeout_us: tuning.election_timeout_ms * 1000,
         clock_drift_ppm: tuning.clock_drift_ppm,
@@ -174,8 +172,8 @@ fn raft_config(config: &ReplicaConfig) -> Config {
         uncommitted_bytes_max: tuning.uncommitted_bytes_max,
         inflight_bytes_max: tuning.inflight_bytes_max,
         append_bytes_max: tuning.append_bytes_max,
-        seed: config.seed,
         #[cfg(feature = "planted-bugs")]
         planted_bug: config.planted_bug,
+        ..Config::new(GROUP, config.node, config.seed)
     }
 }
