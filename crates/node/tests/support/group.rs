@@ -16,6 +16,9 @@ pub(crate) const THIRD: NodeId = NodeId(3);
 
 const VOTERS: [NodeId; 3] = [FIRST, SECOND, THIRD];
 
+/// What a client was told.
+type Answer<T> = (Ticket, Result<T, NodeError>);
+
 /// Three replicas, one clock, and a network that loses what the test says.
 pub(crate) struct Group<M: StateMachine> {
     tuning: Tuning,
@@ -25,9 +28,9 @@ pub(crate) struct Group<M: StateMachine> {
     pub(crate) network: VecDeque<Envelope>,
     outputs: Vec<Output<M>>,
     /// What clients were told of their commands, in order.
-    pub(crate) proposed: Vec<(Ticket, Result<Applied<M::Response>, NodeError>)>,
+    pub(crate) proposed: Vec<Answer<Applied<M::Response>>>,
     /// What clients were given to read, in order.
-    pub(crate) read: Vec<(Ticket, Result<M::View, NodeError>)>,
+    pub(crate) read: Vec<Answer<M::View>>,
 }
 
 impl<M: StateMachine + Default> Group<M> {
