@@ -51,7 +51,7 @@ fn a_watch_is_resumed_on_a_node_that_has_installed_a_snapshot() {
 
 #[test]
 fn a_watch_on_a_node_that_lags_waits_for_its_revision() {
-    let mut cluster = Cluster::start(3);
+    let cluster = Cluster::start(3);
     let late = (cluster.leader() + 1) % 3;
     let others = [(late + 1) % 3, (late + 2) % 3];
     cluster.kill(&[late]);
