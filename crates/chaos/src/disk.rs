@@ -63,6 +63,14 @@ impl Disk {
         self.mounted.join("data")
     }
 
+    /// Removes all that the node kept. It must have ended.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn empty(&self) -> Result<()> {
+        fs::remove_dir_all(self.data_directory()).context("can't empty the disk")
+    }
+
     /// Leaves no room.
     ///
     /// # Errors

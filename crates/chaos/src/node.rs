@@ -83,6 +83,11 @@ impl Node {
         Ok(())
     }
 
+    /// The last line of what the node's processes said.
+    pub(crate) fn last_words(&self) -> String {
+        self.log().lines().next_back().unwrap_or("nothing").to_owned()
+    }
+
     /// Everything that the node's processes said.
     pub(crate) fn log(&self) -> String {
         fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()

@@ -17,6 +17,9 @@ pub struct Report {
     pub operations: Operations,
     /// What was done to the nodes, by kind.
     pub faults: BTreeMap<String, Faults>,
+    /// How often a node found out that its failing disk had lost what it had called durable, and was put back
+    /// without its data.
+    pub put_back: usize,
     /// What the watches saw.
     pub watches: Watches,
     /// Keys whose history was too entangled to decide whether it is linearizable.
@@ -77,6 +80,9 @@ impl fmt::Display for Report {
                 "{kind:<20} {:>6} {:>20} {:>17}",
                 faults.count, faults.longest_gap_ms, faults.longest_recovery_ms
             )?;
+        }
+        if self.put_back > 0 {
+            writeln!(formatter, "put back    {} times a node whose failing disk had lied", self.put_back)?;
         }
         if self.undecided_keys > 0 {
             writeln!(formatter, "undecided   {} keys with too many open operations", self.undecided_keys)?;

@@ -188,6 +188,7 @@ impl<'options> Course<'options> {
             seconds,
             operations: figures::operations(&history),
             faults: faults(&self.happened, &history),
+            put_back: self.cluster.put_back_count(),
             watches: watches(&watched),
             undecided_keys,
             violations: self.violations,
