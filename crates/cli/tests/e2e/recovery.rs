@@ -61,11 +61,11 @@ fn a_watch_on_a_node_that_lags_waits_for_its_revision() {
     // Of what the late node has missed a part can't be told any more, but not what is waited for.
     let first = cluster.status(others[0]).revision - 100;
     cluster.wait(cluster.client().compact(first - 300)).unwrap();
+    let mut last = first;
     for number in 0..300 {
         let key = Bytes::from(format!("load/later/{number}"));
-        cluster.wait(cluster.client().put(key, Bytes::new(), PutOptions::default())).unwrap();
+        last = cluster.wait(cluster.client().put(key, Bytes::new(), PutOptions::default())).unwrap().revision;
     }
-    let last = cluster.status(others[0]).revision;
 
     cluster.pause(&others);
     let (_late, _) = Background::start(&mut cluster.nodes[late].serve(&cluster.home, "e2e"));
