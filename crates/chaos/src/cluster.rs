@@ -122,8 +122,8 @@ impl Cluster {
         self.nodes[place.0].disk.free()
     }
 
-    /// Makes the syncs of a node's disk fail. Until all is well again the disk is not trusted: see
-    /// [`Self::put_back`].
+    /// Makes the syncs of a node's disk fail. Until all is well again the disk is not trusted: if the node finds out
+    /// that it has lost writes, it is put back without its data.
     ///
     /// # Errors
     /// See [`Disk::break_device`](crate::disk::Disk::break_device).
