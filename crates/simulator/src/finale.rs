@@ -5,6 +5,7 @@ use ruvector_node::replica::Replica;
 use ruvector_state_machine::kv::KvMachine;
 
 use crate::invariants::Invariants;
+use crate::node::Host;
 use crate::violation::{Violation, ensure};
 use crate::workload::{Freshness, Key, Request};
 use crate::world::World;
@@ -13,6 +14,8 @@ use crate::world::World;
 const AFTERMATH_US: u64 = 500_000;
 /// How many election timeouts the replicas may take to become equal when the storm is over.
 const RECOVERY_TIMEOUTS_MAX: u64 = 50;
+/// How long each chunk of a snapshot may take on a healthy network, where a few are under way at a time.
+const CHUNK_US_MAX: u64 = 1_000;
 /// How often it is looked whether they are.
 const LOOK_US: u64 = 20_000;
 /// The longest time to live of a lease, with something to spare for its end to be replicated.
@@ -52,7 +55,10 @@ impl World {
     fn recover(&mut self) -> Result<(), Violation> {
         // A command that was lost on the way is proposed again when its time is half over.
         let request_us = self.scenario.tuning.request_timeout_ms * 1000;
-        let until_us = self.now_us + self.election_timeout_us() * RECOVERY_TIMEOUTS_MAX + request_us * 2;
+        let until_us = self.now_us
+            + self.election_timeout_us() * RECOVERY_TIMEOUTS_MAX
+            + request_us * 2
+            + self.transfer_us_max();
         while self.now_us < until_us {
             if self.nobody_waits().is_ok() && self.unrest().is_none() {
                 return Ok(());
@@ -63,6 +69,12 @@ impl World {
         let unrest = self.unrest();
         ensure!(unrest.is_none(), Liveness, "long after the last fault: {}", unrest.unwrap_or_default());
         Ok(())
+    }
+
+    /// How long it takes at most to send the largest snapshot, and again if it comes damaged.
+    fn transfer_us_max(&self) -> u64 {
+        let bytes = self.hosts.iter().map(Host::largest_snapshot_bytes).max().unwrap_or(0);
+        2 * bytes / self.scenario.tuning.snapshot_chunk_bytes as u64 * CHUNK_US_MAX
     }
 
     /// What is not yet as it should be: one leader that all follow, all equal.

@@ -1,5 +1,7 @@
 //! What is looked at after every turn of a node that takes more than one node to see.
 
+use ruvector_node::replica::Replica;
+
 use crate::violation::{Violation, ensure};
 use crate::world::World;
 
@@ -38,11 +40,16 @@ impl World {
         Ok(())
     }
 
-    /// While a leader's lease lasts, too few nodes vote for there to be another one.
+    /// While a leader's lease lasts, too few nodes vote for there to be one of a later term. (A vote of an earlier
+    /// term may arrive late and make a leader who can't commit anything any more.)
     fn nobody_holds_a_lease(&self, leader: usize) -> Result<(), Violation> {
+        let Some(elected_in) = self.replica(leader).map(|replica| replica.raft().term()) else {
+            return Ok(());
+        };
         for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != leader) {
             let now = host.now(self.now_us);
-            let lease = self.replica(other).and_then(|replica| replica.raft().lease_until(now));
+            let raft = self.replica(other).map(Replica::raft).filter(|raft| raft.term() < elected_in);
+            let lease = raft.and_then(|raft| raft.lease_until(now));
             ensure!(
                 lease.is_none(),
                 LeaseExclusion,

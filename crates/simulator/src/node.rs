@@ -220,6 +220,14 @@ impl Host {
         files.iter().filter_map(index).max()
     }
 
+    /// How large its largest snapshot file is.
+    #[must_use]
+    pub fn largest_snapshot_bytes(&self) -> u64 {
+        let files = self.disk.list(SNAPSHOTS).unwrap_or_default();
+        let bytes = |file: &String| self.disk.open(&format!("{SNAPSHOTS}/{file}"), false)?.size();
+        files.iter().filter_map(|file| bytes(file).ok()).max().unwrap_or(0)
+    }
+
     /// Whether a byte of a file belongs to the end of the log. Damage there can't be told from a write that was
     /// torn by a crash, by nobody: a log promises to notice damage only of what more was written behind.
     #[must_use]

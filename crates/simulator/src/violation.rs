@@ -26,7 +26,7 @@ pub enum Rule {
     LeaderCompleteness,
     /// A node's term, commit index and applied index never fall while it runs.
     Monotonicity,
-    /// Nobody is elected while a leader's lease lasts.
+    /// Nobody is elected in a later term while a leader's lease lasts.
     LeaseExclusion,
     /// Equal applied index, equal state.
     StateAgreement,

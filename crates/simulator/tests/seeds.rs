@@ -6,8 +6,11 @@ use ruvector_simulator::pool::available_threads;
 use ruvector_simulator::{Options, simulate};
 
 /// Seeds that once showed a bug, each with what it was.
-const REGRESSIONS: [(u64, &str); 1] =
-    [(301, "a damaged snapshot was removed while it was being sent to another follower as well")];
+const REGRESSIONS: [(u64, &str); 3] = [
+    (301, "a damaged snapshot was removed while it was being sent to another follower as well"),
+    (1_795_447_798_402_873, "a judge took a leader of an earlier term, elected by a late vote, for a rival"),
+    (1_795_447_798_406_678, "a judge gave a large snapshot in small chunks too little time"),
+];
 
 #[test]
 fn seeds_that_once_failed_pass() {
