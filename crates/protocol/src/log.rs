@@ -45,7 +45,8 @@ struct TermRun {
 }
 
 impl Log {
-    /// A log that begins behind a snapshot and holds `entries`, all in memory for now.
+    /// A log that begins behind a snapshot and holds `entries`, all of them in memory until [`trim`](Self::trim) lets
+    /// the oldest go.
     pub(crate) fn new(base: &SnapshotMeta, entries: Vec<Entry>) -> Self {
         let mut log = Self {
             base: base.position,
