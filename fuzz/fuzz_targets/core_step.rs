@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use ruvector_fuzz::hostile::{Around, flag, node, proposals};
 use ruvector_fuzz::replica::Replica;
 use ruvector_fuzz::{byte, within_memory};
-use ruvector_protocol::{Envelope, Input, NodeId, ReadLevel, RoleName, Timestamp};
+use ruvector_protocol::{Envelope, Incarnation, Input, NodeId, ReadLevel, RoleName, Timestamp};
 
 const MEMORY_FIXED_BYTES: usize = 4 << 20;
 /// A byte or two let a group of three send a batch of entries to each other.
@@ -121,7 +121,7 @@ impl Group {
             let message = if matches!(request.message, Message::PreVoteRequest(_)) {
                 Message::PreVoteResponse(PreVoteResponse { granted: true })
             } else if matches!(request.message, Message::VoteRequest(_)) {
-                Message::VoteResponse(VoteResponse { granted: true })
+                Message::VoteResponse(VoteResponse { granted: true, incarnation: Incarnation(1) })
             } else {
                 self.under_way.push(request);
                 continue;

@@ -4,8 +4,9 @@ use arbitrary::Unstructured;
 use bytes::Bytes;
 use ruvector_protocol::message::{
     AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
-    HeartbeatResponse, LeaderStamp, PreVoteRequest, PreVoteResponse, ReadIndexRequest, ReadIndexResponse,
-    SnapshotChunk, SnapshotChunkResponse, StateHash, VoteRequest, VoteResponse,
+    HeartbeatResponse, IntroductionRequest, IntroductionResponse, LeaderStamp, PreVoteRequest,
+    PreVoteResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, SnapshotChunkResponse, StateHash,
+    VoteRequest, VoteResponse,
 };
 use ruvector_protocol::{
     ClusterTime, Entry, Envelope, GroupId, Incarnation, Index, LogPosition, Membership, Message, NodeId,
@@ -88,6 +89,8 @@ impl Around<'_> {
             echo: self.timestamp(input),
             read_round: number(input, 1),
             responded_at: self.timestamp(input),
+            incarnation: Incarnation(number(input, 1)),
+            is_newcomer: flag(input),
         }
     }
 
@@ -115,11 +118,13 @@ impl Around<'_> {
     }
 
     fn message(&self, input: &mut Unstructured<'_>) -> Message {
-        match byte(input) % 14 {
+        match byte(input) % 16 {
             0 => Message::PreVoteRequest(PreVoteRequest { last: self.position(input) }),
             1 => Message::PreVoteResponse(PreVoteResponse { granted: flag(input) }),
-            2 => Message::VoteRequest(VoteRequest { last: self.position(input) }),
-            3 => Message::VoteResponse(VoteResponse { granted: flag(input) }),
+            2 => {
+                Message::VoteRequest(VoteRequest { last: self.position(input), incarnation: Incarnation(1) })
+            }
+            3 => Message::VoteResponse(VoteResponse { granted: flag(input), incarnation: Incarnation(1) }),
             4 => Message::AppendRequest(self.append(input)),
             5 => Message::AppendResponse(AppendResponse {
                 outcome: self.append_outcome(input),
@@ -142,6 +147,14 @@ impl Around<'_> {
             12 => Message::SnapshotChunkResponse(SnapshotChunkResponse {
                 position: self.position(input),
                 next_offset: number(input, 5),
+            }),
+            13 => Message::IntroductionRequest(IntroductionRequest {
+                incarnation: Incarnation(number(input, 1)),
+            }),
+            14 => Message::IntroductionResponse(IntroductionResponse {
+                incarnation: Incarnation(number(input, 1)),
+                commit: self.index(input),
+                is_log_empty: flag(input),
             }),
             _ => Message::StateHash(StateHash { index: self.index(input), hash: u128::from(byte(input)) }),
         }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ruvector_protocol::message::{AppendOutcome, AppendResponse, VoteResponse};
 use ruvector_protocol::raft::Restored;
 use ruvector_protocol::{
-    Config, Effect, Entry, Envelope, GroupId, HardState, Index, Input, LogPosition, Membership, Message,
-    NodeId, Raft, RaftStatus, ReadId, SnapshotMeta, Term, Timestamp, Write, WriteId,
+    Config, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index, Input, LogPosition, Membership,
+    Message, NodeId, Raft, RaftStatus, ReadId, SnapshotMeta, Term, Timestamp, Write, WriteId,
 };
 
 /// What one input can cause at most: a message or two to each peer for each entry, and a little more.
@@ -239,7 +239,7 @@ impl Replica {
         assert_ne!(envelope.to, self.node, "it sends to itself");
         let durable = self.disk.hard_state;
         match &envelope.message {
-            Message::VoteResponse(VoteResponse { granted: true }) => {
+            Message::VoteResponse(VoteResponse { granted: true, .. }) => {
                 let vote = (durable.term, durable.voted_for);
                 assert_eq!(vote, (envelope.term, Some(envelope.to)), "a vote is told that is not durable");
             }
@@ -268,7 +268,9 @@ impl Replica {
             | Message::ReadIndexResponse(_)
             | Message::SnapshotChunk(_)
             | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => {}
+            | Message::StateHash(_)
+            | Message::IntroductionRequest(_)
+            | Message::IntroductionResponse(_) => {}
         }
         self.sent.push(envelope);
     }
@@ -315,7 +317,7 @@ fn started(node: NodeId, disk: &Disk, now: Timestamp) -> Raft {
         append_bytes_max: 300,
         inflight_bytes_max: 600,
         uncommitted_bytes_max: 2_000,
-        ..Config::new(GroupId::METADATA, node, node.0)
+        ..Config::new(GroupId::METADATA, node, Incarnation(1), node.0)
     };
     let restored = Restored {
         hard_state: disk.hard_state,

@@ -329,6 +329,7 @@ impl<M: StateMachine> Driver<M> {
             pending_proposals: self.replica.pending_proposals(),
             leader_changes: self.replica.leader_changes(),
             snapshot: self.replica.newest_snapshot(),
+            unheard: raft.unheard,
             peers: self.peer_statuses(now),
         }
     }

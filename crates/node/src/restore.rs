@@ -103,7 +103,12 @@ fn copy_snapshot(
 fn bootstrap_log(disk: &Arc<dyn Disk>, meta: &SnapshotMeta) -> Result<(), ReplicaError> {
     let options = LogOptions { segment_bytes: Tuning::default().segment_bytes, recycled_segments_max: 0 };
     let (mut log, _) = LogStore::open(Arc::clone(disk), options)?;
-    let hard_state = HardState { term: meta.position.term, voted_for: None, commit: meta.position.index };
+    let hard_state = HardState {
+        term: meta.position.term,
+        voted_for: None,
+        commit: meta.position.index,
+        is_newcomer: false,
+    };
     log.append(&Write {
         id: WriteId(0),
         group: ruvector_protocol::GroupId::METADATA,

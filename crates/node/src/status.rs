@@ -41,6 +41,9 @@ pub struct NodeStatus {
     pub leader_changes: u64,
     /// The index of its newest snapshot.
     pub snapshot: Option<Index>,
+    /// The members that it has not heard yet, if its data directory is new. It neither votes nor counts before it
+    /// has heard all of them and caught up.
+    pub unheard: Vec<NodeId>,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
 }

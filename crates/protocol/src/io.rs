@@ -131,8 +131,7 @@ pub enum Effect {
     /// acknowledgement, so the replica must not go on: another leader could be elected without them.
     ///
     /// A heartbeat's commit index is never above what the follower acknowledged in this term, and in a term no
-    /// follower's log becomes shorter than that. A log without any entry is no older copy and not told of here: it
-    /// takes part again once the leader has sent it everything.
+    /// follower's log becomes shorter than that. A newcomer is no case of this: it says that it has forgotten everything.
     EntriesLost {
         /// What it had acknowledged, at least.
         acknowledged: Index,

@@ -146,15 +146,7 @@ impl Log {
 
     /// Copies of the entries from `from` on, as many as fit into `bytes_max`, but at least one if there is one.
     pub(crate) fn batch(&self, from: Index, bytes_max: usize) -> Vec<Entry> {
-        let mut bytes = 0_usize;
-        self.entries(from, self.last().index)
-            .take_while(|entry| {
-                let fits = bytes == 0 || bytes.saturating_add(entry.weight()) <= bytes_max;
-                bytes = bytes.saturating_add(entry.weight());
-                fits
-            })
-            .cloned()
-            .collect()
+        fitting(self.entries(from, self.last().index), bytes_max).cloned().collect()
     }
 
     /// Adds an entry at the end.
@@ -233,6 +225,19 @@ impl Log {
             self.runs.pop_front();
         }
     }
+}
+
+/// As many of the entries as weigh at most `bytes_max`, but at least one.
+pub(crate) fn fitting<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    bytes_max: usize,
+) -> impl Iterator<Item = &'a Entry> {
+    let mut bytes = 0_usize;
+    entries.take_while(move |entry| {
+        let fits = bytes == 0 || bytes.saturating_add(entry.weight()) <= bytes_max;
+        bytes = bytes.saturating_add(entry.weight());
+        fits
+    })
 }
 
 #[cfg(test)]

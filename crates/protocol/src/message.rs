@@ -5,7 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClusterTime, Entry, GroupId, Index, LogPosition, NodeId, Proposal, SnapshotMeta, Term, Timestamp,
+    ClusterTime, Entry, GroupId, Incarnation, Index, LogPosition, NodeId, Proposal, SnapshotMeta, Term,
+    Timestamp,
 };
 
 /// A message with its address.
@@ -54,6 +55,10 @@ pub enum Message {
     SnapshotChunkResponse(SnapshotChunkResponse),
     /// The sender's hash of its state at an index, to be compared.
     StateHash(StateHash),
+    /// A newcomer asks a member where it stands.
+    IntroductionRequest(IntroductionRequest),
+    /// The answer to it.
+    IntroductionResponse(IntroductionResponse),
 }
 
 /// Asks whether a campaign would be won, without disturbing anyone's term (Raft thesis section 9.6).
@@ -76,6 +81,8 @@ pub struct PreVoteResponse {
 pub struct VoteRequest {
     /// Where the sender's log ends.
     pub last: LogPosition,
+    /// Which start of the sender asks: a vote given to one counts for no other, whose log may be shorter.
+    pub incarnation: Incarnation,
 }
 
 /// Gives or refuses a vote in the envelope's term. Sent only when the vote is durable.
@@ -83,6 +90,8 @@ pub struct VoteRequest {
 pub struct VoteResponse {
     /// The sender voted for the asker.
     pub granted: bool,
+    /// The incarnation from the request.
+    pub incarnation: Incarnation,
 }
 
 /// What a leader says with every append and heartbeat.
@@ -109,6 +118,10 @@ pub struct FollowerStamp {
     pub read_round: u64,
     /// The follower's own clock when it answered.
     pub responded_at: Timestamp,
+    /// Which start of the follower answers.
+    pub incarnation: Incarnation,
+    /// The follower is a newcomer: what it says counts for no quorum.
+    pub is_newcomer: bool,
 }
 
 /// Entries to append behind `previous` (Raft thesis section 3.5).
@@ -222,4 +235,23 @@ pub struct StateHash {
     pub index: Index,
     /// The hash of the contents.
     pub hash: u128,
+}
+
+/// Tells a member that the sender remembers nothing of its earlier starts. Nothing of those counts any more once
+/// this was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntroductionRequest {
+    /// Which start of the sender asks.
+    pub incarnation: Incarnation,
+}
+
+/// The answer to an [`IntroductionRequest`]; the envelope's term is the sender's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntroductionResponse {
+    /// The incarnation from the request: proof that this was said after that start.
+    pub incarnation: Incarnation,
+    /// What the sender knows to be committed.
+    pub commit: Index,
+    /// The sender's log holds nothing, and never did.
+    pub is_log_empty: bool,
 }

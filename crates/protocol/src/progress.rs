@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::log::Log;
 use crate::message::FollowerStamp;
-use crate::types::{Index, LogPosition, Timestamp};
+use crate::types::{Incarnation, Index, LogPosition, Timestamp};
 
 /// After how many heartbeat intervals without progress, with the follower alive, appends count as lost.
 const LOST_AFTER_HEARTBEATS: u64 = 3;
@@ -14,7 +14,11 @@ const LOST_AFTER_HEARTBEATS: u64 = 3;
 /// Invariants: `matched < next`; in `Replicate`, what is in flight lies between the two.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// The last index known to match, durably. Falls only if the follower turns out to have nothing at all.
+    /// Which start of the follower was last heard; an earlier one is not listened to any more.
+    incarnation: Incarnation,
+    /// The follower remembers nothing of its earlier starts, and counts for no quorum.
+    pub(crate) is_newcomer: bool,
+    /// The last index known to match, durably. Falls only if the follower turns out to have forgotten everything.
     pub(crate) matched: Index,
     /// The first index of the next append.
     pub(crate) next: Index,
@@ -83,6 +87,8 @@ impl Progress {
     /// A follower of a new leader whose log ended at `last`.
     pub(crate) fn new(last: Index) -> Self {
         Self {
+            incarnation: Incarnation(0),
+            is_newcomer: false,
             matched: Index(0),
             next: last.next(),
             state: ProgressState::Probe { sent_at: None },
@@ -141,6 +147,25 @@ impl Progress {
         }
     }
 
+    /// The follower speaks, as which start of it, and whether that is a newcomer. Returns whether it is to be
+    /// listened to: not if a later start was heard. What a newcomer's earlier starts had is forgotten with them.
+    pub(crate) fn meet(&mut self, incarnation: Incarnation, is_newcomer: bool, last: Index) -> bool {
+        if incarnation < self.incarnation {
+            return false;
+        }
+        if incarnation > self.incarnation && is_newcomer {
+            *self = Self::new(last);
+        }
+        self.incarnation = incarnation;
+        self.is_newcomer = is_newcomer;
+        true
+    }
+
+    /// What of the follower's counts for a quorum: `value`, or if it is a newcomer nothing.
+    pub(crate) fn counted<T: Default>(&self, value: T) -> T {
+        if self.is_newcomer { T::default() } else { value }
+    }
+
     /// Something arrived from the follower in this term.
     pub(crate) fn heard(&mut self, stamp: &FollowerStamp, now: Timestamp) {
         self.heard_at = Some(now);
@@ -175,12 +200,6 @@ impl Progress {
             ProgressState::Replicate(_) => previous.index < self.next,
             ProgressState::Snapshot => false,
         };
-        if is_current && candidate.index == Index(0) {
-            // Its disk may have been replaced by an empty one. If this is only an old refusal, what matches shows
-            // again with the next append.
-            self.matched = Index(0);
-            self.told_commit = Index(0);
-        }
         // A refusal at or below what matches is older than the match.
         if !is_current || previous.index <= self.matched {
             return;

@@ -186,6 +186,9 @@ pub struct HardState {
     /// An index known to be committed. Only a help for a quick start: written along with other things,
     /// never on its own, and allowed to be behind.
     pub commit: Index,
+    /// Nothing is known of earlier starts under this node's identity, so that it neither votes nor counts until
+    /// it has made good for whatever they may have promised. True of a new data directory.
+    pub is_newcomer: bool,
 }
 
 /// Who takes part in a group.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use ruvector_protocol::message::{
     AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
-    HeartbeatResponse, LeaderStamp, PreVoteRequest, PreVoteResponse, ReadIndexRequest, ReadIndexResponse,
-    VoteRequest, VoteResponse,
+    HeartbeatResponse, IntroductionRequest, IntroductionResponse, LeaderStamp, PreVoteRequest,
+    PreVoteResponse, ReadIndexRequest, ReadIndexResponse, VoteRequest, VoteResponse,
 };
 use ruvector_protocol::{
     ClusterTime, Config, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index, Input, LogPosition,
@@ -82,15 +82,22 @@ impl Replica {
         self.step(Input::Receive(envelope));
     }
 
-    /// Elected in term 1 by node 2, which has the no-op.
-    fn leader() -> Self {
+    /// Asks for votes in term 1.
+    fn candidate() -> Self {
         let mut replica = Self::new();
         while replica.raft.status().role == RoleName::Follower {
             replica.now = replica.raft.deadline().unwrap();
             replica.step(Input::Wake);
         }
         replica.receive(2, 1, Message::PreVoteResponse(PreVoteResponse { granted: true }));
-        replica.receive(2, 1, Message::VoteResponse(VoteResponse { granted: true }));
+        replica
+    }
+
+    /// Elected in term 1 by node 2, which has the no-op.
+    fn leader() -> Self {
+        let mut replica = Self::candidate();
+        let response = VoteResponse { granted: true, incarnation: Incarnation(1) };
+        replica.receive(2, 1, Message::VoteResponse(response));
         let outcome = AppendOutcome::Accepted { matched: Index(1) };
         let stamp = replica.follower_stamp();
         replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
@@ -99,7 +106,13 @@ impl Replica {
     }
 
     fn follower_stamp(&self) -> FollowerStamp {
-        FollowerStamp { echo: self.now, read_round: 0, responded_at: self.now }
+        FollowerStamp {
+            echo: self.now,
+            read_round: 0,
+            responded_at: self.now,
+            incarnation: Incarnation(1),
+            is_newcomer: false,
+        }
     }
 
     fn count_sent(&mut self, wanted: impl Fn(&Message) -> bool) -> usize {
@@ -108,7 +121,7 @@ impl Replica {
 }
 
 fn config() -> Config {
-    Config::new(GroupId::METADATA, NodeId(1), 1)
+    Config::new(GroupId::METADATA, NodeId(1), Incarnation(1), 1)
 }
 
 fn leader_stamp() -> LeaderStamp {
@@ -138,7 +151,8 @@ fn nothing_is_committed_beyond_what_the_append_shows_to_match() {
 
 #[test]
 fn a_log_of_a_higher_term_than_the_hard_state_tells_the_term() {
-    let hard_state = HardState { term: Term(2), voted_for: Some(NodeId(1)), commit: Index(0) };
+    let hard_state =
+        HardState { term: Term(2), voted_for: Some(NodeId(1)), commit: Index(0), is_newcomer: false };
     let entries = vec![entry(1, 2), entry(2, 4)];
     let replica = Replica::restored(Restored { hard_state, entries, ..Restored::default() });
     assert_eq!((replica.raft.term(), replica.raft.status().voted_for), (Term(4), None));
@@ -215,14 +229,15 @@ fn a_leader_drops_acknowledgements_of_what_it_never_sent() {
 }
 
 #[test]
-fn a_follower_that_lost_what_it_acknowledged_causes_no_storm() {
+fn a_follower_that_forgot_what_it_acknowledged_causes_no_storm() {
     let mut replica = Replica::leader();
     replica.now = replica.now.after_micros(1_000);
     replica.step(Input::PeerLost(NodeId(2)));
     replica.sent.clear();
     for _ in 0..100 {
         let outcome = AppendOutcome::Rejected { previous: position(1, 1), candidate: position(0, 0) };
-        let stamp = replica.follower_stamp();
+        let stamp =
+            FollowerStamp { incarnation: Incarnation(2), is_newcomer: true, ..replica.follower_stamp() };
         replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
     }
     // It has nothing at all: it is sent everything from the first entry on, once.
@@ -230,12 +245,49 @@ fn a_follower_that_lost_what_it_acknowledged_causes_no_storm() {
     assert_eq!(replica.raft.commit(), Index(1), "what is committed stays so");
 }
 
+/// Its log may be shorter than that of the start which the vote was given to.
+#[test]
+fn a_vote_for_an_earlier_start_does_not_count() {
+    let mut replica = Replica::candidate();
+    for incarnation in [0, 1] {
+        let response = VoteResponse { granted: true, incarnation: Incarnation(incarnation) };
+        replica.receive(2, 1, Message::VoteResponse(response));
+        let leads = replica.raft.status().role == RoleName::Leader;
+        assert_eq!(leads, incarnation == 1, "after a vote for incarnation {incarnation}");
+    }
+}
+
+#[test]
+fn what_a_follower_acknowledged_and_forgot_counts_no_more_and_a_newcomer_does_not_count_yet() {
+    let mut replica = Replica::leader();
+    let origin = Origin { node: NodeId(1), incarnation: Incarnation(1), sequence: 1, settled_below: 0 };
+    replica.step(Input::Propose(vec![Proposal { origin, command: Bytes::from_static(b"new") }]));
+    let before = replica.follower_stamp();
+    let introduction = IntroductionRequest { incarnation: Incarnation(2) };
+    replica.receive(2, 0, Message::IntroductionRequest(introduction));
+    let answers = replica.count_sent(|message| {
+        matches!(message, Message::IntroductionResponse(IntroductionResponse { commit: Index(1), .. }))
+    });
+    assert_eq!(answers, 1);
+    let newcomer = FollowerStamp { incarnation: Incarnation(2), is_newcomer: true, ..before };
+    let member = FollowerStamp { is_newcomer: false, ..newcomer };
+    for (stamp, commit) in [(before, 1), (newcomer, 1), (before, 1), (member, 2)] {
+        let outcome = AppendOutcome::Accepted { matched: Index(2) };
+        replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+        assert_eq!(replica.raft.commit(), Index(commit), "after {stamp:?}");
+    }
+}
+
 #[test]
 fn a_replica_whose_log_ends_before_what_it_acknowledged_says_so() {
     let heartbeat = Message::Heartbeat(Heartbeat { commit: Index(9), stamp: leader_stamp() });
     let mut empty = Replica::new();
     empty.receive(2, 1, heartbeat.clone());
-    assert_eq!((empty.lost.take(), empty.raft.dropped_messages()), (None, 1));
+    assert_eq!(empty.lost, Some((Index(9), Index(0))));
+    let hard_state = HardState { is_newcomer: true, ..HardState::default() };
+    let mut newcomer = Replica::restored(Restored { hard_state, ..Restored::default() });
+    newcomer.receive(2, 1, heartbeat.clone());
+    assert_eq!((newcomer.lost.take(), newcomer.raft.dropped_messages()), (None, 1));
     let mut shortened = Replica::new();
     shortened.receive(2, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1)], 1));
     shortened.receive(2, 1, heartbeat);
@@ -293,11 +345,15 @@ fn any_leader_stamp() -> impl Strategy<Value = LeaderStamp> {
 }
 
 fn any_follower_stamp() -> impl Strategy<Value = FollowerStamp> {
-    (any_number(), any_number(), any_number()).prop_map(|(echo, read_round, responded_at)| FollowerStamp {
-        echo: Timestamp(echo),
-        read_round,
-        responded_at: Timestamp(responded_at),
-    })
+    (any_number(), any_number(), any_number(), any_number(), any::<bool>()).prop_map(
+        |(echo, read_round, responded_at, incarnation, is_newcomer)| FollowerStamp {
+            echo: Timestamp(echo),
+            read_round,
+            responded_at: Timestamp(responded_at),
+            incarnation: Incarnation(incarnation),
+            is_newcomer,
+        },
+    )
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
@@ -309,8 +365,11 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         any_position().prop_map(|last| Message::PreVoteRequest(PreVoteRequest { last })),
         any::<bool>().prop_map(|granted| Message::PreVoteResponse(PreVoteResponse { granted })),
-        any_position().prop_map(|last| Message::VoteRequest(VoteRequest { last })),
-        any::<bool>().prop_map(|granted| Message::VoteResponse(VoteResponse { granted })),
+        any_position()
+            .prop_map(|last| Message::VoteRequest(VoteRequest { last, incarnation: Incarnation(1) })),
+        any::<bool>().prop_map(|granted| {
+            Message::VoteResponse(VoteResponse { granted, incarnation: Incarnation(1) })
+        }),
         (any_position(), any_entries(), any_number(), any_leader_stamp()).prop_map(
             |(previous, entries, commit, stamp)| {
                 Message::AppendRequest(AppendRequest { previous, entries, commit: Index(commit), stamp })
@@ -324,6 +383,16 @@ fn any_message() -> impl Strategy<Value = Message> {
         Just(Message::ForwardProposals(ForwardProposals { proposals: Vec::new() })),
         (any::<u64>(), any::<bool>())
             .prop_map(|(batch, lease)| Message::ReadIndexRequest(ReadIndexRequest { batch, lease })),
+        any_number().prop_map(|incarnation| {
+            Message::IntroductionRequest(IntroductionRequest { incarnation: Incarnation(incarnation) })
+        }),
+        (any_number(), any_number(), any::<bool>()).prop_map(|(incarnation, commit, is_log_empty)| {
+            Message::IntroductionResponse(IntroductionResponse {
+                incarnation: Incarnation(incarnation),
+                commit: Index(commit),
+                is_log_empty,
+            })
+        }),
         (any::<u64>(), prop::option::of(any_number())).prop_map(|(batch, index)| {
             Message::ReadIndexResponse(ReadIndexResponse { batch, index: index.map(Index) })
         }),

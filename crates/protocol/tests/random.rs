@@ -5,10 +5,10 @@
 
 mod cluster;
 
-use cluster::{Cluster, Parcel};
+use cluster::{Cluster, Disk, Parcel};
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use ruvector_protocol::{Config, GroupId, Input, NodeId, PlantedBug, ReadLevel};
+use ruvector_protocol::{Config, GroupId, Incarnation, Input, NodeId, PlantedBug, ReadLevel, RoleName};
 
 const STEPS: u64 = 3_000;
 
@@ -41,7 +41,7 @@ fn config(node: NodeId, seed: u64, bug: Option<PlantedBug>) -> Config {
         inflight_bytes_max: 1_000,
         uncommitted_bytes_max: 5_000,
         planted_bug: bug,
-        ..Config::new(GroupId::METADATA, node, seed * 10 + node.0)
+        ..Config::new(GroupId::METADATA, node, Incarnation(1), seed * 10 + node.0)
     }
 }
 
@@ -100,6 +100,9 @@ fn accident(cluster: &mut Cluster, chance: &mut Chance, step: u64, is_quiet: boo
             let unlucky = if voting.is_empty() { id } else { chance.pick(&voting) };
             let kept = chance.below(2 * cluster.nodes[&unlucky].unsynced.len() as u64 + 1) / 2;
             cluster.crash(unlucky, kept as usize);
+            if chance.below(4) == 0 && cluster.may_forget(unlucky) {
+                cluster.replace_disk(unlucky, Disk::empty());
+            }
             if chance.below(2) == 0 {
                 cluster.restart(unlucky);
             }
@@ -178,6 +181,7 @@ fn heal(cluster: &mut Cluster) {
     for (id, node) in &cluster.nodes {
         let status = node.raft.as_ref().unwrap().status();
         assert_eq!((status.applied, status.last.index), (last, last), "node {id} is not caught up");
+        assert_ne!(status.role, RoleName::Newcomer, "node {id} does not take part");
     }
     cluster.checker.logs_match(&cluster.nodes);
 }
@@ -212,6 +216,11 @@ fn the_same_seed_gives_the_same_run() {
 /// The seed at which a planted bug is found.
 fn seed_that_finds(bug: PlantedBug) -> Option<u64> {
     (0..500).find(|seed| std::panic::catch_unwind(|| run(*seed, Some(bug))).is_err())
+}
+
+#[test]
+fn an_empty_disk_that_is_trusted_is_found() {
+    assert!(seed_that_finds(PlantedBug::EmptyDiskTrusted).is_some());
 }
 
 #[test]

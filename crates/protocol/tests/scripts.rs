@@ -30,7 +30,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use cluster::{Cluster, Disk};
-use ruvector_protocol::{Config, GroupId, Input, NodeId, ReadLevel, RoleName};
+use ruvector_protocol::{Config, GroupId, Incarnation, Input, NodeId, ReadLevel, RoleName};
 
 #[test]
 fn the_stories_come_out_as_written() {
@@ -62,7 +62,7 @@ fn the_stories_come_out_as_written() {
 
 /// The script with its commands and comments, and with what happens now below each command.
 fn play(script: &str) -> String {
-    let mut cluster = Cluster::new(1, |node| Config::new(GroupId::METADATA, node, 1));
+    let mut cluster = Cluster::new(1, |node| Config::new(GroupId::METADATA, node, Incarnation(1), 1));
     let mut output = String::new();
     for line in script.lines() {
         if let Some(command) = line.strip_prefix("> ") {
@@ -83,6 +83,7 @@ fn run(cluster: &mut Cluster, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
         ["nodes", count, ref sizes @ ..] => *cluster = new_cluster(count.parse().unwrap(), sizes),
+        ["new", "nodes", count] => *cluster = unfounded_cluster(count.parse().unwrap()),
         ["timeout", id] => time_out(cluster, node(id)),
         ["campaign", id] => campaign(cluster, node(id)),
         ["propose", id, text] => cluster.propose(node(id), text),
@@ -110,7 +111,7 @@ fn run(cluster: &mut Cluster, command: &str) {
         }
         ["crash", id] => cluster.crash(node(id), 0),
         ["restart", id] => cluster.restart(node(id)),
-        ["wipe", id] => cluster.replace_disk(node(id), Disk::default()),
+        ["wipe", id] => cluster.replace_disk(node(id), Disk::empty()),
         ["back-up", id] => {
             cluster.backup = cluster.nodes[&node(id)].disk.clone();
         }
@@ -131,9 +132,20 @@ fn micros(word: &str) -> u64 {
     word.strip_suffix("ms").unwrap().parse::<u64>().unwrap() * 1000
 }
 
+/// Nodes that have never run, all of them down.
+fn unfounded_cluster(count: u64) -> Cluster {
+    let mut cluster = new_cluster(count, &[]);
+    for id in cluster.ids() {
+        cluster.crash(id, 0);
+        cluster.replace_disk(id, Disk::empty());
+    }
+    cluster.trace.clear();
+    cluster
+}
+
 fn new_cluster(count: u64, sizes: &[&str]) -> Cluster {
     Cluster::new(count, |node| {
-        let mut config = Config::new(GroupId::METADATA, node, node.0);
+        let mut config = Config::new(GroupId::METADATA, node, Incarnation(1), node.0);
         for (name, bytes) in sizes.iter().map(|size| size.split_once('=').unwrap()) {
             let bytes = bytes.parse().unwrap();
             match name {

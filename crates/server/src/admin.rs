@@ -165,6 +165,7 @@ fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::
         key_count: view.key_count() as u64,
         store_bytes: view.size_bytes(),
         lease_count: view.leases().len() as u64,
+        unheard_ids: status.unheard.iter().map(|node| node.0).collect(),
     }
 }
 
@@ -174,6 +175,7 @@ fn role(role: RoleName) -> pb::Role {
         RoleName::PreCandidate => pb::Role::PreCandidate,
         RoleName::Candidate => pb::Role::Candidate,
         RoleName::Leader => pb::Role::Leader,
+        RoleName::Newcomer => pb::Role::Newcomer,
     }
 }
 

@@ -7,6 +7,7 @@ use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
 
 use crate::network::links_between;
+use crate::node::Host;
 use crate::trace::Place;
 use crate::violation::Violation;
 use crate::world::{Happening, Relief, World};
@@ -54,11 +55,14 @@ pub enum FaultKind {
     LateAnswers,
     /// A voter crashes as it votes, and others than its candidate go on to ask for its vote.
     CrashAtVote,
+    /// A machine that goes down comes back under the same name with an empty disk: at once, and from then on
+    /// sometimes after any crash.
+    ReplacedDisk,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Kill,
         Self::PowerLoss,
         Self::CrashAtSend,
@@ -79,6 +83,7 @@ impl FaultKind {
         Self::Ambush,
         Self::LateAnswers,
         Self::CrashAtVote,
+        Self::ReplacedDisk,
     ];
 }
 
@@ -118,6 +123,7 @@ impl World {
             FaultKind::Ambush => self.prepare_ambush(),
             FaultKind::LateAnswers => self.delay_answers(),
             FaultKind::CrashAtVote => self.lay_vote_trap(),
+            FaultKind::ReplacedDisk => self.lose_disk(),
         }
         Ok(())
     }
@@ -159,12 +165,33 @@ impl World {
         self.hosts[node].disk.fail_after(operations_between, io::ErrorKind::Other);
     }
 
-    /// Only ever on a minority: what a majority forgets is lost.
-    fn flip_bit(&mut self) {
-        let minority = (self.hosts.len() - 1) / 2;
-        let damaged = self.hosts.iter().filter(|host| host.damaged).count();
+    fn lose_disk(&mut self) {
         let Some(node) = self.victim() else { return };
-        if !self.hosts[node].damaged && damaged == minority {
+        let crash = self.power_loss();
+        self.crash(node, crash);
+        self.replace_disk(node);
+    }
+
+    /// A machine that is down gets an empty disk, if the others can spare what was on it.
+    pub(crate) fn replace_disk(&mut self, node: usize) {
+        if self.can_be_spared(node) {
+            self.statistics.replaced_disks += 1;
+            self.trace.remark(self.now_us, Place::World, || format!("an empty disk for node {}", node + 1));
+            self.hosts[node].replace_disk();
+            self.invariants.forget_votes(self.hosts[node].id);
+        }
+    }
+
+    /// Whether what a node holds may be harmed: only ever that of a minority, for what a majority forgets is lost.
+    fn can_be_spared(&self, node: usize) -> bool {
+        let is_harmed = |host: &&Host| host.damaged || host.newcomer;
+        let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);
+        others.map(|(_, host)| host).filter(is_harmed).count() < (self.hosts.len() - 1) / 2
+    }
+
+    fn flip_bit(&mut self) {
+        let Some(node) = self.victim() else { return };
+        if !self.can_be_spared(node) {
             return;
         }
         let files = all_files(&self.hosts[node].disk);

@@ -15,7 +15,7 @@ use crate::violation::{Violation, ensure};
 #[derive(Debug, Default)]
 pub struct Invariants {
     leaders: BTreeMap<Term, NodeId>,
-    votes: BTreeMap<(NodeId, Term), NodeId>,
+    votes: BTreeMap<(NodeId, Term), Vote>,
     /// Every entry that any leader sent, with the term of the one before it.
     sent: HashMap<LogPosition, SentEntry>,
     /// The entries that some node committed, from index 1 on.
@@ -28,6 +28,15 @@ pub struct Invariants {
     states: HashMap<Index, (u128, NodeId)>,
     /// What each running node was last seen at.
     seen: BTreeMap<NodeId, Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Vote {
+    candidate: NodeId,
+    /// The voter's disk was replaced since.
+    voter_forgot: bool,
+    /// The candidate's was.
+    candidate_forgot: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +65,14 @@ impl Invariants {
     /// A node starts: what it was last seen at does not bind it.
     pub fn forget(&mut self, node: NodeId) {
         self.seen.remove(&node);
+    }
+
+    /// A node has lost its disk, and with it the votes that it gave, and that it stood for election.
+    pub fn forget_votes(&mut self, node: NodeId) {
+        for ((voter, _), vote) in &mut self.votes {
+            vote.voter_forgot |= *voter == node;
+            vote.candidate_forgot |= vote.candidate == node;
+        }
     }
 
     /// How many terms had a leader.
@@ -105,7 +122,9 @@ impl Invariants {
             | Message::ReadIndexResponse(_)
             | Message::SnapshotChunk(_)
             | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => Ok(()),
+            | Message::StateHash(_)
+            | Message::IntroductionRequest(_)
+            | Message::IntroductionResponse(_) => Ok(()),
         }
     }
 
@@ -151,12 +170,18 @@ impl Invariants {
         Ok(is_new_leader)
     }
 
+    /// A second vote in a term is wrong, unless nobody is left who knows of the first.
     fn voted(&mut self, node: NodeId, term: Term, candidate: NodeId) -> Result<(), Violation> {
-        let first = *self.votes.entry((node, term)).or_insert(candidate);
+        let vote = Vote { candidate, voter_forgot: false, candidate_forgot: false };
+        let first = self.votes.entry((node, term)).or_insert(vote);
+        if first.voter_forgot && first.candidate_forgot {
+            *first = vote;
+        }
         ensure!(
-            first == candidate,
+            first.candidate == candidate,
             OneVotePerTerm,
-            "in term {term} node {node} voted for {first} and for {candidate}"
+            "in term {term} node {node} voted for {} and for {candidate}",
+            first.candidate
         );
         Ok(())
     }

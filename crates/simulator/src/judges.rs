@@ -16,7 +16,13 @@ impl World {
     pub(crate) fn look_at(&mut self, node: usize) -> Result<(), Violation> {
         let host = &self.hosts[node];
         let Some(process) = &host.process else { return Ok(()) };
+        let is_made_good = !process.replica.raft().is_newcomer();
         let is_new_leader = self.invariants.inspect(host.id, &process.replica)?;
+        if is_made_good {
+            self.hosts[node].newcomer = false;
+            let is_again = std::mem::take(&mut self.hosts[node].disk_replaced);
+            self.marks.disks_made_good += u64::from(is_again);
+        }
         self.queues_are_bounded(node)?;
         if is_new_leader { self.nobody_holds_a_lease(node) } else { Ok(()) }
     }

@@ -71,6 +71,8 @@ counters! {
         snapshots_cut_short: "snapshots cut short by a power loss",
         /// A node started from an older snapshot than the newest there is.
         snapshots_passed_over: "snapshots passed over at a start",
+        /// A node whose disk was replaced by an empty one takes part again.
+        disks_made_good: "nodes that take part again after their disk was replaced",
         /// A power loss left a part of the last write to the log.
         log_ends_torn: "ends of logs torn",
     }
@@ -234,7 +236,9 @@ impl World {
             | Message::HeartbeatResponse(_)
             | Message::ReadIndexRequest(_)
             | Message::SnapshotChunk(_)
-            | Message::StateHash(_) => {}
+            | Message::StateHash(_)
+            | Message::IntroductionRequest(_)
+            | Message::IntroductionResponse(_) => {}
         }
     }
 

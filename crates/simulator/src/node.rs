@@ -38,6 +38,10 @@ pub struct Host {
     pub disk_in_trouble: bool,
     /// A bit of its disk was flipped: it may stop and may refuse to start.
     pub damaged: bool,
+    /// It has never taken part since its disk was empty: at the beginning, or because it was replaced.
+    pub newcomer: bool,
+    /// Its disk was replaced, and it has not taken part since.
+    pub disk_replaced: bool,
     /// The last few writes to its log, the newest last.
     last_log_writes: VecDeque<(String, Range<u64>)>,
     /// What files of the log are called that were opened by another name in this life.
@@ -109,6 +113,8 @@ impl Host {
             halt_at_operation: None,
             disk_in_trouble: false,
             damaged: false,
+            newcomer: true,
+            disk_replaced: false,
             last_log_writes: VecDeque::new(),
             renamed: BTreeMap::new(),
             retired: false,
@@ -167,6 +173,16 @@ impl Host {
         self.renamed.clear();
         let left = self.last_log_write();
         written.zip(left).is_some_and(|(written, left)| is_torn(&written, &left))
+    }
+
+    /// The machine, which is down, gets an empty disk.
+    pub fn replace_disk(&mut self) {
+        self.disk = SimulatedDisk::new();
+        self.last_log_writes.clear();
+        self.damaged = false;
+        self.disk_in_trouble = false;
+        self.newcomer = true;
+        self.disk_replaced = true;
     }
 
     /// Remembers where the log was written last, and lets the disk forget all else that was done to it.

@@ -116,6 +116,8 @@ Statistics {
     ambushes: "ambushes",
     /// Voters that crashed as they voted.
     crashes_at_vote: "crashes right after a vote",
+    /// Disks that were replaced by empty ones.
+    replaced_disks: "disks replaced by empty ones",
     /// Leaders whose answers came late, and who were cut off and asked to read.
     late_answers: "leaders whose answers came late",
 }

@@ -83,7 +83,9 @@ impl Bait {
             | Message::ReadIndexResponse(_)
             | Message::SnapshotChunk(_)
             | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => false,
+            | Message::StateHash(_)
+            | Message::IntroductionRequest(_)
+            | Message::IntroductionResponse(_) => false,
         }
     }
 }

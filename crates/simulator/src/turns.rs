@@ -7,6 +7,7 @@ use ruvector_state_machine::kv::KvMachine;
 use ruvector_storage::StorageError;
 use ruvector_storage::disk::simulated::Crash;
 
+use crate::faults::FaultKind;
 use crate::marks::Before;
 use crate::node::Turn;
 use crate::trace::Place;
@@ -23,6 +24,8 @@ const READ_MAX_US: u64 = 2_000;
 const IDLE_WAKES_MAX: u32 = 1000;
 /// Within how many microseconds a node that was paused takes up everything that waited.
 const RESUME_MAX_US: u64 = 500;
+/// How many crashes of a thousand take the disk with them in a world where disks are replaced.
+const DISK_LOST_PER_MILLE: u64 = 200;
 /// How soon after a turn a node can be woken, in microseconds.
 const WAKE_GAP_US: u64 = 50;
 
@@ -56,8 +59,14 @@ impl World {
     fn did_not_start(&mut self, node: usize, error: &ReplicaError) -> Result<(), Violation> {
         let host = &mut self.hosts[node];
         if host.damaged && is_corruption(error) {
-            host.retired = true;
             self.statistics.corruptions_noticed += 1;
+            // An operator leaves it at that, or has it begin anew.
+            if self.random.chance(500) {
+                self.hosts[node].retired = true;
+            } else {
+                self.replace_disk(node);
+                self.start_later(node);
+            }
             return Ok(());
         }
         ensure!(
@@ -326,6 +335,10 @@ impl World {
                 self.statistics.power_losses += 1;
                 self.hosts[node].clock.restart(self.now_us, &mut self.random);
             }
+        }
+        if self.scenario.faults.contains(&FaultKind::ReplacedDisk) && self.random.chance(DISK_LOST_PER_MILLE)
+        {
+            self.replace_disk(node);
         }
         self.forsake_clients(node);
         self.start_later(node);

@@ -34,7 +34,7 @@ pub(crate) struct QuorumView {
     pub(crate) voters: Vec<String>,
     /// How many of them must agree.
     pub(crate) needed: usize,
-    /// Those that answer and follow the leader.
+    /// Those that answer, follow the leader and count.
     pub(crate) present: Vec<String>,
     /// The others.
     pub(crate) absent: Vec<String>,
@@ -126,7 +126,7 @@ impl ClusterView {
         let follows = |voter: u64| {
             self.statuses().any(|status| {
                 let same_leader = leader.is_some_and(|leader| status.leader_id == Some(leader.node_id));
-                status.node_id == voter && same_leader
+                status.node_id == voter && same_leader && status.role != Role::Newcomer
             })
         };
         let (present, absent): (Vec<u64>, Vec<u64>) = voter_ids.iter().partition(|voter| follows(**voter));
@@ -140,6 +140,15 @@ impl ClusterView {
             needed: voter_ids.len() / 2 + 1,
             present: names(&present),
             absent: names(&absent),
+        }
+    }
+
+    /// What a newcomer waits for, in words.
+    pub(crate) fn what_is_awaited(&self, newcomer: &NodeStatus) -> String {
+        let unheard: Vec<String> = newcomer.unheard_ids.iter().map(|id| self.name(*id)).collect();
+        match unheard[..] {
+            [] => "its data directory is new, and it is catching up".to_owned(),
+            _ => format!("its data directory is new, and it must hear {} first", unheard.join(" and ")),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `leader` and `quorum`: who leads, and whether anything can be decided.
 
 use clap::Args;
+use ruvector_client::{NodeStatus, Role};
 use serde_json::{Value, json};
 
 use super::gather::{ClusterView, QuorumView};
@@ -37,10 +38,18 @@ impl Leader {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
         let view = ClusterView::gather(&Target::find(&common)?).await?;
         let Some(leader) = view.leader() else {
-            let asked: Vec<String> =
-                view.statuses().map(|status| format!("{} ({})", status.node_name, status.role)).collect();
+            let describe = |status: &NodeStatus| match status.role {
+                Role::Newcomer => {
+                    format!("{} ({}: {})", status.node_name, status.role, view.what_is_awaited(status))
+                }
+                Role::Follower | Role::PreCandidate | Role::Candidate | Role::Leader => {
+                    format!("{} ({})", status.node_name, status.role)
+                }
+            };
+            let asked: Vec<String> = view.statuses().map(describe).collect();
             return Err(Failure::failed(format!(
-                "nobody leads; answering: {}; a majority of the nodes must run and reach each other",
+                "nobody leads; answering: {}; a majority of the nodes must run and reach each other, and all of them once \
+                 when a cluster is new",
                 asked.join(", ")
             )));
         };

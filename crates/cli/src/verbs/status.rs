@@ -182,7 +182,7 @@ fn role_content(role: Role) -> Content {
     let tone = match role {
         Role::Leader => Tone::Good,
         Role::Follower => Tone::Plain,
-        Role::PreCandidate | Role::Candidate => Tone::Bad,
+        Role::PreCandidate | Role::Candidate | Role::Newcomer => Tone::Bad,
     };
     Content::toned(role, tone)
 }
@@ -194,6 +194,9 @@ fn lag(view: &ClusterView, status: &NodeStatus) -> u64 {
 }
 
 fn remark(view: &ClusterView, status: &NodeStatus) -> Content {
+    if status.role == Role::Newcomer {
+        return Content::toned(view.what_is_awaited(status), Tone::Bad);
+    }
     let Some(leader) = view.leader() else { return Content::toned("knows no leader", Tone::Bad) };
     if status.leader_id == Some(leader.node_id) {
         return Content::toned("ok", Tone::Good);
@@ -296,6 +299,7 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
         "key_count": status.key_count,
         "store_bytes": status.store_bytes,
         "lease_count": status.lease_count,
+        "unheard": status.unheard_ids.iter().map(|id| view.name(*id)).collect::<Vec<_>>(),
         "version": status.version,
         "peers": peers.collect::<Vec<_>>(),
     })

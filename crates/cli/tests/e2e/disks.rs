@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use ruvector_client::{Client, PutOptions};
+use ruvector_client::{Client, NodeStatus, PutOptions, Role};
 
-use crate::support::{Cluster, Load, run};
+use crate::support::{Background, Cluster, Load, await_condition, run};
 
 #[test]
 fn a_node_whose_disk_was_lost_gets_everything_from_the_leader_that_knew_it() {
@@ -31,6 +31,39 @@ fn a_node_whose_disk_was_lost_gets_everything_from_the_leader_that_knew_it() {
     ledger.verify(&cluster);
     let keys = cluster.verb(&["get", "after-", "--prefix", "--keys-only"]).succeeded();
     assert_eq!(keys.lines().filter(|line| line.contains("after-")).count(), 20, "{keys}");
+}
+
+/// The other two could be all who know what the third forgot, so one of them is not enough.
+#[test]
+fn a_node_whose_disk_was_lost_neither_votes_nor_counts_before_it_heard_all_others() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let (bare, down) = ((leader + 1) % 3, (leader + 2) % 3);
+    put_at(&cluster, leader, "before", 20);
+    cluster.kill(&[bare, down]);
+    let node = &cluster.nodes[bare];
+    fs::remove_dir_all(&node.data_dir).unwrap();
+    let nodes: Vec<String> = cluster.nodes.iter().map(|node| format!("{}={}", node.id, node.peer)).collect();
+    let mut serve = node.serve(&cluster.home, "e2e");
+    let (forgetful, _) = Background::start(serve.args(["--initial-nodes", &nodes.join(",")]));
+    let waits = |status: &NodeStatus| {
+        let others = status.members.iter().filter(|member| member.name == cluster.nodes[down].id);
+        status.role == Role::Newcomer && status.unheard_ids == others.map(|m| m.node_id).collect::<Vec<_>>()
+    };
+    let is_waiting = |statuses: Vec<(usize, NodeStatus)>| {
+        let is_led = statuses.iter().any(|(_, status)| status.role == Role::Leader);
+        !is_led && statuses.iter().any(|(position, status)| *position == bare && waits(status))
+    };
+    await_condition("the newcomer to wait", || is_waiting(cluster.statuses()));
+    let awaited = format!("must hear {} first", cluster.nodes[down].id);
+    cluster.verb(&["leader"]).failed_saying(&["nobody leads", "newcomer", &awaited]);
+
+    drop(forgetful);
+    cluster.start_missing();
+    cluster.await_agreement();
+    let keys = cluster.verb(&["get", "before-", "--prefix", "--keys-only"]).succeeded();
+    assert_eq!(keys.lines().filter(|line| line.contains("before-")).count(), 20, "{keys}");
+    assert!(cluster.nodes[bare].log().contains("this node votes and counts from now on"));
 }
 
 #[test]

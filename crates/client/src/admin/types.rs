@@ -73,6 +73,8 @@ pub struct NodeStatus {
     pub store_bytes: u64,
     /// Leases in the store.
     pub lease_count: u64,
+    /// The members that a newcomer has not heard yet.
+    pub unheard_ids: Vec<u64>,
 }
 
 /// What a node does in its group.
@@ -86,6 +88,9 @@ pub enum Role {
     Candidate,
     /// It leads.
     Leader,
+    /// Its data directory is new: it follows, and neither votes nor counts before it has heard every other member
+    /// and caught up.
+    Newcomer,
 }
 
 /// A member as a node's status tells it.
@@ -191,6 +196,7 @@ impl fmt::Display for Role {
             Self::PreCandidate => "pre-candidate",
             Self::Candidate => "candidate",
             Self::Leader => "leader",
+            Self::Newcomer => "newcomer",
         })
     }
 }
@@ -212,6 +218,7 @@ impl From<pb::Role> for Role {
             pb::Role::PreCandidate => Self::PreCandidate,
             pb::Role::Candidate => Self::Candidate,
             pb::Role::Leader => Self::Leader,
+            pb::Role::Newcomer => Self::Newcomer,
         }
     }
 }
@@ -250,6 +257,7 @@ impl From<pb::StatusResponse> for NodeStatus {
             key_count: status.key_count,
             store_bytes: status.store_bytes,
             lease_count: status.lease_count,
+            unheard_ids: status.unheard_ids,
         }
     }
 }

@@ -15,6 +15,7 @@ impl<M: StateMachine> Replica<M> {
         input: Input,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
+        let was_newcomer = self.raft.is_newcomer();
         let mut effects = std::mem::take(&mut self.effects);
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -24,6 +25,9 @@ impl<M: StateMachine> Replica<M> {
             }
         }
         self.effects = effects;
+        if was_newcomer && !self.raft.is_newcomer() {
+            tracing::info!("every member was heard: this node votes and counts from now on");
+        }
         Ok(())
     }
 
@@ -105,7 +109,9 @@ impl<M: StateMachine> Replica<M> {
             | Message::HeartbeatResponse(_)
             | Message::ForwardProposals(_)
             | Message::ReadIndexRequest(_)
-            | Message::ReadIndexResponse(_) => self.step(now, Input::Receive(envelope), outputs),
+            | Message::ReadIndexResponse(_)
+            | Message::IntroductionRequest(_)
+            | Message::IntroductionResponse(_) => self.step(now, Input::Receive(envelope), outputs),
         }
     }
 

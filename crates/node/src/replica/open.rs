@@ -57,6 +57,12 @@ impl<M: StateMachine> Replica<M> {
             },
             now,
         );
+        if raft.is_newcomer() {
+            tracing::info!(
+                "the data directory is new: this node neither votes nor counts until it has heard every other member \
+                 and caught up"
+            );
+        }
         let tuning = &config.tuning;
         let timeout_us = tuning.request_timeout_ms * 1000;
         let limits = Limits {
@@ -103,15 +109,16 @@ struct Start {
 
 fn bootstrap(log: &mut LogStore, config: &ReplicaConfig) -> Result<RecoveredGroup, StorageError> {
     let base = SnapshotMeta { membership: config.membership.clone(), ..SnapshotMeta::default() };
+    let hard_state = HardState { is_newcomer: true, ..HardState::default() };
     log.append(&Write {
         id: WriteId(0),
         group: GROUP,
-        hard_state: Some(HardState::default()),
+        hard_state: Some(hard_state),
         snapshot: Some(base.clone()),
         entries: Vec::new(),
     })?;
     log.sync()?;
-    Ok(RecoveredGroup { base, ..RecoveredGroup::default() })
+    Ok(RecoveredGroup { hard_state, base, ..RecoveredGroup::default() })
 }
 
 /// Restores the machine from the newest usable snapshot. A damaged one is passed over if an older one and
@@ -174,6 +181,6 @@ fn raft_config(config: &ReplicaConfig) -> Config {
         append_bytes_max: tuning.append_bytes_max,
         #[cfg(feature = "planted-bugs")]
         planted_bug: config.planted_bug,
-        ..Config::new(GROUP, config.node, config.seed)
+        ..Config::new(GROUP, config.node, config.incarnation, config.seed)
     }
 }

@@ -1,7 +1,7 @@
 //! What a replica is told when it starts.
 
 use super::planted::PlantedBug;
-use crate::types::{Entry, GroupId, HardState, Index, NodeId, SnapshotMeta, WriteId};
+use crate::types::{Entry, GroupId, HardState, Incarnation, Index, NodeId, SnapshotMeta, WriteId};
 
 /// What a group's replica is told once.
 #[derive(Clone, Debug)]
@@ -10,6 +10,8 @@ pub struct Config {
     pub group: GroupId,
     /// This node.
     pub node: NodeId,
+    /// Which start of the node this is: greater at every start, also on an empty disk.
+    pub incarnation: Incarnation,
     /// How often a leader makes itself heard, in microseconds.
     pub heartbeat_interval_us: u64,
     /// The minimum election timeout, in microseconds; the actual one is drawn between this and twice this.
@@ -37,10 +39,11 @@ impl Config {
     /// A configuration for a local network: heartbeats every 50 ms, a minimum election timeout of 300 ms,
     /// 500 ppm of clock drift, 16 MiB of tail, 64 MiB uncommitted, 4 MiB under way in appends of 1 MiB.
     #[must_use]
-    pub fn new(group: GroupId, node: NodeId, seed: u64) -> Self {
+    pub fn new(group: GroupId, node: NodeId, incarnation: Incarnation, seed: u64) -> Self {
         Self {
             group,
             node,
+            incarnation,
             heartbeat_interval_us: 50_000,
             election_timeout_us: 300_000,
             clock_drift_ppm: 500,

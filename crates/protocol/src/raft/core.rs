@@ -3,6 +3,7 @@
 use super::clock::{ClusterClock, Freshness};
 use super::config::{Config, Restored};
 use super::held::{HeldReplies, HeldReply, Reply};
+use super::newcomer::Newcomer;
 use super::planted::PlantedBug;
 use super::writes::{Vote, Writes};
 use crate::io::{Effect, ReadId, RejectReason, Write};
@@ -12,7 +13,8 @@ use crate::message::{
 };
 use crate::random::Random;
 use crate::types::{
-    HardState, Index, LogPosition, Membership, NodeId, Proposal, SnapshotMeta, Term, Timestamp, WriteId,
+    HardState, Incarnation, Index, LogPosition, Membership, NodeId, Proposal, SnapshotMeta, Term, Timestamp,
+    WriteId,
 };
 
 /// A term that no cluster reaches by elections: a message with a higher one is damaged or forged.
@@ -50,6 +52,8 @@ pub(crate) struct Core {
     /// When a leader was last heard, or this replica started: a vote given before a restart may
     /// be within some leader's lease, and only time heals that.
     pub(crate) leader_heard_at: Timestamp,
+    /// What it has learned, if it remembers nothing of earlier starts.
+    pub(super) newcomer: Option<Newcomer>,
     /// The last number used for a batch of reads. Begins anywhere, so that an answer to
     /// an earlier start of this node can't be mistaken for one to this.
     read_batch: u64,
@@ -68,6 +72,7 @@ impl Core {
         );
         let voted_for = hard_state.voted_for.filter(|_| hard_state.term >= last.term);
         let mut random = Random::seeded(config.seed);
+        let is_newcomer = hard_state.is_newcomer && !config.planted(PlantedBug::EmptyDiskTrusted);
         Self {
             membership: base.membership,
             now,
@@ -82,6 +87,7 @@ impl Core {
             clock: ClusterClock::new(log.last_time(), now),
             freshness: Freshness::default(),
             leader_heard_at: now,
+            newcomer: is_newcomer.then(|| Newcomer::new(now)),
             read_batch: random.draw() >> 1,
             dropped_messages: 0,
             random,
@@ -95,7 +101,7 @@ impl Core {
     }
 
     pub(crate) fn vote(&self) -> Vote {
-        Vote { term: self.term, voted_for: self.voted_for }
+        Vote { term: self.term, voted_for: self.voted_for, is_newcomer: self.is_newcomer() }
     }
 
     pub(crate) fn commit(&self) -> Index {
@@ -185,7 +191,12 @@ impl Core {
     }
 
     pub(crate) fn hard_state(&self) -> HardState {
-        HardState { term: self.term, voted_for: self.voted_for, commit: self.commit }
+        HardState {
+            term: self.term,
+            voted_for: self.voted_for,
+            commit: self.commit,
+            is_newcomer: self.is_newcomer(),
+        }
     }
 
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
@@ -211,7 +222,17 @@ impl Core {
     }
 
     pub(crate) fn follower_stamp(&self, leader: &LeaderStamp) -> FollowerStamp {
-        FollowerStamp { echo: leader.sent_at, read_round: leader.read_round, responded_at: self.now }
+        self.stamp_answer(leader.sent_at, leader.read_round)
+    }
+
+    fn stamp_answer(&self, echo: Timestamp, read_round: u64) -> FollowerStamp {
+        FollowerStamp {
+            echo,
+            read_round,
+            responded_at: self.now,
+            incarnation: self.config.incarnation,
+            is_newcomer: self.writes.is_newcomer_durably(),
+        }
     }
 
     /// The write after which all that was changed until now is durable.
@@ -219,13 +240,13 @@ impl Core {
         self.writes.covering(&self.hard_state())
     }
 
-    /// Grants the vote to `to` as soon as it is durable.
-    pub(crate) fn grant_vote(&mut self, to: NodeId) {
+    /// Grants the vote to a start of `to` as soon as it is durable.
+    pub(crate) fn grant_vote(&mut self, to: NodeId, incarnation: Incarnation) {
         let is_durable = self.writes.is_vote_durable(self.vote());
         if is_durable || self.config.planted(PlantedBug::VoteBeforeDurable) {
-            self.send(to, Message::VoteResponse(VoteResponse { granted: true }));
+            self.send(to, Message::VoteResponse(VoteResponse { granted: true, incarnation }));
         } else {
-            self.hold(to, Reply::Vote);
+            self.hold(to, Reply::Vote { incarnation });
         }
     }
 
@@ -253,10 +274,12 @@ impl Core {
         self.writes.complete(id);
         for held in self.held.release(id, self.term) {
             let message = match held.reply {
-                Reply::Vote => Message::VoteResponse(VoteResponse { granted: true }),
+                Reply::Vote { incarnation } => {
+                    Message::VoteResponse(VoteResponse { granted: true, incarnation })
+                }
                 Reply::Append { matched, echo, read_round } => Message::AppendResponse(AppendResponse {
                     outcome: AppendOutcome::Accepted { matched },
-                    stamp: FollowerStamp { echo, read_round, responded_at: self.now },
+                    stamp: self.stamp_answer(echo, read_round),
                 }),
             };
             self.send(held.to, message);

@@ -47,7 +47,7 @@ impl Raft {
     pub(super) fn election_timed_out(&mut self) {
         if self.core.is_alone() {
             self.campaign();
-        } else if self.core.is_voter() {
+        } else if self.core.may_vote() {
             self.pre_campaign();
         } else {
             self.follow(None);
@@ -114,7 +114,7 @@ impl Raft {
         }
         candidate.deadline = Some(self.core.now.after_micros(timeout_us));
         candidate.votes.insert(self.core.config.node, true);
-        let request = VoteRequest { last: self.core.log.last() };
+        let request = VoteRequest { last: self.core.log.last(), incarnation: self.core.config.incarnation };
         for peer in self.core.peers() {
             self.core.send(peer, Message::VoteRequest(request.clone()));
         }
@@ -133,7 +133,10 @@ impl Raft {
     /// Whether this replica would vote for a candidate whose log ends at `last`, in a later term.
     fn would_vote(&self, request: &PreVoteRequest) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
-        !leads && !self.core.is_vote_withheld() && self.core.is_up_to_date(request.last)
+        !leads
+            && self.core.may_vote()
+            && !self.core.is_vote_withheld()
+            && self.core.is_up_to_date(request.last)
     }
 
     pub(super) fn pre_vote_requested(&mut self, from: NodeId, term: Term, request: &PreVoteRequest) {
@@ -156,20 +159,23 @@ impl Raft {
 
     pub(super) fn vote_requested(&mut self, from: NodeId, request: &VoteRequest) {
         let is_free = self.core.vote().voted_for.is_none_or(|voted_for| voted_for == from);
-        let leader_known = self.leader().is_some();
-        if !is_free || leader_known || self.core.is_vote_withheld() || !self.core.is_up_to_date(request.last)
-        {
-            self.core.send(from, Message::VoteResponse(VoteResponse { granted: false }));
+        let may_vote = self.core.may_vote() && self.leader().is_none() && !self.core.is_vote_withheld();
+        if !is_free || !may_vote || !self.core.is_up_to_date(request.last) {
+            let response = VoteResponse { granted: false, incarnation: request.incarnation };
+            self.core.send(from, Message::VoteResponse(response));
             return;
         }
         self.core.vote_for(from);
-        self.core.grant_vote(from);
+        self.core.grant_vote(from, request.incarnation);
         if let Role::Follower(follower) = &mut self.role {
             follower.vote_given(&mut self.core);
         }
     }
 
     pub(super) fn vote_answered(&mut self, from: NodeId, response: &VoteResponse) {
+        if response.incarnation != self.core.config.incarnation {
+            return;
+        }
         let interval_us = self.core.config.heartbeat_interval_us;
         let wait_us = self.core.random.between(interval_us / 2, interval_us.saturating_mul(4));
         let soon = self.core.now.after_micros(wait_us);
@@ -186,10 +192,10 @@ impl Raft {
     /// A message of a higher term than ours. Returns whether it is to be handled.
     pub(super) fn meet_higher_term(&mut self, envelope: &Envelope) -> bool {
         let leader = match &envelope.message {
-            // Speaks of a term that may never be.
-            Message::PreVoteRequest(_) | Message::PreVoteResponse(PreVoteResponse { granted: true }) => {
-                return true;
-            }
+            // Speaks of a term that may never be, or of none.
+            Message::PreVoteRequest(_)
+            | Message::PreVoteResponse(PreVoteResponse { granted: true })
+            | Message::IntroductionRequest(_) => return true,
             // Whoever hears a leader lets no candidate depose it (Raft thesis section 4.2.3).
             Message::VoteRequest(_) if self.hears_leader() => return false,
             Message::AppendRequest(_) | Message::Heartbeat(_) | Message::SnapshotChunk(_) => {
@@ -204,7 +210,8 @@ impl Raft {
             | Message::ReadIndexRequest(_)
             | Message::ReadIndexResponse(_)
             | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => None,
+            | Message::StateHash(_)
+            | Message::IntroductionResponse(_) => None,
         };
         self.core.enter_term(envelope.term);
         self.follow(leader);
@@ -215,12 +222,14 @@ impl Raft {
         matches!(self.role, Role::Leader(_)) || self.core.is_vote_withheld()
     }
 
-    /// A message of an older term. Whoever speaks as a leader or candidate learns that its term has passed: a
+    /// A message of an older term. What a newcomer and a member say to each other counts in every term. Whoever speaks as a leader or candidate learns that its term has passed: a
     /// replica that is alone in a higher term could otherwise neither be led nor be elected.
     pub(super) fn answer_from_newer_term(&mut self, envelope: &Envelope) {
         let answer = match &envelope.message {
             Message::PreVoteRequest(_) => Message::PreVoteResponse(PreVoteResponse { granted: false }),
-            Message::VoteRequest(_) => Message::VoteResponse(VoteResponse { granted: false }),
+            Message::VoteRequest(request) => {
+                Message::VoteResponse(VoteResponse { granted: false, incarnation: request.incarnation })
+            }
             Message::Heartbeat(heartbeat) => Message::HeartbeatResponse(HeartbeatResponse {
                 stamp: self.core.follower_stamp(&heartbeat.stamp),
             }),
@@ -231,6 +240,10 @@ impl Raft {
                 },
                 stamp: self.core.follower_stamp(&request.stamp),
             }),
+            Message::IntroductionRequest(request) => return self.introduced(envelope.from, request),
+            Message::IntroductionResponse(response) => {
+                return self.introduction_answered(envelope.from, response);
+            }
             Message::PreVoteResponse(_)
             | Message::VoteResponse(_)
             | Message::AppendResponse(_)

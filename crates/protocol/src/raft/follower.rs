@@ -54,7 +54,7 @@ impl Follower {
     }
 
     pub(super) fn deadline(&self, core: &Core) -> Option<Timestamp> {
-        let election = core.is_voter().then_some(self.election_deadline);
+        let election = core.may_vote().then_some(self.election_deadline);
         let reads = self.reads.deadline(core.config.heartbeat_interval_us);
         [election, reads].into_iter().flatten().min()
     }
@@ -64,7 +64,7 @@ impl Follower {
         if let Some(leader) = self.leader {
             self.reads.wake(core, leader);
         }
-        if !core.is_voter() || self.election_deadline > core.now {
+        if !core.may_vote() || self.election_deadline > core.now {
             return false;
         }
         // Woken this late, this process did not run: perhaps the machine paused, and the leader with it. It
@@ -141,11 +141,12 @@ impl Follower {
         let last = core.log.last().index;
         if heartbeat.commit <= last {
             core.commit_through(heartbeat.commit);
-        } else if last > Index(0) {
+        } else if core.is_newcomer() {
+            // Sent before the leader heard that all was forgotten.
+            core.drop_message();
+        } else {
             core.effects.push(Effect::EntriesLost { acknowledged: heartbeat.commit, last });
             return;
-        } else {
-            core.drop_message();
         }
         let stamp = core.follower_stamp(&heartbeat.stamp);
         core.send(leader, Message::HeartbeatResponse(HeartbeatResponse { stamp }));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::types::{Index, NodeId, Term, Timestamp, WriteId};
+use crate::types::{Incarnation, Index, NodeId, Term, Timestamp, WriteId};
 
 /// Answers to peers that rest on something that is not durable yet.
 ///
@@ -24,8 +24,8 @@ pub(crate) struct HeldReply {
 
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// The vote is given.
-    Vote,
+    /// The vote is given to this start of the candidate.
+    Vote { incarnation: Incarnation },
     /// The log matches through `matched`; the rest is from the leader's stamp.
     Append { matched: Index, echo: Timestamp, read_round: u64 },
 }
@@ -56,8 +56,8 @@ impl HeldReplies {
 impl HeldReply {
     fn can_say_both(&self, other: &Self) -> bool {
         let same_kind = match (&self.reply, &other.reply) {
-            (Reply::Append { .. }, Reply::Append { .. }) | (Reply::Vote, Reply::Vote) => true,
-            (Reply::Append { .. }, Reply::Vote) | (Reply::Vote, Reply::Append { .. }) => false,
+            (Reply::Append { .. }, Reply::Append { .. }) | (Reply::Vote { .. }, Reply::Vote { .. }) => true,
+            (Reply::Append { .. }, Reply::Vote { .. }) | (Reply::Vote { .. }, Reply::Append { .. }) => false,
         };
         same_kind && self.to == other.to && self.term == other.term
     }
@@ -75,7 +75,10 @@ impl Reply {
                 *echo = (*echo).max(*later_echo);
                 *read_round = (*read_round).max(*later_round);
             }
-            (Self::Vote, _) | (Self::Append { .. }, Self::Vote) => {}
+            (Self::Vote { incarnation }, Self::Vote { incarnation: later }) => {
+                *incarnation = (*incarnation).max(*later);
+            }
+            (Self::Vote { .. }, Self::Append { .. }) | (Self::Append { .. }, Self::Vote { .. }) => {}
         }
     }
 }
@@ -92,7 +95,7 @@ mod tests {
     fn matched(released: &[HeldReply]) -> Vec<u64> {
         let index = |held: &HeldReply| match held.reply {
             Reply::Append { matched, .. } => matched.0,
-            Reply::Vote => 0,
+            Reply::Vote { .. } => 0,
         };
         released.iter().map(index).collect()
     }

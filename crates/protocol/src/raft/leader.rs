@@ -11,7 +11,9 @@ use crate::io::{ReadId, ReadLevel};
 use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
 use crate::progress::Progress;
 use crate::quorum;
-use crate::types::{ClusterTime, ENTRY_OVERHEAD_BYTES, Entry, Index, NodeId, Payload, Proposal, Timestamp};
+use crate::types::{
+    ClusterTime, ENTRY_OVERHEAD_BYTES, Entry, Incarnation, Index, NodeId, Payload, Proposal, Timestamp,
+};
 
 /// A leader's own data.
 ///
@@ -174,27 +176,33 @@ impl Leader {
         self.confirm_reads(core);
     }
 
+    /// A follower remembers nothing of its earlier starts.
+    pub(super) fn introduced(&mut self, core: &Core, from: NodeId, incarnation: Incarnation) {
+        if let Some(progress) = self.followers.get_mut(&from) {
+            progress.meet(incarnation, true, core.log.last().index);
+        }
+    }
+
     /// Notes a sign of life; returns whether it can be one.
     fn hear(&mut self, core: &mut Core, from: NodeId, stamp: &FollowerStamp) -> bool {
         let is_possible = stamp.echo <= core.now && stamp.read_round <= self.reads.round();
-        match self.followers.get_mut(&from) {
-            Some(progress) if is_possible => {
-                let mut stamp = *stamp;
-                if core.config.planted(PlantedBug::OldAnswerConfirmsRead) {
-                    stamp.read_round = self.reads.round();
-                }
-                if core.config.planted(PlantedBug::LeaseFromAnswer) {
-                    stamp.echo = core.now;
-                }
-                progress.heard(&stamp, core.now);
-                self.note_freshness(core);
-                true
-            }
-            Some(_) | None => {
-                core.drop_message();
-                false
-            }
+        let Some(progress) = self.followers.get_mut(&from).filter(|_| is_possible) else {
+            core.drop_message();
+            return false;
+        };
+        if !progress.meet(stamp.incarnation, stamp.is_newcomer, core.log.last().index) {
+            return false;
         }
+        let mut stamp = *stamp;
+        if core.config.planted(PlantedBug::OldAnswerConfirmsRead) {
+            stamp.read_round = self.reads.round();
+        }
+        if core.config.planted(PlantedBug::LeaseFromAnswer) {
+            stamp.echo = core.now;
+        }
+        progress.heard(&stamp, core.now);
+        self.note_freshness(core);
+        true
     }
 
     /// Commits what a quorum holds durably, if that reaches into this term (Raft thesis section 3.6.2).
@@ -204,7 +212,7 @@ impl Leader {
             false => core.writes.durable_index(),
         };
         let own = core.is_voter().then_some(own_index);
-        let matched = self.followers.values().map(|progress| progress.matched).chain(own);
+        let matched = self.followers.values().map(|progress| progress.counted(progress.matched)).chain(own);
         let reached = quorum::reached_by_quorum(matched);
         let is_own_term = core.log.term_at(reached) == Some(core.term());
         if reached <= core.commit()
@@ -265,7 +273,8 @@ impl Leader {
 
     fn confirm_reads(&mut self, core: &mut Core) {
         let own = core.is_voter().then(|| self.reads.round());
-        let rounds = self.followers.values().map(|progress| progress.answered_round).chain(own);
+        let rounds =
+            self.followers.values().map(|progress| progress.counted(progress.answered_round)).chain(own);
         let confirmed = quorum::reached_by_quorum(rounds);
         self.reads.confirm(core, confirmed);
         self.open_round(core);
@@ -290,7 +299,8 @@ impl Leader {
     /// The latest moment at which this replica surely was the only leader: a quorum answered what it sent then.
     fn surely_led_at(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
         let own = core.is_voter().then_some(Some(now));
-        let answered = self.followers.values().map(|progress| progress.answered_sent_at).chain(own);
+        let answered =
+            self.followers.values().map(|progress| progress.counted(progress.answered_sent_at)).chain(own);
         quorum::reached_by_quorum(answered)
     }
 
@@ -313,7 +323,8 @@ impl Leader {
 
     fn unexcused_deadline(&self, core: &Core) -> Timestamp {
         let own = core.is_voter().then_some(Timestamp(u64::MAX));
-        let heard = self.followers.values().map(|progress| progress.heard_at.unwrap_or(self.elected_at));
+        let heard_at = |progress: &Progress| progress.counted(progress.heard_at.unwrap_or(self.elected_at));
+        let heard = self.followers.values().map(heard_at);
         quorum::reached_by_quorum(heard.chain(own)).after_micros(core.config.election_timeout_us)
     }
 
@@ -358,6 +369,7 @@ impl Leader {
             matched: progress.matched,
             state: progress.state_name(),
             heard_at: progress.heard_at,
+            is_newcomer: progress.is_newcomer,
         };
         self.followers.iter().map(status).collect()
     }

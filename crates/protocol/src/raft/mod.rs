@@ -12,6 +12,7 @@ mod election;
 mod follower;
 mod held;
 mod leader;
+mod newcomer;
 mod planted;
 mod reads;
 mod replication;
@@ -63,6 +64,7 @@ impl Raft {
     #[must_use]
     pub fn new(config: Config, restored: Restored, now: Timestamp) -> Self {
         let mut core = Core::new(config, restored, now);
+        core.join_if_ready();
         let follower = Follower::new(&mut core, None);
         let announced = (None, core.term());
         Self { core, role: Role::Follower(follower), announced }
@@ -77,6 +79,8 @@ impl Raft {
         self.core.now = self.core.now.max(now);
         self.core.effects = std::mem::take(effects);
         self.handle(input);
+        self.core.introduce_if_due();
+        self.core.join_if_ready();
         self.core.write_changes();
         self.core.hand_out();
         self.announce_leader();
@@ -89,12 +93,13 @@ impl Raft {
         if self.core.is_apply_due() {
             return Some(self.core.now);
         }
-        match &self.role {
+        let role = match &self.role {
             Role::Follower(follower) => follower.deadline(&self.core),
             Role::PreCandidate(candidate) => Some(candidate.deadline()),
             Role::Candidate(candidate) => candidate.deadline(),
             Role::Leader(leader) => Some(leader.deadline(&self.core)),
-        }
+        };
+        [role, self.core.introduction_deadline()].into_iter().flatten().min()
     }
 
     /// The leader this replica knows of.
@@ -105,6 +110,13 @@ impl Raft {
             Role::PreCandidate(_) | Role::Candidate(_) => None,
             Role::Leader(_) => Some(self.core.config.node),
         }
+    }
+
+    /// Whether this replica's data directory is new, so that it neither votes nor counts. It durably is a member
+    /// once this is false.
+    #[must_use]
+    pub fn is_newcomer(&self) -> bool {
+        self.core.writes.is_newcomer_durably()
     }
 
     /// The current term.
@@ -163,6 +175,7 @@ impl Raft {
     pub fn status(&self) -> RaftStatus {
         RaftStatus {
             role: match &self.role {
+                _ if self.is_newcomer() => RoleName::Newcomer,
                 Role::Follower(_) => RoleName::Follower,
                 Role::PreCandidate(_) => RoleName::PreCandidate,
                 Role::Candidate(_) => RoleName::Candidate,
@@ -177,6 +190,7 @@ impl Raft {
             base: self.core.log.base(),
             membership: self.core.membership.clone(),
             followers: self.as_leader().map(Leader::follower_statuses).unwrap_or_default(),
+            unheard: self.core.unheard(),
         }
     }
 
@@ -324,6 +338,8 @@ impl Raft {
                     leader.propose(&mut self.core, forwarded.proposals);
                 }
             }
+            Message::IntroductionRequest(request) => self.introduced(from, &request),
+            Message::IntroductionResponse(response) => self.introduction_answered(from, &response),
             // The node's own business.
             Message::SnapshotChunk(_) | Message::SnapshotChunkResponse(_) | Message::StateHash(_) => {}
         }

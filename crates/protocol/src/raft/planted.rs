@@ -5,6 +5,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PlantedBug {
     // Election.
+    /// A replica with an empty disk votes and counts at once, whatever it may have promised before (against
+    /// figure 3.1, "persistent state").
+    EmptyDiskTrusted,
     /// A vote is sent before it is durable (against Raft thesis figure 3.1).
     VoteBeforeDurable,
     /// The hard state is written without the vote, which is forgotten at a restart (against figure 3.1).
@@ -83,7 +86,8 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
+        Self::EmptyDiskTrusted,
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
         Self::VoteForShorterLog,
@@ -119,6 +123,7 @@ impl PlantedBug {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::EmptyDiskTrusted => "empty-disk-trusted",
             Self::VoteBeforeDurable => "vote-before-durable",
             Self::VoteNotWritten => "vote-not-written",
             Self::VoteForShorterLog => "vote-for-shorter-log",

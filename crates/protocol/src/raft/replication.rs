@@ -4,7 +4,7 @@ use super::core::Core;
 use super::leader::Leader;
 use super::planted::PlantedBug;
 use crate::io::Effect;
-use crate::log::Availability;
+use crate::log::{Availability, fitting};
 use crate::message::{AppendRequest, Heartbeat, LeaderStamp, Message};
 use crate::progress::{Progress, ProgressState};
 use crate::types::{Entry, Index, LogPosition, NodeId};
@@ -60,11 +60,14 @@ impl Leader {
     }
 
     /// Entries of the durable log, for a follower that is behind the tail.
-    pub(super) fn entries_loaded(&mut self, core: &mut Core, to: NodeId, entries: Vec<Entry>) {
+    pub(super) fn entries_loaded(&mut self, core: &mut Core, to: NodeId, mut entries: Vec<Entry>) {
         let Some(progress) = self.followers.get_mut(&to).filter(|progress| progress.is_loading) else {
             return;
         };
         progress.is_loading = false;
+        // The disk counts bytes in its own way.
+        let count = fitting(entries.iter(), core.config.append_bytes_max).count();
+        entries.truncate(count);
         let is_wanted = !matches!(progress.state, ProgressState::Snapshot);
         if entries.is_empty() && is_wanted {
             self.send_snapshot(core, to);

@@ -13,6 +13,8 @@ pub enum RoleName {
     Candidate,
     /// Leads.
     Leader,
+    /// Its data directory is new: it follows, and neither votes nor counts until it may.
+    Newcomer,
 }
 
 /// A leader's view of one follower, for status displays.
@@ -26,6 +28,8 @@ pub struct FollowerStatus {
     pub state: &'static str,
     /// When it was last heard.
     pub heard_at: Option<Timestamp>,
+    /// Its data directory is new, and it does not count yet.
+    pub is_newcomer: bool,
 }
 
 /// What a leader has taken in and is not done with, in bytes.
@@ -61,4 +65,7 @@ pub struct RaftStatus {
     pub membership: Membership,
     /// The followers, if it leads.
     pub followers: Vec<FollowerStatus>,
+    /// The members that a newcomer has not heard since it started. If there are none, it has yet to catch up with
+    /// a leader.
+    pub unheard: Vec<NodeId>,
 }

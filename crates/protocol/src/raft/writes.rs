@@ -29,6 +29,7 @@ pub(crate) struct Writes {
 pub(crate) struct Vote {
     pub(crate) term: Term,
     pub(crate) voted_for: Option<NodeId>,
+    pub(crate) is_newcomer: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +66,11 @@ impl Writes {
     /// Whether this vote, and its term, are durable.
     pub(crate) fn is_vote_durable(&self, vote: Vote) -> bool {
         self.durable_vote == vote
+    }
+
+    /// Whether this replica would begin as a newcomer again if it crashed now.
+    pub(crate) fn is_newcomer_durably(&self) -> bool {
+        self.durable_vote.is_newcomer
     }
 
     /// The log changed from `first` on: what was there before is replaced.
@@ -146,7 +152,8 @@ impl Writes {
 }
 
 fn vote_of(hard_state: &HardState) -> Vote {
-    Vote { term: hard_state.term, voted_for: hard_state.voted_for }
+    let HardState { term, voted_for, commit: _, is_newcomer } = *hard_state;
+    Vote { term, voted_for, is_newcomer }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Checker {
             assert_eq!(*first, entry, "node {id} applies another entry at {}", entry.index);
             return;
         }
-        let holders = nodes.values().filter(|node| node.disk.holds(entry.position())).count() as u64;
+        let holders = nodes.values().filter(|node| node.ever_held(entry.position())).count() as u64;
         assert!(
             2 * holders > self.node_count,
             "node {id} applies {:?}, durable at only {holders} of {} nodes",

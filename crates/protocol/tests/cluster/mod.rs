@@ -118,8 +118,16 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).unwrap();
         assert!(node.raft.is_none(), "{id} runs");
         let membership = node.disk.base.membership.clone();
-        node.disk = disk;
+        let forgotten = std::mem::replace(&mut node.disk, disk);
+        node.forgotten.push(forgotten);
         node.disk.base.membership = membership;
+    }
+
+    /// Whether a node may lose its disk so that still only a minority remembers nothing.
+    pub fn may_forget(&self, id: NodeId) -> bool {
+        let is_newcomer =
+            |(other, node): &(&NodeId, &Node)| **other == id || node.disk.hard_state.is_newcomer;
+        2 * self.nodes.iter().filter(is_newcomer).count() < self.nodes.len()
     }
 
     /// Gives a node an input and does what it asks for.

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use ruvector_protocol::{
-    Config, Entry, HardState, Index, LogPosition, Membership, Raft, Restored, SnapshotMeta, Timestamp, Write,
-    WriteId,
+    Config, Entry, HardState, Incarnation, Index, LogPosition, Membership, Raft, Restored, SnapshotMeta,
+    Timestamp, Write, WriteId,
 };
 
 pub struct Node {
@@ -19,6 +19,8 @@ pub struct Node {
     /// The newest snapshot of its state.
     pub snapshot: Option<SnapshotMeta>,
     pub starts: u64,
+    /// Disks that it had before it forgot everything.
+    pub forgotten: Vec<Disk>,
     /// How far its clock is ahead of the cluster's.
     pub clock_offset_us: u64,
     /// How much faster its clock is.
@@ -34,6 +36,11 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// A disk that nothing was ever written to.
+    pub fn empty() -> Self {
+        Self { hard_state: HardState { is_newcomer: true, ..HardState::default() }, ..Self::default() }
+    }
+
     pub fn write(&mut self, write: Write) {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
@@ -84,6 +91,7 @@ impl Node {
             unanswered_apply: None,
             snapshot: None,
             starts: 0,
+            forgotten: Vec::new(),
             config,
         }
     }
@@ -101,7 +109,8 @@ impl Node {
             last_write: WriteId(0),
         };
         let seed = self.config.seed.wrapping_mul(1000).wrapping_add(self.starts);
-        self.raft = Some(Raft::new(Config { seed, ..self.config.clone() }, restored, now));
+        let incarnation = Incarnation(self.starts);
+        self.raft = Some(Raft::new(Config { seed, incarnation, ..self.config.clone() }, restored, now));
     }
 
     pub fn local_time(&self, now_us: u64) -> Timestamp {
@@ -137,6 +146,11 @@ impl Node {
             disk.write(write.clone());
         }
         disk
+    }
+
+    /// Whether it holds the entry at this position, or did before it forgot everything.
+    pub fn ever_held(&self, position: LogPosition) -> bool {
+        self.disk.holds(position) || self.forgotten.iter().any(|disk| disk.holds(position))
     }
 
     /// Takes a snapshot at `applied`, which moves the base of the durable log.

@@ -63,6 +63,7 @@ fn write(write: &Write) -> String {
         parts.push(format!("term {}", hard_state.term));
         parts.extend(hard_state.voted_for.map(|node| format!("vote {node}")));
         parts.extend((hard_state.commit > Index(0)).then(|| format!("commit {}", hard_state.commit)));
+        parts.extend(hard_state.is_newcomer.then(|| "newcomer".to_owned()));
     }
     parts.extend(write.snapshot.as_ref().map(|meta| format!("snapshot {}", position(meta.position))));
     parts.extend((!write.entries.is_empty()).then(|| entries(&write.entries)));
@@ -105,7 +106,10 @@ fn message(message: &Message) -> String {
         Message::Heartbeat(heartbeat) => {
             format!("heartbeat round {}, commit {}", heartbeat.stamp.read_round, heartbeat.commit)
         }
-        Message::HeartbeatResponse(response) => format!("alive round {}", response.stamp.read_round),
+        Message::HeartbeatResponse(response) => {
+            let newcomer = if response.stamp.is_newcomer { ", newcomer" } else { "" };
+            format!("alive round {}{newcomer}", response.stamp.read_round)
+        }
         Message::ForwardProposals(forwarded) => {
             let commands: Vec<_> = forwarded
                 .proposals
@@ -120,6 +124,9 @@ fn message(message: &Message) -> String {
             Some(index) => format!("read index {index}"),
             None => "no read index".to_owned(),
         },
+        Message::IntroductionRequest(_) => "new here, who knows what?".to_owned(),
+        Message::IntroductionResponse(response) if response.is_log_empty => "knows nothing".to_owned(),
+        Message::IntroductionResponse(response) => format!("knows of commit {}", response.commit),
         Message::SnapshotChunk(_) | Message::SnapshotChunkResponse(_) | Message::StateHash(_) => {
             "for the node".to_owned()
         }

@@ -1,0 +1,147 @@
+//! How a replica that remembers nothing takes part without breaking what it may have promised before.
+//!
+//! A disk that is replaced under an old name has forgotten votes, and entries that were acknowledged. A replica
+//! with an empty disk can't tell whether it ever had another, so it begins as a *newcomer*: it follows, but it
+//! gives no vote, stands for no election, and what it answers counts for no quorum. It is a member again once
+//!
+//! 1. every other member has answered an [`IntroductionRequest`] of this start of it, and
+//! 2. it has committed an entry of the current term, and at least what any of the answers called committed; or
+//!    every log was still empty.
+//!
+//! Let `F` be the highest term among the answers; it is at least the newcomer's term from then on.
+//!
+//! - *No second vote in a term that counts.* Whoever got a vote of the forgotten self was in that term already,
+//!   durably, so that term is at most `F`, and votes are given only in terms above it. The exception is a
+//!   candidate that has forgotten as well, of old the newcomer itself. If it had won its term, a majority would
+//!   be in it and one of them in the answers; if not, it never will, for it does not know any more that it stood, and
+//!   a late vote counts only for the incarnation that asked for it.
+//! - *Nothing committed is lost.* Take an entry that was committed in a term `T <= F` with the forgotten self's
+//!   acknowledgement. If the current leader's term is above `T`, its log has the entry, by Raft's own argument:
+//!   the newcomer had no part in any election since. Its no-op lies behind it, and is committed here. If
+//!   the leader's term is `T`, it is the leader that counted the acknowledgement, and from the moment
+//!   it answered the introduction it counts none of the forgotten self: what it had committed is in the answer.
+//!   If all logs were empty after the start, the forgotten self had acknowledged nothing.
+//! - *No lease is broken.* A leader counts no answer of the forgotten self once it answered the introduction, and
+//!   no vote is given for an election timeout since the start, as after any start.
+//!
+//! Every member must answer, and not a majority: a candidate that is cut off may be the only one who knows of a
+//! vote. So a new cluster begins when all of its members were heard once (as Consul's `bootstrap-expect`), and a
+//! replaced disk counts again when no other member is down. Up to a minority may be newcomers at a time.
+//!
+//! Compare the recovery of Viewstamped Replication Revisited (section 4.3), and Michael et al., "Recovering Shared
+//! Objects Without Stable Storage" (DISC 2017), for what goes wrong when late messages of the forgotten self count.
+
+use std::collections::BTreeMap;
+
+use super::core::Core;
+use super::{Raft, Role};
+use crate::message::{IntroductionRequest, IntroductionResponse, Message};
+use crate::types::{Index, NodeId, Timestamp};
+
+/// What a newcomer has learned.
+///
+/// Invariant: `answers` are to this start of the replica, and their terms are at most the replica's own.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    answers: BTreeMap<NodeId, IntroductionResponse>,
+    /// The highest commit index that any answer told of.
+    target: Index,
+    /// When everyone is asked again: a log that held something that was never committed may be empty by then.
+    ask_at: Timestamp,
+}
+
+impl Newcomer {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { answers: BTreeMap::new(), target: Index(0), ask_at: now }
+    }
+
+    pub(super) fn has_heard(&self, node: NodeId) -> bool {
+        self.answers.contains_key(&node)
+    }
+
+    /// Whether what is committed here makes good for the forgotten self, given that everyone answered.
+    fn is_made_good(&self, core: &Core) -> bool {
+        let founds = self.answers.values().all(|answer| answer.is_log_empty);
+        let is_own_term = core.log.term_at(core.commit()) == Some(core.term());
+        founds || (is_own_term && core.commit() >= self.target)
+    }
+}
+
+impl Core {
+    /// Whether this replica has yet to make good for what it may have promised before it forgot everything.
+    pub(crate) fn is_newcomer(&self) -> bool {
+        self.newcomer.is_some()
+    }
+
+    /// Whether this replica may vote and stand for election.
+    pub(crate) fn may_vote(&self) -> bool {
+        self.is_voter() && !self.is_newcomer()
+    }
+
+    /// The members that a newcomer has not heard yet.
+    pub(crate) fn unheard(&self) -> Vec<NodeId> {
+        let Some(newcomer) = &self.newcomer else { return Vec::new() };
+        self.peers().into_iter().filter(|peer| !newcomer.has_heard(*peer)).collect()
+    }
+
+    /// When a newcomer asks again.
+    pub(super) fn introduction_deadline(&self) -> Option<Timestamp> {
+        self.newcomer.as_ref().map(|newcomer| newcomer.ask_at)
+    }
+
+    /// Asks everyone, if it is time to.
+    pub(super) fn introduce_if_due(&mut self) {
+        if self.introduction_deadline().is_none_or(|ask_at| ask_at > self.now) {
+            return;
+        }
+        for peer in self.peers() {
+            self.introduce(peer);
+        }
+        let ask_at = self.now.after_micros(self.config.election_timeout_us);
+        if let Some(newcomer) = &mut self.newcomer {
+            newcomer.ask_at = ask_at;
+        }
+    }
+
+    fn introduce(&mut self, to: NodeId) {
+        let incarnation = self.config.incarnation;
+        self.send(to, Message::IntroductionRequest(IntroductionRequest { incarnation }));
+    }
+
+    /// Is a member from now on, if nothing is missing any more.
+    pub(super) fn join_if_ready(&mut self) {
+        let Some(newcomer) = &self.newcomer else { return };
+        if self.unheard().is_empty() && newcomer.is_made_good(self) {
+            self.newcomer = None;
+        }
+    }
+}
+
+impl Raft {
+    /// Answers a newcomer, whatever its term.
+    pub(super) fn introduced(&mut self, from: NodeId, request: &IntroductionRequest) {
+        let last = self.core.log.last().index;
+        if let Role::Leader(leader) = &mut self.role {
+            leader.introduced(&self.core, from, request.incarnation);
+        }
+        let response = IntroductionResponse {
+            incarnation: request.incarnation,
+            commit: self.core.commit(),
+            is_log_empty: last == Index(0),
+        };
+        self.core.send(from, Message::IntroductionResponse(response));
+        // It is there: there is no need to wait.
+        if self.core.unheard().contains(&from) {
+            self.core.introduce(from);
+        }
+    }
+
+    /// A member answered; if its term is higher than this replica's, that was entered before.
+    pub(super) fn introduction_answered(&mut self, from: NodeId, response: &IntroductionResponse) {
+        let is_mine = response.incarnation == self.core.config.incarnation;
+        if let Some(newcomer) = self.core.newcomer.as_mut().filter(|_| is_mine) {
+            newcomer.target = newcomer.target.max(response.commit);
+            newcomer.answers.insert(from, *response);
+        }
+    }
+}
