@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const DEFINITIONS: [&str; 3] = ["mvcc.proto", "etcd.proto", "ruvector.proto"];
+const DEFINITIONS: [&str; 4] = ["mvcc.proto", "etcd.proto", "ruvector.proto", "native.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

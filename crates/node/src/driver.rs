@@ -13,6 +13,7 @@ use ruvector_storage::{SnapshotInfo, SnapshotStore};
 use ruvector_transport::{Transport, TransportEvent};
 use tokio::sync::oneshot;
 
+use crate::batch::{Answers, Batch};
 use crate::clock;
 use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
 use crate::publication::Published;
@@ -27,6 +28,7 @@ type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 #[derive(Debug)]
 pub(crate) enum Request<M: StateMachine> {
     Propose { command: Bytes, reply: Reply<Applied<M::Response>> },
+    ProposeBatch(Batch<M::Response>),
     Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
     Publish { reply: Reply<Arc<Published<M::View>>> },
     Administration(Administration),
@@ -49,6 +51,7 @@ pub(crate) enum Administration {
 #[derive(Debug)]
 enum Waiter<M: StateMachine> {
     Proposal(Reply<Applied<M::Response>>),
+    Batched { number: u64, answers: Answers<M::Response> },
     Read(Reply<ReadResult<M::View>>),
     Snapshot(Reply<SnapshotInfo>),
     Compaction(Reply<Index>),
@@ -145,6 +148,13 @@ impl<M: StateMachine> Driver<M> {
                 Request::Propose { command, reply } => {
                     proposals.push((self.ticket(Waiter::Proposal(reply)), command));
                 }
+                Request::ProposeBatch(batch) => {
+                    taken += batch.commands.len();
+                    for (number, command) in batch.commands {
+                        let answers = batch.answers.clone();
+                        proposals.push((self.ticket(Waiter::Batched { number, answers }), command));
+                    }
+                }
                 Request::Read { level, reply } => reads.push((self.ticket(Waiter::Read(reply)), level)),
                 Request::Publish { reply } => drop(reply.send(Ok(self.newest_version()))),
                 Request::Stop => return Ok(Turn::Stop),
@@ -234,11 +244,11 @@ impl<M: StateMachine> Driver<M> {
         for output in outputs.drain(..) {
             match output {
                 Output::Send(envelope) => self.transport.send(envelope),
-                Output::Proposed { ticket, result } => {
-                    if let Some(Waiter::Proposal(reply)) = self.waiters.remove(&ticket) {
-                        drop(reply.send(result));
-                    }
-                }
+                Output::Proposed { ticket, result } => match self.waiters.remove(&ticket) {
+                    Some(Waiter::Proposal(reply)) => drop(reply.send(result)),
+                    Some(Waiter::Batched { number, answers }) => answers.answer(number, result),
+                    Some(Waiter::Read(_) | Waiter::Snapshot(_) | Waiter::Compaction(_)) | None => {}
+                },
                 Output::ReadReady { ticket, result } => again.extend(self.read_ready(ticket, result)),
                 Output::SnapshotCreated { ticket, result } => {
                     if let Some(Waiter::Snapshot(reply)) = self.waiters.remove(&ticket) {

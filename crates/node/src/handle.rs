@@ -9,6 +9,7 @@ use ruvector_state_machine::StateMachine;
 use ruvector_storage::SnapshotInfo;
 use tokio::sync::{oneshot, watch};
 
+use crate::batch::Batch;
 use crate::config::Member;
 use crate::driver::{Administration, Request};
 use crate::publication::Published;
@@ -118,6 +119,22 @@ impl<M: StateMachine> Handle<M> {
             return Err(NodeError::TooLarge { bytes: command.len(), bytes_max });
         }
         self.ask(|reply| Request::Propose { command, reply }).await
+    }
+
+    /// Has many commands committed and applied, as [`propose`](Self::propose) has one. Returns at once; every command
+    /// is answered through the batch's channel.
+    pub fn propose_batch(&self, mut batch: Batch<M::Response>) {
+        batch.refuse_larger_than(self.shared.command_bytes_max);
+        if batch.commands.is_empty() {
+            return;
+        }
+        match self.requests.try_send(Request::ProposeBatch(batch)) {
+            Err(TrySendError::Full(Request::ProposeBatch(batch))) => batch.refuse(&NodeError::TooBusy),
+            Err(TrySendError::Disconnected(Request::ProposeBatch(batch))) => {
+                batch.refuse(&self.shared.stopped_error());
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// A version of the state that is as fresh as asked.

@@ -6,6 +6,7 @@
 //!
 //! What this crate does not do: it speaks no client protocol and knows no command's meaning.
 
+mod batch;
 mod clock;
 pub mod config;
 mod driver;
@@ -19,6 +20,7 @@ pub mod restore;
 mod shared;
 pub mod status;
 
+pub use batch::{Answer, Answers, Batch};
 pub use config::{Member, NodeConfig, Tuning};
 pub use handle::{Applied, Handle, NodeError, ReadLevel, ReadResult};
 pub use node::Node;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
-use ruvector_node::state_machine::kv::{Command, KeyRange, KvView, RangeRequest, Revision};
+use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest, Revision};
 use ruvector_node::{
     Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
 };
@@ -194,7 +194,7 @@ fn peer(status: PeerStatus, members: &[Member]) -> pb::PeerStatus {
     }
 }
 
-fn member(member: Member) -> pb::Member {
+pub(crate) fn member(member: Member) -> pb::Member {
     pb::Member {
         node_id: member.id.0,
         name: member.name,
@@ -215,8 +215,19 @@ fn log_entry(record: LogRecord) -> pb::LogEntry {
     }
 }
 
-/// One line about a command, without values.
-fn describe(command: &Bytes) -> String {
+/// One line about an entry's command, without values.
+fn describe(bytes: &Bytes) -> String {
+    match InSession::split(bytes) {
+        Ok((None, command)) => describe_command(&command),
+        Ok((Some(place), command)) => {
+            let InSession { session, sequence, settled_below: _ } = place;
+            format!("{} (number {sequence} of session {})", describe_command(&command), session.0)
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn describe_command(command: &Bytes) -> String {
     let range = |range: &KeyRange| match range.range_end.as_ref() {
         [] => quoted(&range.key),
         [0] => format!("{} and above", quoted(&range.key)),
@@ -235,6 +246,7 @@ fn describe(command: &Bytes) -> String {
         Ok(Command::LeaseGrant { id, ttl_seconds }) => format!("grant lease {:x} for {ttl_seconds} s", id.0),
         Ok(Command::LeaseRevoke { id }) => format!("revoke lease {:x}", id.0),
         Ok(Command::LeaseRenew { ids }) => format!("renew {} leases", ids.len()),
+        Ok(Command::OpenSession) => "open a session".to_owned(),
         Err(error) => error.to_string(),
     }
 }

@@ -13,6 +13,7 @@ use ruvector_api::etcdserverpb::lease_server::LeaseServer;
 use ruvector_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use ruvector_api::etcdserverpb::watch_server::WatchServer;
 use ruvector_api::ruvector::v1::admin_server::AdminServer;
+use ruvector_api::ruvector::v1::native_server::NativeServer;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
@@ -25,6 +26,7 @@ use crate::etcd::lease::LeaseService;
 use crate::etcd::maintenance::MaintenanceService;
 use crate::etcd::watch::WatchService;
 use crate::http;
+use crate::native::NativeService;
 
 /// All services of the port. Cheap to clone.
 ///
@@ -38,6 +40,7 @@ pub(crate) struct Frontend {
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
     admin: AdminServer<AdminService>,
+    native: NativeServer<NativeService>,
     plain: Router,
 }
 
@@ -54,6 +57,7 @@ impl Frontend {
             cluster: ClusterServer::new(ClusterService(shared())).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(MaintenanceService(shared()))
                 .max_decoding_message_size(bytes),
+            native: NativeServer::new(NativeService(shared())).max_decoding_message_size(bytes),
             admin: AdminServer::new(AdminService(shared())).max_decoding_message_size(bytes),
             plain: http::router(shared()),
         }
@@ -73,6 +77,7 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
             "etcdserverpb.Lease" => self.lease.clone().call(request),
             "etcdserverpb.Cluster" => self.cluster.clone().call(request),
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
+            "ruvector.v1.Native" => self.native.clone().call(request),
             "ruvector.v1.Admin" => self.admin.clone().call(request),
             _ => {
                 let answer = self.plain.clone().call(request);

@@ -20,9 +20,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Lets time pass.
+    /// Lets time pass, by an entry without a command: leases may end.
     pub fn pass_ms(&mut self, milliseconds: u64) {
+        self.index += 1;
         self.time_ms += milliseconds;
+        self.machine.advance_time(self.index, self.time_ms);
     }
 
     /// The present version.

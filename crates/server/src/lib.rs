@@ -20,6 +20,7 @@ mod http;
 mod listener;
 mod metered;
 mod metrics;
+mod native;
 mod sample;
 mod server;
 

@@ -24,11 +24,13 @@ pub(crate) enum Method {
     MemberList,
     Alarm,
     Status,
+    /// Each request on a native stream.
+    Native,
 }
 
 impl Method {
     /// All of them, in the order of their numbers, with their names on the wire.
-    const ALL: [(Self, &'static str, &'static str); 14] = [
+    const ALL: [(Self, &'static str, &'static str); 15] = [
         (Self::Range, "etcdserverpb.KV", "Range"),
         (Self::Put, "etcdserverpb.KV", "Put"),
         (Self::DeleteRange, "etcdserverpb.KV", "DeleteRange"),
@@ -43,6 +45,7 @@ impl Method {
         (Self::MemberList, "etcdserverpb.Cluster", "MemberList"),
         (Self::Alarm, "etcdserverpb.Maintenance", "Alarm"),
         (Self::Status, "etcdserverpb.Maintenance", "Status"),
+        (Self::Native, "ruvector.v1.Native", "Exchange"),
     ];
 }
 
@@ -132,9 +135,13 @@ impl Metrics {
 
     /// Counts an answer and passes it on.
     pub(crate) fn handled<T>(&self, method: Method, answer: Result<T, Status>) -> Result<T, Status> {
-        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
-        self.counter(method, code).inc();
+        self.count(method, answer.as_ref().err().map_or(Code::Ok, Status::code));
         answer
+    }
+
+    /// Counts an answer.
+    pub(crate) fn count(&self, method: Method, code: Code) {
+        self.counter(method, code).inc();
     }
 
     fn counter(&self, method: Method, code: Code) -> &Counter {

@@ -52,7 +52,11 @@ pub(crate) fn observations(txn: &Txn, outcome: &Outcome) -> Option<(bool, Vec<(K
                 told.map(|(step, response)| Some((step.key(), found(response)?))).collect();
             Some((answer.succeeded, told?))
         }
-        Outcome::Compact | Outcome::LeaseGrant { .. } | Outcome::LeaseRevoke | Outcome::LeaseRenew(_) => None,
+        Outcome::Compact
+        | Outcome::LeaseGrant { .. }
+        | Outcome::LeaseRevoke
+        | Outcome::LeaseRenew(_)
+        | Outcome::SessionOpened(_) => None,
     }
 }
 

@@ -107,8 +107,7 @@ impl KvService {
         };
         let version = self.0.version(serializable).await?;
         let header = self.0.header(version.view.revision());
-        let ranges = request.success.iter().chain(&request.failure);
-        let large = ranges.into_iter().any(|operation| operation_may_be_large(operation, &version.view));
+        let large = txn_may_be_large(&request, &version.view);
         evaluate(version, large, move |view| {
             let response = view.read_only_txn(&request).map_err(store_status)?;
             Ok(Response::new(convert::txn_response(&response, header)))
@@ -202,24 +201,27 @@ impl TxnFreshness {
 /// Reading this many keys takes about a millisecond: more would keep other clients of the thread waiting.
 const KEYS_ON_NETWORK_THREAD: usize = 2_000;
 
-fn may_be_large(request: &RangeRequest, view: &KvView) -> bool {
+pub(crate) fn may_be_large(request: &RangeRequest, view: &KvView) -> bool {
     let one_key = request.range.range_end.is_empty();
     let few = request.limit > 0 && request.limit <= KEYS_ON_NETWORK_THREAD as i64 && request.sort.is_none();
     !one_key && !few && view.key_count() > KEYS_ON_NETWORK_THREAD
+}
+
+pub(crate) fn txn_may_be_large(request: &TxnRequest, view: &KvView) -> bool {
+    let mut operations = request.success.iter().chain(&request.failure);
+    operations.any(|operation| operation_may_be_large(operation, view))
 }
 
 fn operation_may_be_large(operation: &TxnOp, view: &KvView) -> bool {
     match operation {
         TxnOp::Range(request) => may_be_large(request, view),
         TxnOp::Put(_) | TxnOp::Delete(_) => false,
-        TxnOp::Txn(inner) => {
-            inner.success.iter().chain(&inner.failure).any(|inner| operation_may_be_large(inner, view))
-        }
+        TxnOp::Txn(inner) => txn_may_be_large(inner, view),
     }
 }
 
 /// Reads from a version, on another thread if that may take long.
-async fn evaluate<T: Send + 'static>(
+pub(crate) async fn evaluate<T: Send + 'static>(
     version: Version,
     large: bool,
     read: impl FnOnce(&KvView) -> Result<T, Status> + Send + 'static,

@@ -6,24 +6,60 @@ use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::command::{Command, KvError, PutRequest, TxnRequest};
+use super::command::{Command, KvError};
+use super::session::InSession;
 use super::txn::TXN_DEPTH_MAX;
 
 /// The format that this program writes.
 const FORMAT_VERSION: u8 = 1;
+/// The first byte of a command in a session.
+const IN_SESSION: u8 = 2;
 /// The byte behind the version that says that the command is a put.
 const PUT: u8 = 0;
+/// More than a command's place in a session takes.
+const IN_SESSION_OVERHEAD_BYTES: usize = 32;
 /// More than a put takes beside its key and its value.
 const PUT_OVERHEAD_BYTES: usize = 32;
+
+impl InSession {
+    /// Splits the bytes of an entry of the log into the command's place in a session, if it is in one, and the command.
+    /// Nothing of the command itself is looked at.
+    ///
+    /// # Errors
+    /// [`KvError::UnknownCommand`] if the place can't be read.
+    pub fn split(bytes: &Bytes) -> Result<(Option<Self>, Bytes), KvError> {
+        let Some((&IN_SESSION, rest)) = bytes.split_first() else { return Ok((None, bytes.clone())) };
+        match postcard::take_from_bytes(rest) {
+            Ok((place, command)) => Ok((Some(place), bytes.slice_ref(command))),
+            Err(error) => Err(KvError::UnknownCommand(format!("its place in a session: {error}"))),
+        }
+    }
+
+    /// The bytes for the log of a command in this place of its session.
+    #[must_use]
+    pub fn encode(&self, command: &Command) -> Bytes {
+        let mut bytes = Vec::with_capacity(command.size_hint() + IN_SESSION_OVERHEAD_BYTES);
+        bytes.push(IN_SESSION);
+        let bytes = postcard::to_extend(self, bytes).expect("three numbers, and a vector takes all of them");
+        command.encode_behind(bytes)
+    }
+}
 
 impl Command {
     /// The bytes for the log.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let put_bytes = |put: &PutRequest| put.key.len() + put.value.len() + PUT_OVERHEAD_BYTES;
-        let mut bytes = Vec::with_capacity(if let Self::Put(put) = self { put_bytes(put) } else { 0 });
+        self.encode_behind(Vec::with_capacity(self.size_hint()))
+    }
+
+    fn encode_behind(&self, mut bytes: Vec<u8>) -> Bytes {
         bytes.push(FORMAT_VERSION);
         postcard::to_extend(self, bytes).expect("a command is plain data and a vector takes all of it").into()
+    }
+
+    /// Enough for a put, so that its buffer is made once.
+    fn size_hint(&self) -> usize {
+        if let Self::Put(put) = self { put.key.len() + put.value.len() + PUT_OVERHEAD_BYTES } else { 0 }
     }
 
     /// Reads what [`encode`](Self::encode) wrote. The bytes may come from another version of the program or
@@ -58,10 +94,13 @@ thread_local! {
     static NESTED_TXNS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Decodes a nested transaction, unless it is nested so deep that decoding it could exhaust the stack.
-pub(super) fn nested_txn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TxnRequest, D::Error> {
+/// Decodes a nested transaction or the answer to one, unless it is nested so deep that decoding it could exhaust the
+/// stack.
+pub(super) fn nested_txn<'de, D: Deserializer<'de>, Txn: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Txn, D::Error> {
     let _level = Level::enter().ok_or_else(|| D::Error::custom("nested too deep"))?;
-    TxnRequest::deserialize(deserializer)
+    Txn::deserialize(deserializer)
 }
 
 /// Decodes bytes as a part of what is being decoded, or as a copy if that is not to be shared.

@@ -1,11 +1,14 @@
 //! Commands of the key-value machine, their responses and errors.
 //!
-//! A command is stored in the log as one byte of format version followed by its postcard encoding.
+//! A command is stored in the log as one byte of format version followed by its postcard encoding; in a session, its
+//! place there and a byte that says so come before it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use super::session::SessionId;
 
 /// A revision of the store: rises by one with every command that changes keys. A store that was never
 /// written is at revision 1, as in etcd.
@@ -93,7 +96,7 @@ pub enum SortOrder {
 }
 
 /// What was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeResponse {
     /// The keys.
     pub kvs: Vec<Arc<KeyValue>>,
@@ -226,10 +229,12 @@ pub enum Command {
         /// Their ids.
         ids: Vec<LeaseId>,
     },
+    /// Open a session.
+    OpenSession,
 }
 
 /// What a command answers, with the store's revision after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
     /// The store's revision after the command (the header revision of etcd's responses).
     pub revision: Revision,
@@ -238,7 +243,7 @@ pub struct Response {
 }
 
 /// The results by command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Of a put.
     Put(PutResponse),
@@ -257,17 +262,19 @@ pub enum Outcome {
     LeaseRevoke,
     /// Of renewals: the time to live in seconds of each asked id, `None` for those that don't exist.
     LeaseRenew(Vec<Option<i64>>),
+    /// Of opening a session.
+    SessionOpened(SessionId),
 }
 
 /// Of a put.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutResponse {
     /// What was there before, if asked for and there.
     pub prev_kv: Option<Arc<KeyValue>>,
 }
 
 /// Of a delete.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteResponse {
     /// How many keys were deleted.
     pub deleted: i64,
@@ -276,7 +283,7 @@ pub struct DeleteResponse {
 }
 
 /// Of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnResponse {
     /// Whether all comparisons held.
     pub succeeded: bool,
@@ -285,7 +292,7 @@ pub struct TxnResponse {
 }
 
 /// Of one operation of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TxnOpResponse {
     /// Of a read.
     Range(RangeResponse),
@@ -294,11 +301,12 @@ pub enum TxnOpResponse {
     /// Of a delete.
     Delete(DeleteResponse),
     /// Of a transaction inside.
+    #[serde(deserialize_with = "super::codec::nested_txn")]
     Txn(TxnResponse),
 }
 
 /// Why a command or read was refused. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum KvError {
     /// The revision asked for is compacted away.
     #[error("revision {requested} is compacted, the oldest left is {compacted}", requested = requested.0, compacted = compacted.0)]
@@ -331,6 +339,21 @@ pub enum KvError {
     /// A transaction writes one key twice.
     #[error("a key is written twice in one transaction")]
     DuplicateKey,
+    /// No such session, or it was not used for so long that it was ended for another. What became of commands that
+    /// were sent in it before is unknown.
+    #[error("session {} not found: it has ended or was never opened", .0.0)]
+    SessionNotFound(SessionId),
+    /// The number was said to be settled before.
+    #[error("command {sequence} of session {} was settled before, and its answer is forgotten", session.0)]
+    SessionCommandSettled {
+        /// The session.
+        session: SessionId,
+        /// The number.
+        sequence: u64,
+    },
+    /// More answers of the session are remembered than may be: its client does not settle them.
+    #[error("session {} has too many answers that its client has not settled", .0.0)]
+    SessionFull(SessionId),
     /// The command can't be decoded by this version.
     #[error("unknown command: {0}")]
     UnknownCommand(String),

@@ -7,6 +7,7 @@
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::command::{KeyValue, LeaseId, Revision};
+use super::session::SessionId;
 
 /// The wrapping sum of the hashes of all records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,18 +65,36 @@ impl RecordHash {
         fields.finish()
     }
 
+    /// Of a session.
+    pub(super) fn of_session(id: SessionId) -> Self {
+        let mut fields = Fields::new(Tag::Session);
+        fields.unsigned(id.0);
+        fields.finish()
+    }
+
+    /// Of an answer that a session remembers.
+    pub(super) fn of_answer(id: SessionId, sequence: u64, revision: Revision) -> Self {
+        let mut fields = Fields::new(Tag::Answer);
+        fields.unsigned(id.0);
+        fields.unsigned(sequence);
+        fields.integer(revision.0);
+        fields.finish()
+    }
+
     /// Of the counters that belong to no record.
     pub(super) fn of_counters(
         revision: Revision,
         compacted: Revision,
         time_ms: u64,
         history_first_sequence: u64,
+        sessions_opened: u64,
     ) -> Self {
         let mut fields = Fields::new(Tag::Counters);
         fields.integer(revision.0);
         fields.integer(compacted.0);
         fields.unsigned(time_ms);
         fields.unsigned(history_first_sequence);
+        fields.unsigned(sessions_opened);
         fields.finish()
     }
 }
@@ -87,6 +106,8 @@ enum Tag {
     History = 2,
     Lease = 3,
     Counters = 4,
+    Session = 5,
+    Answer = 6,
 }
 
 /// The fields of one record on their way into its hash; byte strings go in with their length before them.

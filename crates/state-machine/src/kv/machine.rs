@@ -2,7 +2,10 @@
 
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
+
 use super::command::{Command, KvError, Outcome, Response};
+use super::session::{Admission, InSession};
 use super::snapshot;
 use super::store::Store;
 use super::view::KvView;
@@ -42,9 +45,10 @@ impl StateMachine for KvMachine {
     type View = KvView;
 
     fn apply(&mut self, entry: &Committed) -> Response {
-        self.entry(entry.time_ms, |store| {
-            let result = Command::decode(&entry.command).and_then(|command| apply_command(store, command));
-            Response { revision: store.revision, result }
+        self.entry(entry.time_ms, |store| match InSession::split(&entry.command) {
+            Ok((None, command)) => answer(store, |store| apply_command(store, Command::decode(&command)?)),
+            Ok((Some(place), command)) => apply_in_session(store, place, &command),
+            Err(error) => answer(store, |_| Err(error)),
         })
     }
 
@@ -78,6 +82,27 @@ impl StateMachine for KvMachine {
     }
 }
 
+fn answer(store: &mut Store, apply: impl FnOnce(&mut Store) -> Result<Outcome, KvError>) -> Response {
+    let result = apply(store);
+    Response { revision: store.revision, result }
+}
+
+/// Applies a command, or gives the answer of when it was applied.
+fn apply_in_session(store: &mut Store, place: InSession, command: &Bytes) -> Response {
+    match store.admit(place) {
+        Ok(Admission::Apply) => {
+            let answer = answer(store, |store| match Command::decode(command)? {
+                Command::OpenSession => Err(KvError::UnknownCommand("a session in a session".into())),
+                command => apply_command(store, command),
+            });
+            store.remember(place, answer.clone());
+            answer
+        }
+        Ok(Admission::Repeat(answer)) => answer,
+        Err(error) => answer(store, |_| Err(error)),
+    }
+}
+
 fn apply_command(store: &mut Store, command: Command) -> Result<Outcome, KvError> {
     match command {
         Command::Put(request) => {
@@ -90,5 +115,6 @@ fn apply_command(store: &mut Store, command: Command) -> Result<Outcome, KvError
         Command::LeaseGrant { id, ttl_seconds } => store.grant_lease(id, ttl_seconds),
         Command::LeaseRevoke { id } => store.revoke_lease(id),
         Command::LeaseRenew { ids } => Ok(store.renew_leases(&ids)),
+        Command::OpenSession => Ok(store.open_session()),
     }
 }

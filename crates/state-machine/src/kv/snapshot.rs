@@ -3,7 +3,7 @@
 //! ```text
 //! magic "rvkvsnap" · format version, u32 little-endian · records
 //! record: length of its body, u32 little-endian · body, postcard of [`Record`]
-//! order:  Header · Lease by id · Base by key · Change oldest first · End
+//! order:  Header · Lease by id · Session by id, each with its Answers by number · Base by key · Change oldest first · End
 //! ```
 //! Everything is streamed: neither side holds more than one record beside the store itself. The format has no
 //! checksum of its own, since files have one per chunk, but the end record carries the state hash, and a
@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::command::{KeyValue, LeaseId};
+use super::command::{KeyValue, LeaseId, Response};
 use super::history::History;
 use super::lease::LEASE_TTL_SECONDS_MAX;
+use super::session::{InSession, SessionId};
 use super::store::Store;
 use super::versions::is_tombstone;
 use crate::machine::RestoreError;
@@ -36,10 +37,18 @@ pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
         compacted: store.compacted,
         time_ms: store.time_ms,
         history_first_sequence: store.history.first_sequence(),
+        sessions_opened: store.sessions.opened(),
     })?;
     for (&id, lease) in store.leases.iter() {
         let (granted_ttl_seconds, expires_at_ms) = (lease.granted_ttl_seconds, lease.expires_at_ms);
         writer.write(&Record::<&KeyValue>::Lease { id, granted_ttl_seconds, expires_at_ms })?;
+    }
+    for (id, session) in store.sessions.iter() {
+        let (settled_below, used_at_ms) = (session.settled_below, session.used_at_ms);
+        writer.write(&Record::<&KeyValue>::Session { id, settled_below, used_at_ms })?;
+        for (sequence, answer) in session.answers() {
+            writer.write(&Record::<&KeyValue>::Answer { sequence, answer: answer.clone() })?;
+        }
     }
     for kv in base_versions(store) {
         writer.write(&Record::Base(kv))?;
@@ -72,6 +81,7 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
     let mut reader = RecordReader::start(reader)?;
     let mut store = read_header(&mut reader)?;
     let mut section = Section::Leases;
+    let mut session = None;
     loop {
         let record = reader.next()?;
         section = section.after(&record)?;
@@ -79,6 +89,10 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
             Record::Lease { id, granted_ttl_seconds, expires_at_ms } => {
                 add_lease(&mut store, id, granted_ttl_seconds, expires_at_ms)?;
             }
+            Record::Session { id, settled_below, used_at_ms } => {
+                session = Some(add_session(&mut store, id, settled_below, used_at_ms)?);
+            }
+            Record::Answer { sequence, answer } => add_answer(&mut store, session, sequence, answer)?,
             Record::Base(kv) => add_base(&mut store, kv)?,
             Record::Change(kv) => add_change(&mut store, kv)?,
             Record::Header { .. } => return Err(damaged("a second header")),
@@ -93,7 +107,7 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
 
 fn read_header(reader: &mut RecordReader<'_>) -> Result<Store, RestoreError> {
     match reader.next()? {
-        Record::Header { revision, compacted, time_ms, history_first_sequence } => {
+        Record::Header { revision, compacted, time_ms, history_first_sequence, sessions_opened } => {
             require((1..COUNTER_MAX).contains(&revision.0), "its revision is out of bounds")?;
             require((0..=revision.0).contains(&compacted.0), "it is compacted beyond its revision")?;
             let sequence_in_bounds = history_first_sequence < COUNTER_MAX.unsigned_abs();
@@ -103,11 +117,16 @@ fn read_header(reader: &mut RecordReader<'_>) -> Result<Store, RestoreError> {
             store.revision = revision;
             store.compacted = compacted;
             store.time_ms = time_ms;
+            require(sessions_opened < COUNTER_MAX.unsigned_abs(), "its number of sessions is out of bounds")?;
+            store.set_sessions_opened(sessions_opened);
             Ok(store)
         }
-        Record::Lease { .. } | Record::Base(_) | Record::Change(_) | Record::End { .. } => {
-            Err(damaged("the header is not first"))
-        }
+        Record::Lease { .. }
+        | Record::Session { .. }
+        | Record::Answer { .. }
+        | Record::Base(_)
+        | Record::Change(_)
+        | Record::End { .. } => Err(damaged("the header is not first")),
     }
 }
 
@@ -115,6 +134,7 @@ fn read_header(reader: &mut RecordReader<'_>) -> Result<Store, RestoreError> {
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Section {
     Leases,
+    Sessions,
     Base,
     Changes,
     End,
@@ -124,6 +144,7 @@ impl Section {
     fn after(self, record: &Record<KeyValue>) -> Result<Self, RestoreError> {
         let section = match record {
             Record::Header { .. } | Record::Lease { .. } => Self::Leases,
+            Record::Session { .. } | Record::Answer { .. } => Self::Sessions,
             Record::Base(_) => Self::Base,
             Record::Change(_) => Self::Changes,
             Record::End { .. } => Self::End,
@@ -142,6 +163,30 @@ fn add_lease(
     require(id.0 != 0 && store.leases.get(id).is_none(), "a lease id is 0 or not unique")?;
     require((1..=LEASE_TTL_SECONDS_MAX).contains(&ttl_seconds), "a lease's time to live is out of bounds")?;
     store.insert_lease(id, ttl_seconds, expires_at_ms);
+    Ok(())
+}
+
+fn add_session(
+    store: &mut Store,
+    id: SessionId,
+    settled_below: u64,
+    used_at_ms: u64,
+) -> Result<InSession, RestoreError> {
+    require((1..=store.sessions.opened()).contains(&id.0), "a session was never opened")?;
+    require(store.insert_session(id, settled_below, used_at_ms), "a session's id is not unique")?;
+    Ok(InSession { session: id, sequence: 0, settled_below })
+}
+
+fn add_answer(
+    store: &mut Store,
+    session: Option<InSession>,
+    sequence: u64,
+    answer: Response,
+) -> Result<(), RestoreError> {
+    let session = session.ok_or_else(|| damaged("an answer is in no session"))?;
+    require(sequence >= session.settled_below, "a session remembers an answer that is settled")?;
+    require(!store.has_answered(session.session, sequence), "a command has two answers")?;
+    store.remember(InSession { sequence, ..session }, answer);
     Ok(())
 }
 

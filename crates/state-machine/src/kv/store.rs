@@ -13,6 +13,7 @@ use super::hash::{ContentHash, RecordHash};
 use super::history::History;
 use super::key::Key;
 use super::lease::Leases;
+use super::session::Sessions;
 use super::versions::{ReadPoint, Versions, is_tombstone};
 
 /// What a stored version costs beside its key and value, in bytes: for [`Store::size_bytes`] only.
@@ -24,12 +25,13 @@ const VERSION_OVERHEAD_BYTES: u64 = 128;
 /// * every change since the last physical compaction is in `history` and, the same allocation, in `keys`;
 /// * a key has at most one version older than the start of `history`, and that is no tombstone;
 /// * a key's newest version names a lease exactly if that lease lists the key;
-/// * `contents` is the sum of the hashes of all versions, history records and leases.
+/// * `contents` is the sum of the hashes of all versions, history records, leases, sessions and remembered answers.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     pub(super) keys: OrdMap<Key, Versions>,
     pub(super) history: History,
     pub(super) leases: Leases,
+    pub(super) sessions: Sessions,
     pub(super) revision: Revision,
     pub(super) compacted: Revision,
     pub(super) time_ms: u64,
@@ -47,6 +49,7 @@ impl Default for Store {
             keys: OrdMap::new(),
             history: History::default(),
             leases: Leases::default(),
+            sessions: Sessions::default(),
             revision: Revision(1),
             compacted: Revision(0),
             time_ms: 0,
@@ -86,7 +89,18 @@ impl Store {
             self.compacted,
             self.time_ms,
             self.history.first_sequence(),
+            self.sessions.opened(),
         ))
+    }
+
+    /// Something that the hash of the contents counts has come.
+    pub(super) fn record_came(&mut self, record: RecordHash) {
+        self.contents.add(record);
+    }
+
+    /// Something that the hash of the contents counts has gone.
+    pub(super) fn record_went(&mut self, record: RecordHash) {
+        self.contents.remove(record);
     }
 
     /// The present version of a key.

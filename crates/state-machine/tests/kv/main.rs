@@ -10,6 +10,7 @@ mod model;
 mod model_txn;
 mod ranges;
 mod revisions;
+mod sessions;
 mod snapshots;
 mod strategies;
 mod support;

@@ -18,12 +18,13 @@ pub(crate) struct Model {
     pub(crate) time_ms: u64,
     /// The granted time to live and the deadline by id.
     pub(crate) leases: BTreeMap<i64, (i64, u64)>,
+    pub(crate) sessions_opened: u64,
 }
 
 impl Default for Model {
     fn default() -> Self {
         let revisions = BTreeMap::from([(1, (Keys::new(), vec![]))]);
-        Self { revisions, compacted: 0, time_ms: 0, leases: BTreeMap::new() }
+        Self { revisions, compacted: 0, time_ms: 0, leases: BTreeMap::new(), sessions_opened: 0 }
     }
 }
 
@@ -38,6 +39,10 @@ impl Model {
             Command::LeaseRevoke { id } => self.revoke(*id),
             Command::LeaseRenew { ids } => {
                 Ok(Outcome::LeaseRenew(ids.iter().map(|id| self.renew(*id)).collect()))
+            }
+            Command::OpenSession => {
+                self.sessions_opened += 1;
+                Ok(Outcome::SessionOpened(SessionId(self.sessions_opened)))
             }
         };
         Response { revision: Revision(self.revision()), result }

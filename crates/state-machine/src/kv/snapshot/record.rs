@@ -4,11 +4,12 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::command::{KeyValue, LeaseId, Revision};
+use super::super::command::{KeyValue, LeaseId, Response, Revision};
+use super::super::session::SessionId;
 use crate::machine::RestoreError;
 
 const MAGIC: [u8; 8] = *b"rvkvsnap";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The longest record body. A command of that size never gets into a log.
 const RECORD_BYTES_MAX: usize = 1 << 30;
@@ -18,9 +19,19 @@ const RECORD_BYTES_MAX: usize = 1 << 30;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Record<Version> {
     /// The counters.
-    Header { revision: Revision, compacted: Revision, time_ms: u64, history_first_sequence: u64 },
+    Header {
+        revision: Revision,
+        compacted: Revision,
+        time_ms: u64,
+        history_first_sequence: u64,
+        sessions_opened: u64,
+    },
     /// A lease.
     Lease { id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64 },
+    /// A session; the answers that it remembers follow.
+    Session { id: SessionId, settled_below: u64, used_at_ms: u64 },
+    /// An answer that the session before it remembers.
+    Answer { sequence: u64, answer: Response },
     /// A key's version that is older than history.
     Base(Version),
     /// A change of history.

@@ -1,12 +1,17 @@
 //! Snapshots made by hand, of contents that could never be.
 #![allow(clippy::unwrap_used)]
 
-use super::super::command::Revision;
+use super::super::command::{Outcome, Revision};
 use super::record::RecordWriter;
 use super::*;
 
-const HEADER: Record<KeyValue> =
-    Record::Header { revision: Revision(9), compacted: Revision(4), time_ms: 0, history_first_sequence: 3 };
+const HEADER: Record<KeyValue> = Record::Header {
+    revision: Revision(9),
+    compacted: Revision(4),
+    time_ms: 0,
+    history_first_sequence: 3,
+    sessions_opened: 2,
+};
 
 fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyValue {
     KeyValue {
@@ -46,8 +51,14 @@ fn contents_that_could_never_be_are_refused() {
         compacted: Revision(compacted),
         time_ms: 0,
         history_first_sequence,
+        sessions_opened: 2,
     };
-    let cases: [(&str, Vec<Record<KeyValue>>); 21] = [
+    let session = |id| Record::Session { id: SessionId(id), settled_below: 5, used_at_ms: 0 };
+    let answer = |sequence| {
+        let answer = Response { revision: Revision(3), result: Ok(Outcome::Compact) };
+        Record::Answer { sequence, answer }
+    };
+    let cases: [(&str, Vec<Record<KeyValue>>); 26] = [
         ("hash", vec![HEADER]),
         (
             "hash",
@@ -64,6 +75,11 @@ fn contents_that_could_never_be_are_refused() {
         ("lease id is 0 or not unique", vec![HEADER, lease(0, 1)]),
         ("lease id is 0 or not unique", vec![HEADER, lease(1, 1), lease(1, 1)]),
         ("time to live", vec![HEADER, lease(1, 0)]),
+        ("never opened", vec![HEADER, session(3)]),
+        ("id is not unique", vec![HEADER, session(1), session(1)]),
+        ("in no session", vec![HEADER, answer(5)]),
+        ("an answer that is settled", vec![HEADER, session(1), answer(4)]),
+        ("two answers", vec![HEADER, session(1), answer(5), answer(5)]),
         ("deletion is older", vec![HEADER, Base(version("a", 0, 2, 0))]),
         ("older than history is not compacted", vec![HEADER, Base(version("a", 5, 5, 1))]),
         ("two versions older", vec![HEADER, Base(version("a", 2, 2, 1)), Base(version("a", 2, 3, 2))]),

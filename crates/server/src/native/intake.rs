@@ -1,0 +1,221 @@
+//! Takes frames of requests and has them done.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use ruvector_api::etcdserverpb as etcd;
+use ruvector_api::ruvector::v1 as pb;
+use ruvector_api::ruvector::v1::native_request::Request;
+use ruvector_api::ruvector::v1::native_response::Response;
+use ruvector_node::state_machine::kv::{self, Command, InSession, KvView, SessionId};
+use ruvector_node::{Answer, Answers, Batch};
+use tokio::sync::mpsc::{Sender, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Status, Streaming};
+
+use super::{REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
+use crate::context::{Context, Version};
+use crate::etcd::error::store_status;
+use crate::etcd::{convert, kv as etcd_kv};
+
+/// The half of a stream that takes requests.
+pub(super) struct Intake {
+    context: Arc<Context>,
+    /// The room for what is under way.
+    window: Arc<Semaphore>,
+    applied: UnboundedSender<Answer<kv::Response>>,
+    ready: Sender<Ready>,
+}
+
+/// A read, with its number.
+enum Read {
+    Range(u64, kv::RangeRequest),
+    Txn(u64, kv::TxnRequest),
+}
+
+/// What a frame asks for, sorted by how it is done.
+#[derive(Default)]
+struct Sorted {
+    writes: Vec<(u64, Bytes)>,
+    linearizable: Vec<Read>,
+    serializable: Vec<Read>,
+    refused: Vec<(u64, Status)>,
+}
+
+impl Intake {
+    pub(super) fn new(
+        context: Arc<Context>,
+        applied: UnboundedSender<Answer<kv::Response>>,
+        ready: Sender<Ready>,
+    ) -> Self {
+        Self { context, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready }
+    }
+
+    /// Takes frames until the client has sent the last one, or is gone.
+    pub(super) async fn run(self, mut frames: Streaming<pb::ClientFrame>) {
+        loop {
+            let frame = tokio::select! {
+                frame = frames.message() => frame,
+                () = self.ready.closed() => break,
+            };
+            let Ok(Some(frame)) = frame else { break };
+            let room = Arc::clone(&self.window).acquire_many_owned(weight(&frame));
+            let hold = tokio::select! {
+                hold = room => hold,
+                () = self.ready.closed() => break,
+            };
+            let Ok(hold) = hold.map(Arc::new) else { break };
+            if self.take(frame, hold).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Has the requests of a frame done. Fails if nobody waits for answers any more.
+    async fn take(&self, frame: pb::ClientFrame, hold: Arc<OwnedSemaphorePermit>) -> Result<(), ()> {
+        let sorted = self.sort(frame);
+        if !sorted.writes.is_empty() {
+            let answers = Answers { sender: self.applied.clone(), hold: Arc::clone(&hold) };
+            self.context.handle.propose_batch(Batch { commands: sorted.writes, answers });
+        }
+        for (reads, serializable) in [(sorted.linearizable, false), (sorted.serializable, true)] {
+            if !reads.is_empty() {
+                let (context, ready) = (Arc::clone(&self.context), self.ready.clone());
+                tokio::spawn(answer_reads(context, reads, serializable, ready, Arc::clone(&hold)));
+            }
+        }
+        for (number, status) in sorted.refused {
+            let response = failure(number, &status);
+            self.ready.send(Ready { response, hold: Arc::clone(&hold) }).await.map_err(drop)?;
+        }
+        Ok(())
+    }
+
+    fn sort(&self, frame: pb::ClientFrame) -> Sorted {
+        let pb::ClientFrame { requests, session, settled_below } = frame;
+        let mut sorted = Sorted::default();
+        for pb::NativeRequest { number, request } in requests {
+            let place = InSession { session: SessionId(session), sequence: number, settled_below };
+            if let Err(status) = self.sort_one(place, request, &mut sorted) {
+                sorted.refused.push((number, status));
+            }
+        }
+        sorted
+    }
+
+    fn sort_one(
+        &self,
+        place: InSession,
+        request: Option<Request>,
+        sorted: &mut Sorted,
+    ) -> Result<(), Status> {
+        let number = place.sequence;
+        let command = match request {
+            Some(Request::Put(put)) => etcd_kv::asked_put(put)?,
+            Some(Request::DeleteRange(delete)) => etcd_kv::asked_delete(delete)?,
+            Some(Request::Compaction(compaction)) => etcd_kv::asked_compaction(compaction),
+            Some(Request::Txn(txn)) => {
+                let (freshness, txn) = etcd_kv::asked_txn(txn, self.context.limits.txn_operations)?;
+                match freshness {
+                    etcd_kv::TxnFreshness::Write => Command::Txn(txn),
+                    etcd_kv::TxnFreshness::Linearizable => {
+                        sorted.linearizable.push(Read::Txn(number, txn));
+                        return Ok(());
+                    }
+                    etcd_kv::TxnFreshness::Serializable => {
+                        sorted.serializable.push(Read::Txn(number, txn));
+                        return Ok(());
+                    }
+                }
+            }
+            Some(Request::Range(range)) => {
+                let serializable = range.serializable;
+                let read = Read::Range(number, etcd_kv::asked_range(range)?);
+                if serializable { &mut sorted.serializable } else { &mut sorted.linearizable }.push(read);
+                return Ok(());
+            }
+            Some(Request::OpenSession(_)) => {
+                sorted.writes.push((number, Command::OpenSession.encode()));
+                return Ok(());
+            }
+            None => return Err(Status::invalid_argument("a request of a kind that this node does not know")),
+        };
+        if place.session == SessionId(0) {
+            return Err(Status::failed_precondition("writes need a session: open one first"));
+        }
+        sorted.writes.push((number, place.encode(&command)));
+        Ok(())
+    }
+}
+
+/// About how much of the window a frame takes.
+fn weight(frame: &pb::ClientFrame) -> u32 {
+    let requests = u32::try_from(frame.requests.len()).unwrap_or(u32::MAX).saturating_mul(REQUEST_BYTES);
+    let bytes = u32::try_from(frame.encoded_len()).unwrap_or(u32::MAX);
+    // A frame that is larger than the window must have it to itself.
+    requests.saturating_add(bytes).clamp(1, WINDOW_BYTES)
+}
+
+/// Answers reads that arrived together, all from one version.
+async fn answer_reads(
+    context: Arc<Context>,
+    reads: Vec<Read>,
+    serializable: bool,
+    ready: Sender<Ready>,
+    hold: Arc<OwnedSemaphorePermit>,
+) {
+    let version = context.version(serializable).await;
+    for read in reads {
+        let number = read.number();
+        let answer = match &version {
+            Ok(version) => answer_read(Arc::clone(version), read).await,
+            Err(status) => Err(status.clone()),
+        };
+        let response = answer.unwrap_or_else(|status| failure(number, &status));
+        if ready.send(Ready { response, hold: Arc::clone(&hold) }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer_read(version: Version, read: Read) -> Result<pb::NativeResponse, Status> {
+    let is_large = read.may_be_large(&version.view);
+    etcd_kv::evaluate(version, is_large, move |view| {
+        let (number, revision) = (read.number(), view.revision().0);
+        let response = read.evaluate(view)?;
+        Ok(pb::NativeResponse { number, revision, response: Some(response) })
+    })
+    .await
+}
+
+impl Read {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Range(number, _) | Self::Txn(number, _) => *number,
+        }
+    }
+
+    fn may_be_large(&self, view: &KvView) -> bool {
+        match self {
+            Self::Range(_, range) => etcd_kv::may_be_large(range, view),
+            Self::Txn(_, txn) => etcd_kv::txn_may_be_large(txn, view),
+        }
+    }
+
+    fn evaluate(&self, view: &KvView) -> Result<Response, Status> {
+        let header = etcd::ResponseHeader::default;
+        match self {
+            Self::Range(_, range) => {
+                let found = view.range(range).map_err(store_status)?;
+                let response = convert::range_response(&found, header());
+                Ok(Response::Range(etcd::RangeResponse { header: None, ..response }))
+            }
+            Self::Txn(_, txn) => {
+                let done = view.read_only_txn(txn).map_err(store_status)?;
+                let response = convert::txn_response(&done, header());
+                Ok(Response::Txn(etcd::TxnResponse { header: None, ..response }))
+            }
+        }
+    }
+}

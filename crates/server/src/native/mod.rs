@@ -1,0 +1,70 @@
+//! The native protocol: one stream for each client, many requests under way, answers gathered into frames.
+//! docs/PROTOCOL.md describes it for those who speak it.
+//!
+//! A stream has two halves. [`intake`] reads frames, hands writes to the node in batches and has reads evaluated;
+//! [`outlet`] gathers what is answered. Between them is the window: a frame is read only when there is room for what it
+//! may take in memory, so a client that sends more, or does not read its answers, waits.
+
+mod intake;
+mod outlet;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use ruvector_api::ruvector::v1 as pb;
+use ruvector_api::ruvector::v1::native_server::Native;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::context::Context;
+use crate::etcd::leader;
+
+/// How many bytes of requests may be under way on one stream, each counted with [`REQUEST_BYTES`] beside its own.
+const WINDOW_BYTES: u32 = 8 << 20;
+/// What a request takes in memory beside its bytes, until it is answered.
+const REQUEST_BYTES: u32 = 1 << 10;
+/// What a client is told: so many small requests fit into the window.
+const REQUESTS_MAX: u32 = WINDOW_BYTES / REQUEST_BYTES / 2;
+/// How many answers to reads may wait to be sent before no more are evaluated.
+const READS_WAITING_MAX: usize = 64;
+
+/// The native service.
+pub(crate) struct NativeService(pub(crate) Arc<Context>);
+
+/// An answer that is not a command's.
+#[derive(Debug)]
+struct Ready {
+    response: pb::NativeResponse,
+    /// The room that the request's frame takes in the window.
+    #[allow(dead_code)] // Let go when dropped.
+    hold: Arc<OwnedSemaphorePermit>,
+}
+
+#[tonic::async_trait]
+impl Native for NativeService {
+    type ExchangeStream = Pin<Box<dyn Stream<Item = Result<pb::ServerFrame, Status>> + Send>>;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<pb::ClientFrame>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        leader::require(request.metadata(), &self.0.handle)?;
+        let (applied_sender, applied) = mpsc::unbounded_channel();
+        let (ready_sender, ready) = mpsc::channel(READS_WAITING_MAX);
+        let intake = intake::Intake::new(Arc::clone(&self.0), applied_sender, ready_sender);
+        tokio::spawn(intake.run(request.into_inner()));
+        let outlet = outlet::Outlet::new(Arc::clone(&self.0), applied, ready);
+        Ok(Response::new(Box::pin(outlet)))
+    }
+}
+
+/// The answer that a request was refused.
+fn failure(number: u64, status: &Status) -> pb::NativeResponse {
+    let failure = pb::NativeFailure { code: status.code().into(), message: status.message().to_owned() };
+    pb::NativeResponse {
+        number,
+        revision: 0,
+        response: Some(pb::native_response::Response::Failure(failure)),
+    }
+}

@@ -1,0 +1,152 @@
+//! Gathers answers into frames.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+
+use futures::Stream;
+use prost::Message;
+use ruvector_api::etcdserverpb as etcd;
+use ruvector_api::ruvector::v1 as pb;
+use ruvector_api::ruvector::v1::native_response::Response;
+use ruvector_node::state_machine::kv::{self, Outcome};
+use ruvector_node::{Answer, NodeId};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tonic::{Code, Status};
+
+use super::{REQUESTS_MAX, Ready, failure};
+use crate::admin;
+use crate::context::Context;
+use crate::etcd::convert;
+use crate::etcd::error::{node_status, store_status};
+use crate::metrics::Method;
+
+/// How many answers one frame has at most.
+const FRAME_RESPONSES_MAX: usize = 1024;
+/// A frame that has so many bytes gets no further answer. (A single answer may be larger.)
+const FRAME_BYTES_MAX: usize = 256 << 10;
+
+/// The half of a stream that gives answers. Ends when the other half has ended and everything is answered.
+pub(super) struct Outlet {
+    context: Arc<Context>,
+    applied: UnboundedReceiver<Answer<kv::Response>>,
+    ready: Receiver<Ready>,
+    gathered: Vec<Answer<kv::Response>>,
+    /// The leader that the client was last told of.
+    told_leader: Option<Option<NodeId>>,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        context: Arc<Context>,
+        applied: UnboundedReceiver<Answer<kv::Response>>,
+        ready: Receiver<Ready>,
+    ) -> Self {
+        Self { context, applied, ready, gathered: Vec::new(), told_leader: None }
+    }
+
+    /// Where the client is, if it was not told, or of another leader.
+    fn place_if_new(&mut self) -> Option<pb::Place> {
+        let handle = &self.context.handle;
+        let leader = handle.leader();
+        if self.told_leader.replace(leader) == Some(leader) {
+            return None;
+        }
+        let members = self.context.members();
+        let leader = members.into_iter().find(|member| Some(member.id) == leader);
+        Some(pb::Place {
+            cluster_id: handle.cluster_id(),
+            node_id: handle.node_id().0,
+            node_name: handle.node_name().to_owned(),
+            leader: leader.map(admin::member),
+            requests_max: REQUESTS_MAX,
+        })
+    }
+
+    fn response(&self, answer: Answer<kv::Response>) -> pb::NativeResponse {
+        let Answer { number, result, hold: _ } = answer;
+        let answered = result.map_err(|error| {
+            self.context.metrics.proposals_failed.inc();
+            node_status(error)
+        });
+        let answered = answered.and_then(|applied| {
+            let revision = applied.response.revision.0;
+            Ok((revision, applied.response.result.map_err(store_status)?))
+        });
+        match answered {
+            Ok((revision, outcome)) => {
+                pb::NativeResponse { number, revision, response: Some(outcome_response(outcome)) }
+            }
+            Err(status) => failure(number, &status),
+        }
+    }
+
+    fn count(&self, response: &pb::NativeResponse) {
+        let code = match &response.response {
+            Some(Response::Failure(failure)) => Code::from_i32(failure.code),
+            Some(_) | None => Code::Ok,
+        };
+        self.context.metrics.count(Method::Native, code);
+    }
+}
+
+impl Stream for Outlet {
+    type Item = Result<pb::ServerFrame, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let mut frame = pb::ServerFrame { responses: Vec::new(), place: this.place_if_new() };
+        let mut bytes = 0;
+        let mut gathered = std::mem::take(&mut this.gathered);
+        let applied = this.applied.poll_recv_many(context, &mut gathered, FRAME_RESPONSES_MAX);
+        for answer in gathered.drain(..) {
+            frame.responses.push(this.response(answer));
+        }
+        this.gathered = gathered;
+        let mut ready = Poll::Pending;
+        while bytes < FRAME_BYTES_MAX && frame.responses.len() < FRAME_RESPONSES_MAX {
+            ready = this.ready.poll_recv(context);
+            let Poll::Ready(Some(Ready { response, hold: _ })) = ready else { break };
+            bytes += response.encoded_len();
+            frame.responses.push(response);
+            ready = Poll::Pending;
+        }
+        frame.responses.iter().for_each(|response| this.count(response));
+        if !frame.responses.is_empty() || frame.place.is_some() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match (applied, ready) {
+            (Poll::Ready(0), Poll::Ready(None)) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// What a command did, without the header that etcd's answers have.
+fn outcome_response(outcome: Outcome) -> Response {
+    let header = etcd::ResponseHeader::default;
+    match outcome {
+        Outcome::Put(put) => {
+            Response::Put(etcd::PutResponse { header: None, ..convert::put_response(&put, header()) })
+        }
+        Outcome::Delete(delete) => Response::DeleteRange(etcd::DeleteRangeResponse {
+            header: None,
+            ..convert::delete_response(&delete, header())
+        }),
+        Outcome::Txn(txn) => {
+            Response::Txn(etcd::TxnResponse { header: None, ..convert::txn_response(&txn, header()) })
+        }
+        Outcome::Compact => Response::Compaction(etcd::CompactionResponse { header: None }),
+        Outcome::SessionOpened(session) => {
+            Response::OpenSession(pb::OpenSessionResponse { session: session.0 })
+        }
+        // Nothing that this protocol takes has such an outcome.
+        Outcome::LeaseGrant { .. } | Outcome::LeaseRevoke | Outcome::LeaseRenew(_) => {
+            tracing::error!(?outcome, "the store answered another command than it was given");
+            Response::Failure(pb::NativeFailure {
+                code: Code::Internal.into(),
+                message: "the store did not answer the command".to_owned(),
+            })
+        }
+    }
+}
