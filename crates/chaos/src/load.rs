@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ruvector_client::{
-    Client, ClientError, Comparison, GetOptions, KeyValue, Operation, OperationAnswer, PutOptions, ReadLevel,
-    Relation, Target, Transaction,
+    Client, ClientError, ClientOptions, Comparison, GetOptions, KeyValue, Operation, OperationAnswer,
+    Protocol, PutOptions, ReadLevel, Relation, Target, Transaction,
 };
 use ruvector_simulator::linearizability::{Action, Observation, Value};
 use ruvector_simulator::random::Random;
@@ -100,7 +100,9 @@ impl Worker {
         let stays = (NODES..CLIENTS).contains(&number);
         let read_level = if stays { ReadLevel::Lease } else { ReadLevel::Strong };
         endpoints.truncate(if stays { 1 } else { NODES });
-        let client = Client::new(endpoints.iter().map(String::as_str), client_options())?;
+        let protocol = if number.is_multiple_of(2) { Protocol::Native } else { Protocol::Etcd };
+        let options = ClientOptions { protocol, ..client_options() };
+        let client = Client::new(endpoints.iter().map(String::as_str), options)?;
         let (known, history) = (BTreeMap::new(), Vec::new());
         Ok(Self { number, client, read_level, clock, random, written: 0, known, history })
     }

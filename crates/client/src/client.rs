@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ruvector_api::ruvector::v1::NativeResponse;
+use ruvector_api::ruvector::v1::native_request::Request;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -13,6 +15,7 @@ use tonic::{Response, Status};
 use crate::admin::NodeClient;
 use crate::endpoint::Endpoint;
 use crate::error::{ClientError, Effect, judge};
+use crate::native::Native;
 
 /// The largest message that is taken, in bytes: above what a server sends for its largest request.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -32,17 +35,31 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long to go on trying while no endpoint can be connected to at all.
     pub unreachable_timeout: Duration,
+    /// What to speak for reading and writing keys.
+    pub protocol: Protocol,
     /// How long to wait before an attempt that follows a failure; doubled with each, up to twenty times this.
     pub retry_delay: Duration,
 }
 
+/// What a client speaks for reading and writing keys. Leases, watches and the rest have calls of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The native protocol: all requests on one stream to the leader, and writes that are sent again after any failure,
+    /// each applied once. etcd's API with servers that do not offer it.
+    #[default]
+    Native,
+    /// etcd's API: one call for each request. A write whose answer gets lost is not sent again, and its outcome unknown.
+    Etcd,
+}
+
 impl Default for ClientOptions {
-    /// Ten seconds for a call, two for a connection, 25 milliseconds before the first repetition.
+    /// The native protocol, ten seconds for a call, two for a connection, 25 milliseconds before the first repetition.
     fn default() -> Self {
         Self {
             request_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(2),
             unreachable_timeout: Duration::from_secs(10),
+            protocol: Protocol::default(),
             retry_delay: Duration::from_millis(25),
         }
     }
@@ -60,6 +77,7 @@ struct Shared {
     /// The connection that worked last; the next call begins there.
     preferred: AtomicUsize,
     options: ClientOptions,
+    native: Native,
 }
 
 impl Client {
@@ -101,7 +119,8 @@ impl Client {
         if connections.is_empty() {
             return Err(ClientError::NoEndpoints);
         }
-        Ok(Self { shared: Arc::new(Shared { connections, preferred: AtomicUsize::new(0), options }) })
+        let native = Native::new(options.protocol);
+        Ok(Self { shared: Arc::new(Shared { connections, preferred: AtomicUsize::new(0), options, native }) })
     }
 
     /// The endpoints, in the order given.
@@ -113,6 +132,15 @@ impl Client {
     pub fn nodes(&self) -> impl Iterator<Item = NodeClient> + '_ {
         let timeout = self.shared.options.request_timeout;
         self.shared.connections.iter().map(move |connection| NodeClient::new(connection.clone(), timeout))
+    }
+
+    /// Has a request done by the native protocol. `None` if the servers do not offer that.
+    pub(crate) async fn native(
+        &self,
+        effect: Effect,
+        request: Request,
+    ) -> Result<Option<NativeResponse>, ClientError> {
+        self.shared.native.request(&self.shared.connections, &self.shared.options, effect, request).await
     }
 
     /// Makes a call at the preferred endpoint and, as far as `effect` allows, at the others until the time is up.

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use ruvector_api::etcdserverpb::kv_client::KvClient;
+use ruvector_api::ruvector::v1::native_request::Request;
 use ruvector_api::{etcdserverpb as pb, mvccpb};
 use tonic::transport::Channel;
 
 use crate::client::{Client, service};
 use crate::error::{ClientError, Effect};
 use crate::lease::LeaseId;
+use crate::native;
 
 /// A key with its value and the counters of its history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +127,9 @@ impl Client {
         options: PutOptions,
     ) -> Result<PutAnswer, ClientError> {
         let request = put_request(key.into(), value.into(), options);
+        if let Some(response) = self.native(Effect::Write, Request::Put(request.clone())).await? {
+            return Ok(native::put(response)?.into());
+        }
         let response = self
             .call(Effect::Write, |channel| {
                 let request = request.clone();
@@ -144,6 +149,12 @@ impl Client {
         options: GetOptions,
     ) -> Result<GetAnswer, ClientError> {
         let request = range_request(range.into(), &options);
+        // What any node may answer need not go to the leader.
+        if !request.serializable
+            && let Some(response) = self.native(Effect::Read, Request::Range(request.clone())).await?
+        {
+            return Ok(native::range(response)?.into());
+        }
         let response = self
             .call(Effect::Read, |channel| {
                 let request = request.clone();
@@ -163,6 +174,9 @@ impl Client {
         options: DeleteOptions,
     ) -> Result<DeleteAnswer, ClientError> {
         let request = delete_request(range.into(), options);
+        if let Some(response) = self.native(Effect::Write, Request::DeleteRange(request.clone())).await? {
+            return Ok(native::delete(response)?.into());
+        }
         let response = self
             .call(Effect::Write, |channel| {
                 let request = request.clone();
@@ -179,6 +193,9 @@ impl Client {
     /// Any [`ClientError`]; [`ClientError::Compacted`] if that revision has been dropped already.
     pub async fn compact(&self, revision: i64) -> Result<(), ClientError> {
         let request = pb::CompactionRequest { revision, physical: false };
+        if let Some(response) = self.native(Effect::Write, Request::Compaction(request)).await? {
+            return native::compaction(response);
+        }
         self.call(Effect::Write, |channel| async move { kv(channel).compact(request).await }).await?;
         Ok(())
     }

@@ -29,13 +29,14 @@ mod error;
 mod kv;
 mod lease;
 mod members;
+mod native;
 mod transaction;
 mod watch;
 
 pub use admin::{
     LogEntry, NodeAddress, NodeClient, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot,
 };
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, Protocol};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use kv::{

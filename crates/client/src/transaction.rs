@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
+use ruvector_api::ruvector::v1::native_request::Request;
 
 use crate::client::Client;
 use crate::error::{ClientError, Effect};
@@ -10,6 +11,7 @@ use crate::kv::{
     put_request, range_request, revision_of,
 };
 use crate::lease::LeaseId;
+use crate::native;
 
 /// Done as one: `then` if all comparisons hold, otherwise `otherwise`.
 ///
@@ -122,6 +124,9 @@ impl Client {
         let changes_something = writes(&transaction.then) || writes(&transaction.otherwise);
         let effect = if changes_something { Effect::Write } else { Effect::Read };
         let request = pb::TxnRequest::from(transaction);
+        if let Some(response) = self.native(effect, Request::Txn(request.clone())).await? {
+            return native::txn(response)?.try_into();
+        }
         let response = self
             .call(effect, |channel| {
                 let request = request.clone();

@@ -100,7 +100,7 @@ pub(crate) fn store_status(error: KvError) -> Status {
         KvError::KeyNotFound => EtcdError::KeyNotFound.into(),
         KvError::DuplicateKey => EtcdError::DuplicateKey.into(),
         // Not etcd's: of the native protocol.
-        KvError::SessionNotFound(_) => Status::not_found(error.to_string()),
+        KvError::SessionNotFound(_) => Status::aborted(error.to_string()),
         KvError::SessionCommandSettled { .. } => Status::failed_precondition(error.to_string()),
         KvError::SessionFull(_) => Status::resource_exhausted(error.to_string()),
         KvError::UnknownCommand(_) => Status::internal(error.to_string()),

@@ -6,6 +6,7 @@ mod admin;
 mod harness;
 mod kv;
 mod lease;
+mod native;
 mod port;
 mod txn;
 mod watch;

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
-use ruvector_client::{Client, ClientError, ClientOptions, GetOptions, KeyRange, KeyValue, PutOptions};
+use ruvector_client::{
+    Client, ClientError, ClientOptions, GetOptions, KeyRange, KeyValue, Protocol, PutOptions,
+};
 
-use super::{Cluster, await_condition};
+use super::{Cluster, PATIENCE, await_condition};
 
 /// How many writers write at a time, each one key after the other.
 const WRITERS: usize = 16;
+/// How long a writer that speaks etcd's API waits for an answer.
+const ETCD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What became of each key, as its writer was told.
 #[derive(Debug, Default)]
@@ -79,7 +84,11 @@ async fn write_all(
             let mut endpoints = endpoints.clone();
             let first = writer % endpoints.len();
             endpoints.rotate_left(first);
-            let client = Client::new(endpoints.iter().map(String::as_str), ClientOptions::default()).unwrap();
+            let protocol = protocol_of(writer);
+            // Long enough for every failover: what is sent again is not given up.
+            let request_timeout = if protocol == Protocol::Native { PATIENCE } else { ETCD_TIMEOUT };
+            let options = ClientOptions { protocol, request_timeout, ..ClientOptions::default() };
+            let client = Client::new(endpoints.iter().map(String::as_str), options).unwrap();
             tokio::spawn(write(client, writer, Arc::clone(&stopping), Arc::clone(&acknowledged)))
         })
         .collect();
@@ -118,6 +127,11 @@ async fn write(
     fates
 }
 
+/// Half of the writers speak the native protocol.
+fn protocol_of(writer: usize) -> Protocol {
+    if writer.is_multiple_of(2) { Protocol::Native } else { Protocol::Etcd }
+}
+
 fn value_of(key: &str) -> Bytes {
     Bytes::from(format!("the value of {key}"))
 }
@@ -151,6 +165,15 @@ impl Ledger {
             assert!(self.fates.contains_key(key), "{key} was never written");
         }
         println!("{} writes: {}", self.fates.len(), self.summary());
+    }
+
+    /// Checks that every write of the native protocol was acknowledged, whatever happened to the nodes.
+    pub(crate) fn verify_nothing_unknown(&self) {
+        for (key, fate) in &self.fates {
+            let writer: usize = key["load/".len()..][..2].parse().unwrap();
+            let is_native = protocol_of(writer) == Protocol::Native;
+            assert!(!is_native || matches!(fate, Fate::Acknowledged { .. }), "{key}: {fate:?}");
+        }
     }
 
     fn summary(&self) -> String {

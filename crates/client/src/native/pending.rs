@@ -1,0 +1,343 @@
+//! What is under way, and what becomes of it when answers come, connections break and time passes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use prost::Message;
+use ruvector_api::ruvector::v1 as pb;
+use ruvector_api::ruvector::v1::native_request::Request;
+use ruvector_api::ruvector::v1::native_response::Response;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::endpoint::Endpoint;
+use crate::error::{ClientError, Effect, judge};
+
+/// A frame that has so many bytes gets no further request. (A single request may be larger.)
+const FRAME_BYTES_MAX: usize = 256 << 10;
+/// How many requests one frame has at most.
+const FRAME_REQUESTS_MAX: usize = 1024;
+/// How many times the first delay a request that failed waits at most before it is sent again.
+const DELAY_FACTOR_MAX: u32 = 20;
+
+/// A request of a caller.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) effect: Effect,
+    pub(super) deadline: Instant,
+    pub(super) reply: oneshot::Sender<Result<pb::NativeResponse, ClientError>>,
+}
+
+/// Everything that is not answered yet.
+///
+/// Invariants: every number was used for one request only; a write's number is at or above what is told as settled
+/// until it is answered or given up.
+#[derive(Debug)]
+pub(super) struct Pending {
+    requests: BTreeMap<u64, Waiting>,
+    /// The numbers of the writes among them.
+    writes: BTreeSet<u64>,
+    next_number: u64,
+    session: Session,
+    /// What is to be sent on this connection, in order.
+    unsent: VecDeque<u64>,
+    /// Writes that wait for a session.
+    held: VecDeque<u64>,
+    /// What is sent again later, and when.
+    delayed: BTreeSet<(Instant, u64)>,
+    /// What was sent on this connection and when, the oldest first; some of it may have been answered.
+    sent: VecDeque<(Instant, u64)>,
+    /// All deadlines, the first first; some of their requests may have been answered.
+    deadlines: VecDeque<(Instant, u64)>,
+    retry_delay: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: Job,
+    sends: u32,
+    /// The session that it was last sent in; 0 if in none.
+    session: u64,
+    /// It was sent on this connection, and no answer has come.
+    is_under_way: bool,
+    /// It was sent before and no certain answer came: it may have been done.
+    may_be_done: bool,
+    last_error: Option<ClientError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    None,
+    /// Asked for under this number.
+    Opening(u64),
+    Open(u64),
+}
+
+impl Pending {
+    pub(super) fn new(retry_delay: Duration) -> Self {
+        Self {
+            requests: BTreeMap::new(),
+            writes: BTreeSet::new(),
+            next_number: 1,
+            session: Session::None,
+            unsent: VecDeque::new(),
+            held: VecDeque::new(),
+            delayed: BTreeSet::new(),
+            sent: VecDeque::new(),
+            deadlines: VecDeque::new(),
+            retry_delay,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Takes a request.
+    pub(super) fn add(&mut self, job: Job) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.deadlines.push_back((job.deadline, number));
+        if job.effect == Effect::Write {
+            self.writes.insert(number);
+        }
+        let waiting =
+            Waiting { job, sends: 0, session: 0, is_under_way: false, may_be_done: false, last_error: None };
+        self.requests.insert(number, waiting);
+        self.queue(number);
+    }
+
+    /// Whether there is something to send.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty() || (!self.held.is_empty() && self.session == Session::None)
+    }
+
+    /// The next frame to send, if there is anything for one.
+    pub(super) fn frame(&mut self, now: Instant) -> Option<pb::ClientFrame> {
+        let mut requests = Vec::new();
+        if self.session == Session::None && !self.held.is_empty() {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.session = Session::Opening(number);
+            let request = Some(Request::OpenSession(pb::OpenSessionRequest {}));
+            requests.push(pb::NativeRequest { number, request });
+        }
+        let session = if let Session::Open(session) = self.session { session } else { 0 };
+        let mut bytes = 0;
+        while bytes < FRAME_BYTES_MAX && requests.len() < FRAME_REQUESTS_MAX {
+            let Some(number) = self.unsent.pop_front() else { break };
+            let Some(waiting) = self.requests.get_mut(&number) else { continue };
+            waiting.sends += 1;
+            waiting.session = session;
+            waiting.is_under_way = true;
+            self.sent.push_back((now, number));
+            let request = pb::NativeRequest { number, request: Some(waiting.job.request.clone()) };
+            bytes += request.encoded_len();
+            requests.push(request);
+        }
+        let settled_below = self.writes.first().copied().unwrap_or(self.next_number);
+        (!requests.is_empty()).then_some(pb::ClientFrame { requests, session, settled_below })
+    }
+
+    /// Since when the oldest request that was sent on this connection waits for its answer.
+    pub(super) fn oldest_sent_at(&mut self) -> Option<Instant> {
+        let is_waiting = |number: &u64| self.requests.get(number).is_some_and(|waiting| waiting.is_under_way);
+        while let Some((sent_at, number)) = self.sent.front() {
+            if is_waiting(number) {
+                return Some(*sent_at);
+            }
+            self.sent.pop_front();
+        }
+        None
+    }
+
+    /// An answer came from the node at `endpoint`.
+    pub(super) fn answered(&mut self, response: pb::NativeResponse, endpoint: &Endpoint, now: Instant) {
+        if self.session == Session::Opening(response.number) {
+            return self.session_answered(response, now);
+        }
+        let number = response.number;
+        let Some(Response::Failure(failure)) = &response.response else {
+            return self.settle(number, Ok(response));
+        };
+        let status = Status::new(Code::from_i32(failure.code), failure.message.clone());
+        if status.code() == Code::Aborted {
+            return self.session_lost(number, &status);
+        }
+        let Some(waiting) = self.requests.get_mut(&number) else { return };
+        waiting.is_under_way = false;
+        let error = judge(&status, endpoint, waiting.job.effect).error;
+        match error {
+            ClientError::NoLeader { .. } | ClientError::Busy { .. } => {}
+            ClientError::OutcomeUnknown { .. } | ClientError::TimedOut { .. } => waiting.may_be_done = true,
+            ClientError::InvalidEndpoint { .. }
+            | ClientError::NoEndpoints
+            | ClientError::Unreachable { .. }
+            | ClientError::Compacted { .. }
+            | ClientError::Refused { .. }
+            | ClientError::Unsupported { .. }
+            | ClientError::Malformed { .. } => return self.settle(number, Err(error)),
+        }
+        waiting.last_error = Some(error);
+        let delay = self.retry_delay * waiting.sends.clamp(1, DELAY_FACTOR_MAX);
+        self.delayed.insert((now + delay, number));
+    }
+
+    /// The connection broke: what was under way on it may have been done, and is sent again on the next.
+    pub(super) fn disconnected(&mut self, reason: &str) {
+        if matches!(self.session, Session::Opening(_)) {
+            self.session = Session::None;
+        }
+        self.sent.clear();
+        self.unsent.clear();
+        self.held.clear();
+        let delayed: BTreeSet<u64> = self.delayed.iter().map(|(_, number)| *number).collect();
+        let numbers: Vec<u64> =
+            self.requests.keys().copied().filter(|number| !delayed.contains(number)).collect();
+        for number in numbers {
+            if let Some(waiting) = self.requests.get_mut(&number).filter(|waiting| waiting.is_under_way) {
+                waiting.is_under_way = false;
+                waiting.may_be_done = true;
+                waiting.last_error = Some(ClientError::TimedOut { reason: reason.to_owned() });
+            }
+            self.queue(number);
+        }
+    }
+
+    /// No connection could be made.
+    pub(super) fn not_connected(&mut self, error: &ClientError) {
+        for waiting in self.requests.values_mut() {
+            waiting.last_error = Some(error.clone());
+        }
+    }
+
+    /// Gives up what was never sent: nobody could be reached for too long.
+    pub(super) fn fail_unsent(&mut self, error: &ClientError) {
+        let unsent = self.requests.iter().filter(|(_, waiting)| waiting.sends == 0);
+        let unsent: Vec<u64> = unsent.map(|(number, _)| *number).collect();
+        for number in unsent {
+            self.settle(number, Err(error.clone()));
+        }
+    }
+
+    /// Gives up everything.
+    pub(super) fn fail_all(&mut self, error: &ClientError) {
+        let numbers: Vec<u64> = self.requests.keys().copied().collect();
+        for number in numbers {
+            self.settle(number, Err(error.clone()));
+        }
+    }
+
+    /// Time has passed: what waited to be sent again is, and what nobody waits for any longer is given up.
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some((_, number)) = self.delayed.first().copied().filter(|(at, _)| *at <= now) {
+            self.delayed.pop_first();
+            self.queue(number);
+        }
+        while let Some((_, number)) = self.deadlines.front().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.pop_front();
+            self.give_up(number);
+        }
+    }
+
+    /// When [`wake`](Self::wake) is due.
+    pub(super) fn next_wake(&mut self) -> Option<Instant> {
+        while let Some((_, number)) = self.deadlines.front() {
+            if self.requests.contains_key(number) {
+                break;
+            }
+            self.deadlines.pop_front();
+        }
+        let deadline = self.deadlines.front().map(|(at, _)| *at);
+        let delayed = self.delayed.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(delayed).min()
+    }
+
+    fn queue(&mut self, number: u64) {
+        let is_open = matches!(self.session, Session::Open(_));
+        match self.requests.get(&number) {
+            Some(waiting) if waiting.job.effect == Effect::Write && !is_open => self.held.push_back(number),
+            Some(_) => self.unsent.push_back(number),
+            None => {}
+        }
+    }
+
+    fn session_answered(&mut self, response: pb::NativeResponse, now: Instant) {
+        self.session = match response.response {
+            Some(Response::OpenSession(opened)) => Session::Open(opened.session),
+            _ => Session::None,
+        };
+        let held = std::mem::take(&mut self.held);
+        if matches!(self.session, Session::Open(_)) {
+            held.into_iter().for_each(|number| self.queue(number));
+        } else {
+            let at = now + self.retry_delay;
+            self.delayed.extend(held.into_iter().map(|number| (at, number)));
+        }
+    }
+
+    /// The server has no such session. What was sent once was not done, for the session was gone before; of what was sent
+    /// before nobody knows.
+    fn session_lost(&mut self, number: u64, status: &Status) {
+        let Some(waiting) = self.requests.get_mut(&number) else { return };
+        waiting.is_under_way = false;
+        if self.session == Session::Open(waiting.session) {
+            self.session = Session::None;
+        }
+        if waiting.may_be_done {
+            let reason = status.message().to_owned();
+            return self.settle(number, Err(ClientError::OutcomeUnknown { reason }));
+        }
+        // Its number belongs to the old session.
+        let Some(waiting) = self.requests.remove(&number) else { return };
+        self.writes.remove(&number);
+        self.add(waiting.job);
+    }
+
+    fn give_up(&mut self, number: u64) {
+        let Some(waiting) = self.requests.get(&number) else { return };
+        let may_be_done = waiting.may_be_done || waiting.is_under_way;
+        let silent = || ClientError::TimedOut { reason: "the nodes are silent".to_owned() };
+        let last_error = waiting.last_error.clone().unwrap_or_else(silent);
+        let error = match waiting.job.effect {
+            Effect::Write if may_be_done => ClientError::OutcomeUnknown { reason: reason_of(&last_error) },
+            Effect::Write | Effect::Read => last_error,
+        };
+        self.settle(number, Err(error));
+    }
+
+    fn settle(&mut self, number: u64, result: Result<pb::NativeResponse, ClientError>) {
+        self.writes.remove(&number);
+        if let Some(waiting) = self.requests.remove(&number) {
+            // The caller may have gone.
+            let _ = waiting.job.reply.send(result);
+        }
+    }
+}
+
+/// The node's words, without what is said to the caller around them.
+fn reason_of(error: &ClientError) -> String {
+    match error {
+        ClientError::NoLeader { reason }
+        | ClientError::Busy { reason }
+        | ClientError::TimedOut { reason }
+        | ClientError::OutcomeUnknown { reason }
+        | ClientError::Unreachable { reason, .. } => reason.clone(),
+        ClientError::InvalidEndpoint { .. }
+        | ClientError::NoEndpoints
+        | ClientError::Compacted { .. }
+        | ClientError::Refused { .. }
+        | ClientError::Unsupported { .. }
+        | ClientError::Malformed { .. } => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "pending_tests.rs"]
+mod tests;
