@@ -15,7 +15,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Everything that must pass: format, tidy, lints, docs, tests, simulator seeds.
+    /// Everything that must pass: format, tidy, lints, docs, tests, simulator seeds, instruction counts, fuzz.
     Test,
     /// What continuous integration runs: the same as `test`.
     Ci,
@@ -23,6 +23,8 @@ enum Command {
     Tidy,
     /// Gives hostile bytes to everything that reads bytes; fuzz/src/lib.rs says how to go on from a find.
     Fuzz(fuzz::Arguments),
+    /// Counts the instructions of the hot paths with valgrind.
+    Instructions,
     /// Runs the simulator, as in `--seeds 0..2000` or `--seed 7 --trace`; `--help` shows its arguments.
     #[command(disable_help_flag = true)]
     Simulate {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test | Command::Ci => pipeline::run(&workspace_root()),
         Command::Tidy => tidy::run(&workspace_root()),
         Command::Fuzz(arguments) => fuzz::run(&workspace_root(), &arguments),
+        Command::Instructions => pipeline::instructions(&workspace_root()),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
         Command::Chaos { arguments } => pipeline::chaos(&workspace_root(), &arguments),
     };

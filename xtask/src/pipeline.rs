@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -28,13 +28,14 @@ struct Step {
     run: fn(&Path) -> Result<()>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "format", run: format },
     Step { name: "tidy", run: tidy::run },
     Step { name: "lints", run: lints },
     Step { name: "docs", run: docs },
     Step { name: "tests", run: tests },
     Step { name: "simulator seeds", run: seeds },
+    Step { name: "instructions", run: instructions },
     Step { name: "fuzz", run: fuzz::briefly },
 ];
 
@@ -115,6 +116,18 @@ fn tests(root: &Path) -> Result<()> {
 fn seeds(root: &Path) -> Result<()> {
     let simulator = built_with_tests(root, "simulator")?;
     run_command(Command::new(simulator).args(["--seeds", SEEDS, "--all-marks"]).current_dir(root))
+}
+
+/// Counts the instructions of the hot paths, which must stay below their limits.
+pub(crate) fn instructions(root: &Path) -> Result<()> {
+    for (program, from) in
+        [("valgrind", "Debian's package valgrind"), ("gungraun-runner", "cargo install --locked gungraun-runner")]
+    {
+        let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        found.with_context(|| format!("{program} is needed to count instructions; it comes from {from}"))?;
+    }
+    let bench = ["bench", "--quiet", "--profile", PROFILE, "--package", "ruvector-node", "--bench", "instructions"];
+    run_command(&mut cargo(root, bench))
 }
 
 /// The program that the tests' build has made. Compiles nothing after [`tests`].
