@@ -120,13 +120,15 @@ fn seeds(root: &Path) -> Result<()> {
 
 /// Counts the instructions of the hot paths, which must stay below their limits.
 pub(crate) fn instructions(root: &Path) -> Result<()> {
-    for (program, from) in
-        [("valgrind", "Debian's package valgrind"), ("gungraun-runner", "cargo install --locked gungraun-runner")]
-    {
+    for (program, from) in [
+        ("valgrind", "Debian's package valgrind"),
+        ("gungraun-runner", "cargo install --locked gungraun-runner"),
+    ] {
         let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
         found.with_context(|| format!("{program} is needed to count instructions; it comes from {from}"))?;
     }
-    let bench = ["bench", "--quiet", "--profile", PROFILE, "--package", "ruvector-node", "--bench", "instructions"];
+    let bench =
+        ["bench", "--quiet", "--profile", PROFILE, "--package", "ruvector-node", "--bench", "instructions"];
     run_command(&mut cargo(root, bench))
 }
 

@@ -19,7 +19,7 @@ use gungraun::{
 };
 use ruvector_node::replica::{Event, Ticket};
 use ruvector_node::state_machine::kv::{
-    Command, InSession, KeyRange, KvMachine, KvView, PutRequest, RangeRequest, Revision, SessionId,
+    Command, InSession, KeyRange, KvMachine, KvView, PutRequest, RangeRequest, SessionId,
 };
 use ruvector_node::state_machine::{Committed, StateMachine};
 use ruvector_node::{ReadLevel, Tuning};
@@ -55,6 +55,8 @@ fn led_group() -> Group<KvMachine> {
         group.handle(FIRST, puts(100));
         group.deliver(|_| false);
     }
+    // So that the followers have applied everything, too.
+    group.heartbeat(FIRST, |_| false);
     group
 }
 
@@ -88,7 +90,7 @@ fn view() -> KvView {
 }
 
 // One put, from the leader's client to its answer, on all three replicas.
-#[library_benchmark(config = at_most(1))]
+#[library_benchmark(config = at_most(76_000))]
 #[bench::cold(setup = led_group)]
 fn one_put_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, puts(1));
@@ -97,7 +99,7 @@ fn one_put_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachin
 }
 
 // A hundred puts that came together, on all three replicas.
-#[library_benchmark(config = at_most(1))]
+#[library_benchmark(config = at_most(1_860_000))]
 #[bench::cold(setup = led_group)]
 fn hundred_puts_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, puts(100));
@@ -106,7 +108,7 @@ fn hundred_puts_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvM
 }
 
 // A hundred strong reads that came together: one round.
-#[library_benchmark(config = at_most(1))]
+#[library_benchmark(config = at_most(175_000))]
 #[bench::cold(setup = led_group)]
 fn hundred_strong_reads(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, Event::Read((0..100).map(|number| (Ticket(number), ReadLevel::Strong)).collect()));
@@ -115,7 +117,7 @@ fn hundred_strong_reads(mut group: Group<KvMachine>) -> Group<KvMachine> {
 }
 
 // One put on a store of ten thousand keys.
-#[library_benchmark(config = at_most(1))]
+#[library_benchmark(config = at_most(7_900))]
 #[bench::plain(setup = a_put)]
 #[bench::in_a_session(setup = a_put_in_a_session)]
 fn apply_a_put((mut machine, committed): (KvMachine, Committed)) -> KvMachine {
@@ -124,21 +126,11 @@ fn apply_a_put((mut machine, committed): (KvMachine, Committed)) -> KvMachine {
 }
 
 // A hundred keys of ten thousand.
-#[library_benchmark(config = at_most(1))]
+#[library_benchmark(config = at_most(780_000))]
 #[bench::of_ten_thousand(setup = view)]
 fn range_of_a_hundred(view: KvView) -> KvView {
-    let request = RangeRequest {
-        range: KeyRange { key: Bytes::from_static(b"key-00005000"), range_end: Bytes::from_static(b"l") },
-        revision: None,
-        limit: 100,
-        sort: None,
-        keys_only: false,
-        count_only: false,
-        min_mod_revision: Revision(0),
-        max_mod_revision: Revision(0),
-        min_create_revision: Revision(0),
-        max_create_revision: Revision(0),
-    };
+    let range = KeyRange { key: Bytes::from_static(b"key-00005000"), range_end: Bytes::from_static(b"l") };
+    let request = RangeRequest { limit: 100, ..RangeRequest::of(range) };
     black_box(view.range(black_box(&request)).unwrap());
     view
 }

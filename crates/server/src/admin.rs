@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
-use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest, Revision};
+use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest};
 use ruvector_node::{
     Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
 };
@@ -115,18 +115,7 @@ fn read_level(request: &pb::ReadRequest) -> Result<ReadLevel, Status> {
 }
 
 fn one_key(key: bytes::Bytes) -> RangeRequest {
-    RangeRequest {
-        range: KeyRange { key, range_end: bytes::Bytes::new() },
-        revision: None,
-        limit: 0,
-        sort: None,
-        keys_only: false,
-        count_only: false,
-        min_mod_revision: Revision(0),
-        max_mod_revision: Revision(0),
-        min_create_revision: Revision(0),
-        max_create_revision: Revision(0),
-    }
+    RangeRequest::of(KeyRange { key, range_end: bytes::Bytes::new() })
 }
 
 fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::StatusResponse {

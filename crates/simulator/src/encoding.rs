@@ -144,18 +144,7 @@ fn delete(key: Key) -> DeleteRequest {
 }
 
 fn range_request(range: KeyRange, revision: Option<Revision>) -> RangeRequest {
-    RangeRequest {
-        range,
-        revision,
-        limit: 0,
-        sort: None,
-        keys_only: false,
-        count_only: false,
-        min_mod_revision: Revision(0),
-        max_mod_revision: Revision(0),
-        min_create_revision: Revision(0),
-        max_create_revision: Revision(0),
-    }
+    RangeRequest { revision, ..RangeRequest::of(range) }
 }
 
 fn compare(key: Key, expected: Option<Value>) -> Compare {

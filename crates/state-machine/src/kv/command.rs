@@ -71,6 +71,25 @@ pub struct RangeRequest {
     pub max_create_revision: Revision,
 }
 
+impl RangeRequest {
+    /// All that a range holds now, by key.
+    #[must_use]
+    pub fn of(range: KeyRange) -> Self {
+        Self {
+            range,
+            revision: None,
+            limit: 0,
+            sort: None,
+            keys_only: false,
+            count_only: false,
+            min_mod_revision: Revision(0),
+            max_mod_revision: Revision(0),
+            min_create_revision: Revision(0),
+            max_create_revision: Revision(0),
+        }
+    }
+}
+
 /// What to sort by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SortTarget {

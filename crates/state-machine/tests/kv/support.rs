@@ -94,18 +94,7 @@ pub(crate) fn key_range(key: &str, range_end: &str) -> KeyRange {
 }
 
 pub(crate) fn range(key: &str, range_end: &str) -> RangeRequest {
-    RangeRequest {
-        range: key_range(key, range_end),
-        revision: None,
-        limit: 0,
-        sort: None,
-        keys_only: false,
-        count_only: false,
-        min_mod_revision: Revision(0),
-        max_mod_revision: Revision(0),
-        min_create_revision: Revision(0),
-        max_create_revision: Revision(0),
-    }
+    RangeRequest::of(key_range(key, range_end))
 }
 
 pub(crate) fn get(key: &str) -> RangeRequest {
