@@ -37,6 +37,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Measures the server beside etcd and ZooKeeper, as in `--quick`; `--help` shows its arguments.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to the load generator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&workspace_root(), &arguments),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
         Command::Chaos { arguments } => pipeline::chaos(&workspace_root(), &arguments),
+        Command::Bench { arguments } => pipeline::bench(&workspace_root(), &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
