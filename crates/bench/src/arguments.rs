@@ -146,9 +146,8 @@ impl RunArguments {
             let known: Vec<&str> = all.iter().map(|load| load.name()).collect();
             ensure!(known.contains(&name.as_str()), "there is no load {name}, only {}", known.join(", "));
         }
-        let chosen =
-            |load: &Box<dyn Load>| self.loads.is_empty() || self.loads.iter().any(|name| name == load.name());
-        Ok(all.into_iter().filter(chosen).collect())
+        let chosen = |name: &str| self.loads.is_empty() || self.loads.iter().any(|chosen| chosen == name);
+        Ok(all.into_iter().filter(|load| chosen(load.name())).collect())
     }
 
     fn settings(&self) -> Settings {

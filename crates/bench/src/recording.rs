@@ -102,6 +102,13 @@ pub(crate) struct Outcome {
     pub(crate) figures: BTreeMap<Figure, f64>,
 }
 
+impl Outcome {
+    /// Of a load that could not be run.
+    pub(crate) fn failed(error: &anyhow::Error) -> Self {
+        Self { errors: 1, first_error: Some(format!("{error:#}")), ..Self::default() }
+    }
+}
+
 /// So many in so many seconds; zero if there was no time.
 pub(crate) fn ratio(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { as_float(count) / seconds } else { 0.0 }

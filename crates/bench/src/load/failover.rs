@@ -72,7 +72,6 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     lock(&gaps).begin(Instant::now());
     wait_for_end(&gaps).await?;
     writers.shutdown().await;
-    cluster.start_again(leader)?;
     let gaps = lock(&gaps);
     Ok(Outcome {
         operations: gaps.operations,

@@ -117,6 +117,9 @@ impl Load for KeyValue {
             if !blind || cluster.system == System::ZooKeeper {
                 cluster.fill(settings.keys, settings.value_bytes).await?;
             }
+            if !blind {
+                cluster.digest().await?;
+            }
             let workers = KeyValueWorker::many(self.operation, clients, cluster, settings).await?;
             let recording = drive(workers, settings.pace, settings.span, &cluster.processes()).await?;
             Ok(recording.outcome())

@@ -11,6 +11,10 @@ use crate::system::System;
 
 const WIDTH: u32 = 960;
 const ROW_HEIGHT: u32 = 15;
+/// The title and the legend stand beside each other above the bars.
+const HEAD_HEIGHT: u32 = 44;
+const LEGEND_WIDTH: i32 = 105;
+const MARGIN: i32 = 12;
 /// Between the bars of two loads, in bars.
 const GAP: f64 = 1.0;
 
@@ -83,8 +87,8 @@ fn draw_bars(
         values.fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)));
     let scale = (10_f64.powf(least.log10().floor()).min(least / 1.5)..most * 3.0).log_scale();
     let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 20))
         .margin(12)
+        .margin_top(HEAD_HEIGHT)
         .margin_left(130)
         .x_label_area_size(30)
         .build_cartesian_2d(scale, rows..0.0)?;
@@ -115,6 +119,7 @@ fn draw_bars(
         let (_, y) = chart.backend_coord(&(floor, middle));
         root.draw(&Text::new(load.as_str(), (14, y - 7), ("sans-serif", 14)))?;
     }
+    root.draw(&Text::new(title, (14, 12), ("sans-serif", 20)))?;
     legend(&root, systems)?;
     root.present()?;
     Ok(())
@@ -125,11 +130,12 @@ fn legend(
     root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     systems: &[System],
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut x = 520;
+    let right = WIDTH.cast_signed() - MARGIN;
+    let mut x = right - LEGEND_WIDTH * count(systems.len()).cast_signed();
     for system in systems {
         root.draw(&Rectangle::new([(x, 18), (x + 12, 30)], colour(*system).filled()))?;
         root.draw(&Text::new(system.name(), (x + 17, 17), ("sans-serif", 14)))?;
-        x += 105;
+        x += LEGEND_WIDTH;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Tables: one for each figure, with a row for each load and a column for each system.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, presets};
 
 use crate::figure::{Figure, text};
 use crate::results::Results;
@@ -22,7 +21,7 @@ pub(super) struct Grid {
 
 /// The tables of all figures that were measured.
 pub(super) fn grids(results: &Results) -> Vec<Grid> {
-    Figure::ALL.into_iter().filter_map(|figure| grid(results, figure)).collect()
+    Figure::REPORTED.into_iter().filter_map(|figure| grid(results, figure)).collect()
 }
 
 /// All tables and what errors there were, as text.
@@ -30,7 +29,7 @@ pub(crate) fn for_terminal(results: &Results) -> String {
     let mut text = String::new();
     for grid in grids(results) {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_header(grid.head).add_rows(grid.rows);
+        table.load_style(presets::NOTHING).set_header(grid.head).add_rows(grid.rows);
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
