@@ -39,6 +39,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Measures the server beside etcd and ZooKeeper, as in `--quick`; `--help` shows its arguments.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to the load generator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -49,6 +56,7 @@ fn main() -> ExitCode {
         Command::Instructions => pipeline::instructions(&workspace_root()),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
         Command::Chaos { arguments } => pipeline::chaos(&workspace_root(), &arguments),
+        Command::Bench { arguments } => pipeline::bench(&workspace_root(), &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

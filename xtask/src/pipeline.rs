@@ -80,6 +80,13 @@ pub(crate) fn chaos(root: &Path, arguments: &[OsString]) -> Result<()> {
     run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
 }
 
+/// Measures the server, built as it is released and on its own: with other crates it could get features that tests need.
+pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result<()> {
+    run_command(&mut cargo(root, ["build", "--quiet", "--release", "--package", "ruvector-cli"]))?;
+    let run = ["run", "--quiet", "--release", "--package", "ruvector-bench", "--"];
+    run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
+}
+
 fn format(root: &Path) -> Result<()> {
     run_command(&mut cargo(root, ["fmt", "--all", "--check"]))?;
     run_command(&mut cargo(root, ["fmt", "--manifest-path", FUZZ, "--check"]))

@@ -1,0 +1,127 @@
+//! The loads: what is done to a system, and what is measured of it.
+
+mod compaction;
+mod failover;
+mod keep_alive;
+mod key_value;
+mod memory;
+mod restart;
+mod transaction;
+mod watch;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::future::LocalBoxFuture;
+
+use crate::drive::{Pace, Span};
+use crate::recording::Outcome;
+use crate::system::{Cluster, System};
+
+/// One load.
+pub(crate) trait Load {
+    /// What it is called on the command line and in reports.
+    fn name(&self) -> &'static str;
+
+    /// What is done, in a few words for a report.
+    fn description(&self) -> String;
+
+    /// Whether the system can do what it asks for.
+    fn runs_on(&self, system: System) -> bool;
+
+    /// What it needs to find.
+    fn ground(&self) -> Ground {
+        Ground::Common
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If it could not be run. That operations failed is part of the outcome.
+    fn measure<'a>(
+        &'a self,
+        cluster: &'a mut Cluster,
+        settings: &'a Settings,
+    ) -> LocalBoxFuture<'a, Result<Outcome>>;
+}
+
+/// The cluster that a load runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// The one that all loads of a round share.
+    Common,
+    /// A new one that holds [`Settings::many_keys`] keys, each written once, and nothing else.
+    Filled,
+}
+
+/// How loads are run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Clients of loads that don't set their number themselves.
+    pub(crate) clients: usize,
+    /// Connections that clients share.
+    pub(crate) connections: usize,
+    pub(crate) pace: Pace,
+    pub(crate) span: Span,
+    pub(crate) value_bytes: usize,
+    /// The keys that most loads write and read.
+    pub(crate) keys: u64,
+    /// The keys of [`Ground::Filled`].
+    pub(crate) many_keys: u64,
+    /// The leases of the keep-alive load.
+    pub(crate) leases: u64,
+    /// How long systems may settle after much was written.
+    pub(crate) settle: Duration,
+}
+
+/// All loads, in the order in which they run: those that leave a system the worse for it come last.
+pub(crate) fn all() -> Vec<Box<dyn Load>> {
+    let mut loads = key_value::loads();
+    loads.push(Box::new(transaction::Transaction));
+    loads.push(Box::new(watch::Watch::new(100)));
+    loads.push(Box::new(watch::Watch::new(1_000)));
+    loads.push(Box::new(keep_alive::KeepAlive));
+    loads.push(Box::new(key_value::large()));
+    loads.push(Box::new(compaction::Compaction));
+    loads.push(Box::new(failover::Failover));
+    loads.push(Box::new(memory::Memory));
+    loads.push(Box::new(restart::Restart));
+    loads
+}
+
+/// A random number of a key, from a state that only this worker has.
+fn random_key(random: &mut rand::rngs::StdRng, keys: u64) -> u64 {
+    use rand::RngExt;
+    random.random_range(0..keys.max(1))
+}
+
+/// The random numbers of one worker; the same in every run.
+fn worker_random(worker: usize) -> rand::rngs::StdRng {
+    use rand::SeedableRng;
+    rand::rngs::StdRng::seed_from_u64(u64::try_from(worker).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_load_runs_here() {
+        let loads = all();
+        let names: BTreeSet<&str> = loads.iter().map(|load| load.name()).collect();
+        assert_eq!(names.len(), loads.len());
+        assert!(loads.iter().all(|load| load.runs_on(System::Ruvector)));
+    }
+
+    #[test]
+    fn workers_go_their_own_ways_and_the_same_ones_each_time() {
+        let draw = |worker| {
+            let mut random = worker_random(worker);
+            (0..8).map(|_| random_key(&mut random, 1_000_000)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

@@ -1,0 +1,151 @@
+//! Puts while history is compacted and snapshots are taken: what does that do to the slowest of them?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::future::{FutureExt, LocalBoxFuture};
+use prost::Message;
+use ruvector_api::etcdserverpb::CompactionRequest;
+use ruvector_api::etcdserverpb::RangeRequest;
+use ruvector_api::etcdserverpb::kv_client::KvClient;
+use ruvector_api::ruvector::v1::SnapshotCreateRequest;
+use ruvector_api::ruvector::v1::admin_client::AdminClient;
+use tokio::time::sleep;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+
+use super::key_value::{KeyValueWorker, Operation};
+use super::{Load, Settings};
+use crate::drive::drive;
+use crate::figure::Figure;
+use crate::recording::{Outcome, as_float};
+use crate::session::key;
+use crate::system::{Cluster, System};
+
+/// Between the end of one compaction and snapshot and the next.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Keys that are there, for snapshots that are worth the name; fewer if loads run on fewer.
+const KEYS_BY_LOAD_KEYS: u64 = 10;
+
+/// Puts twice as long as other loads: quiet at first, then with compactions and snapshots of the leader.
+#[derive(Debug)]
+pub(super) struct Compaction;
+
+impl Load for Compaction {
+    fn name(&self) -> &'static str {
+        "compaction"
+    }
+
+    fn description(&self) -> String {
+        "put while the leader compacts its history and takes snapshots, again and again".to_owned()
+    }
+
+    fn runs_on(&self, system: System) -> bool {
+        system.is_etcd_like()
+    }
+
+    fn measure<'a>(
+        &'a self,
+        cluster: &'a mut Cluster,
+        settings: &'a Settings,
+    ) -> LocalBoxFuture<'a, Result<Outcome>> {
+        run(cluster, settings).boxed_local()
+    }
+}
+
+async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
+    cluster.fill(settings.keys * KEYS_BY_LOAD_KEYS, settings.value_bytes).await?;
+    let workers = || KeyValueWorker::many(Operation::Put, settings.clients, cluster, settings);
+    let nodes = cluster.processes();
+    let quiet = drive(workers().await?, settings.pace, settings.span, &nodes).await?;
+
+    let leader = cluster.leader().await?;
+    let channel = cluster.channels(cluster.node_count())?.swap_remove(leader);
+    let taken = Arc::new(AtomicU64::new(0));
+    let disturber = Disturber { channel, system: cluster.system, taken: Arc::clone(&taken) };
+    let workers = workers().await?;
+    let mut disturbance = tokio::spawn(disturber.disturb());
+    let stressed = tokio::select! {
+        stressed = drive(workers, settings.pace, settings.span, &nodes) => stressed?,
+        failure = &mut disturbance => {
+            failure??;
+            anyhow::bail!("compactions have ended by themselves");
+        }
+    };
+    disturbance.abort();
+
+    let mut outcome = stressed.outcome();
+    outcome.errors += quiet.errors;
+    outcome.first_error = quiet.first_error.clone().or(outcome.first_error);
+    let quiet_p99 = quiet.latencies.quantile_ms(0.99);
+    let taken = taken.load(Ordering::Relaxed);
+    outcome.figures.insert(Figure::QuietP99Ms, quiet_p99);
+    outcome.figures.insert(Figure::SnapshotsTaken, as_float(taken));
+    if quiet_p99 > 0.0 {
+        outcome.figures.insert(Figure::P99ByQuiet, stressed.latencies.quantile_ms(0.99) / quiet_p99);
+    }
+    Ok(outcome)
+}
+
+struct Disturber {
+    channel: Channel,
+    system: System,
+    taken: Arc<AtomicU64>,
+}
+
+impl Disturber {
+    /// Goes on until it is stopped or something fails.
+    async fn disturb(self) -> Result<()> {
+        loop {
+            self.compact().await.context("compaction fails")?;
+            self.snapshot().await.context("a snapshot fails")?;
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Forgets all history but the present.
+    async fn compact(&self) -> Result<()> {
+        let mut client = KvClient::new(self.channel.clone());
+        let request = RangeRequest { key: key(0), serializable: true, ..RangeRequest::default() };
+        let header =
+            client.range(request).await?.into_inner().header.context("an answer without a header")?;
+        client.compact(CompactionRequest { revision: header.revision, physical: false }).await?;
+        Ok(())
+    }
+
+    /// As the system's own command line does it.
+    async fn snapshot(&self) -> Result<()> {
+        match self.system {
+            System::Etcd => self.receive_snapshot().await,
+            System::Ruvector | System::ZooKeeper | System::Ceiling => {
+                let name = format!("bench-{}", self.taken.load(Ordering::Relaxed));
+                let mut client = AdminClient::new(self.channel.clone());
+                client.snapshot_create(SnapshotCreateRequest { name }).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// etcd sends its snapshots to whoever asks.
+    async fn receive_snapshot(&self) -> Result<()> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await?;
+        let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
+        let codec = tonic_prost::ProstCodec::<SnapshotRequest, SnapshotResponse>::default();
+        let request = tonic::Request::new(SnapshotRequest {});
+        let mut parts = client.server_streaming(request, path, codec).await?.into_inner();
+        while parts.message().await?.is_some() {}
+        Ok(())
+    }
+}
+
+/// etcd's request of a snapshot. This project's API has its own.
+#[derive(Clone, PartialEq, Message)]
+struct SnapshotRequest {}
+
+/// A part of etcd's snapshot; what is in it is of no interest.
+#[derive(Clone, PartialEq, Message)]
+struct SnapshotResponse {}
