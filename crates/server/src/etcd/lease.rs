@@ -185,7 +185,7 @@ pub(crate) fn asked_ttl_seconds(request: &pb::LeaseGrantRequest) -> Result<i64, 
 
 async fn renew(context: Arc<Context>, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
     // As in etcd: a lease that does not exist has no time to live, which is not an error.
-    let ttl = context.renewals.renew(LeaseId(id)).await?.unwrap_or(0);
-    let header = Some(context.header(context.version(true).await?.view.revision()));
-    Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
+    let renewed = context.renewals.renew(LeaseId(id)).await?;
+    let header = Some(context.header(renewed.revision));
+    Ok(pb::LeaseKeepAliveResponse { header, id, ttl: renewed.seconds.unwrap_or(0) })
 }

@@ -1,30 +1,37 @@
 //! Renewals of leases, collected so that many of them cost one entry of the log.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use ruvector_node::Handle;
-use ruvector_node::state_machine::kv::{Command, KvMachine, LeaseId, Outcome};
-use tokio::sync::{mpsc, oneshot};
+use ruvector_node::state_machine::kv::{Command, KvMachine, LeaseId, Outcome, Revision};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::Status;
 
 use super::error::{EtcdError, node_status, store_status};
 use crate::context::mismatched;
 
-/// How long renewals wait for others. Nobody notices it: a lease lives for seconds.
-const COLLECT_FOR: Duration = Duration::from_millis(1);
+/// How many batches may be on their way at a time. What comes while they are is the next one, so that it is the larger the
+/// more there is to do, and nobody waits when there is little.
+const BATCHES_MAX: usize = 2;
 /// How many leases one command renews at most.
 const BATCH_MAX: usize = 8_192;
 
-/// The seconds that a lease now has to live, or `None` if it does not exist.
-pub(crate) type Renewed = Result<Option<i64>, Status>;
+/// A lease after its renewal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewed {
+    /// The seconds that it now has to live, or `None` if it does not exist.
+    pub(crate) seconds: Option<i64>,
+    /// The store's revision then.
+    pub(crate) revision: Revision,
+}
 
 struct Renewal {
     id: LeaseId,
-    answer: oneshot::Sender<Renewed>,
+    answer: oneshot::Sender<Result<Renewed, Status>>,
 }
 
-/// Takes renewals from all streams. One batch is on its way at a time; what comes meanwhile is the next.
+/// Takes renewals from all streams.
 pub(crate) struct Renewals(mpsc::Sender<Renewal>);
 
 impl Renewals {
@@ -38,7 +45,7 @@ impl Renewals {
     }
 
     /// Renews a lease. Waits while too many renewals wait already.
-    pub(crate) async fn renew(&self, id: LeaseId) -> Renewed {
+    pub(crate) async fn renew(&self, id: LeaseId) -> Result<Renewed, Status> {
         let (answer, answered) = oneshot::channel();
         let stopped = || Status::from(EtcdError::Stopped);
         self.0.send(Renewal { id, answer }).await.map_err(|_| stopped())?;
@@ -47,40 +54,44 @@ impl Renewals {
 }
 
 async fn propose_batches(handle: Handle<KvMachine>, mut receiver: mpsc::Receiver<Renewal>) {
-    let mut batch = Vec::new();
-    while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        tokio::time::sleep(COLLECT_FOR).await;
-        while batch.len() < BATCH_MAX
-            && let Ok(renewal) = receiver.try_recv()
-        {
-            batch.push(renewal);
+    let ways = Arc::new(Semaphore::new(BATCHES_MAX));
+    loop {
+        let Ok(way) = Arc::clone(&ways).acquire_owned().await else { return };
+        let mut batch = Vec::new();
+        if receiver.recv_many(&mut batch, BATCH_MAX).await == 0 {
+            return;
         }
-        renew_all(&handle, &mut batch).await;
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            renew_all(&handle, batch).await;
+            drop(way);
+        });
     }
 }
 
 /// Renews and answers a batch. Two renewals of one lease are one.
-async fn renew_all(handle: &Handle<KvMachine>, batch: &mut Vec<Renewal>) {
+async fn renew_all(handle: &Handle<KvMachine>, batch: Vec<Renewal>) {
     let mut ids: Vec<LeaseId> = batch.iter().map(|renewal| renewal.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    match propose(handle, &ids).await {
-        Ok(seconds) => {
-            let by_id: HashMap<_, _> = ids.into_iter().zip(seconds).collect();
-            for renewal in batch.drain(..) {
-                // A stream that has ended meanwhile needs no answer.
-                let _ = renewal.answer.send(Ok(by_id.get(&renewal.id).copied().flatten()));
-            }
-        }
-        Err(status) => {
-            for renewal in batch.drain(..) {
-                let _ = renewal.answer.send(Err(status.clone()));
-            }
-        }
+    let answered = propose(handle, &ids).await.map(|(seconds, revision)| {
+        let by_id: HashMap<_, _> = ids.into_iter().zip(seconds).collect();
+        (by_id, revision)
+    });
+    for Renewal { id, answer } in batch {
+        let renewed = answered.as_ref().map(|(by_id, revision)| {
+            let seconds = by_id.get(&id).copied().flatten();
+            Renewed { seconds, revision: *revision }
+        });
+        // A stream that has ended meanwhile needs no answer.
+        let _ = answer.send(renewed.map_err(Status::clone));
     }
 }
 
-async fn propose(handle: &Handle<KvMachine>, ids: &[LeaseId]) -> Result<Vec<Option<i64>>, Status> {
+async fn propose(
+    handle: &Handle<KvMachine>,
+    ids: &[LeaseId],
+) -> Result<(Vec<Option<i64>>, Revision), Status> {
     let command = Command::LeaseRenew { ids: ids.to_vec() };
     let response = handle.propose(command.encode()).await.map_err(node_status)?.response;
     let outcome = response.result.map_err(store_status)?;
@@ -88,5 +99,5 @@ async fn propose(handle: &Handle<KvMachine>, ids: &[LeaseId]) -> Result<Vec<Opti
         return Err(mismatched("renewal of leases", &outcome));
     };
     assert_eq!(seconds.len(), ids.len(), "the store answers every renewal of a command");
-    Ok(seconds)
+    Ok((seconds, response.revision))
 }
