@@ -6,7 +6,8 @@
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::command::{KeyValue, LeaseId, Revision};
+use super::command::{LeaseId, Revision};
+use super::stored::Version;
 
 /// The wrapping sum of the hashes of all records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,23 +36,23 @@ pub(super) struct RecordHash(u128);
 
 impl RecordHash {
     /// Of one version of a key, tombstones included.
-    pub(super) fn of_version(kv: &KeyValue) -> Self {
+    pub(super) fn of_version(version: &Version<'_>) -> Self {
         let mut fields = Fields::new(Tag::Version);
-        fields.integer(kv.create_revision.0);
-        fields.integer(kv.mod_revision.0);
-        fields.integer(kv.version);
-        fields.integer(kv.lease.map_or(0, |lease| lease.0));
-        fields.bytes(&kv.key);
-        fields.bytes(&kv.value);
+        fields.integer(version.create_revision.0);
+        fields.integer(version.mod_revision.0);
+        fields.integer(version.version);
+        fields.integer(version.lease.map_or(0, |lease| lease.0));
+        fields.bytes(version.key);
+        fields.bytes(version.value);
         fields.finish()
     }
 
     /// Of a change's place in history.
-    pub(super) fn of_history(sequence: u64, kv: &KeyValue) -> Self {
+    pub(super) fn of_history(sequence: u64, version: &Version<'_>) -> Self {
         let mut fields = Fields::new(Tag::History);
         fields.unsigned(sequence);
-        fields.integer(kv.mod_revision.0);
-        fields.bytes(&kv.key);
+        fields.integer(version.mod_revision.0);
+        fields.bytes(version.key);
         fields.finish()
     }
 

@@ -3,8 +3,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
-
-use bytes::Bytes;
+use std::sync::Arc;
 
 /// The longest key that is held in place: with it a [`Key`] is as large as one that refers to its bytes.
 const INLINE_BYTES_MAX: usize = 38;
@@ -17,8 +16,8 @@ const INLINE_BYTES_MAX: usize = 38;
 pub(super) enum Key {
     /// The bytes, and how many of them count.
     Inline(u8, [u8; INLINE_BYTES_MAX]),
-    /// Too long to be held in place; shared with the versions of the key.
-    Shared(Bytes),
+    /// Too long to be held in place. A copy: a part of a version would keep that version in memory.
+    Shared(Arc<[u8]>),
 }
 
 impl Key {
@@ -30,10 +29,10 @@ impl Key {
     }
 }
 
-impl From<&Bytes> for Key {
-    fn from(key: &Bytes) -> Self {
+impl From<&[u8]> for Key {
+    fn from(key: &[u8]) -> Self {
         if key.len() > INLINE_BYTES_MAX {
-            return Self::Shared(key.clone());
+            return Self::Shared(key.into());
         }
         let mut bytes = [0; INLINE_BYTES_MAX];
         bytes[..key.len()].copy_from_slice(key);
@@ -85,14 +84,18 @@ mod tests {
     #[test]
     fn orders_by_bytes_whatever_the_variant() {
         let around_the_limit = [0, 1, 7, INLINE_BYTES_MAX - 1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 200];
-        let keys: Vec<Bytes> = around_the_limit
+        let keys: Vec<Vec<u8>> = around_the_limit
             .iter()
-            .flat_map(|&length| [b'a', b'b', 0, 255].map(|byte| Bytes::from(vec![byte; length])))
+            .flat_map(|&length| [b'a', b'b', 0, 255].map(|byte| vec![byte; length]))
             .collect();
         for left in &keys {
-            assert_eq!(Borrow::<[u8]>::borrow(&Key::from(left)), &left[..]);
+            assert_eq!(Borrow::<[u8]>::borrow(&Key::from(&left[..])), &left[..]);
             for right in &keys {
-                assert_eq!(Key::from(left).cmp(&Key::from(right)), left.cmp(right), "{left:?} {right:?}");
+                assert_eq!(
+                    Key::from(&left[..]).cmp(&Key::from(&right[..])),
+                    left.cmp(right),
+                    "{left:?} {right:?}"
+                );
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod machine;
 mod range;
 mod snapshot;
 mod store;
+mod stored;
 mod txn;
 mod versions;
 pub mod view;

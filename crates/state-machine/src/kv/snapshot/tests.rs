@@ -5,13 +5,13 @@ use super::super::command::Revision;
 use super::record::RecordWriter;
 use super::*;
 
-const HEADER: Record<KeyValue> =
+const HEADER: Record<'static> =
     Record::Header { revision: Revision(9), compacted: Revision(4), time_ms: 0, history_first_sequence: 3 };
 
-fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyValue {
-    KeyValue {
-        key: Bytes::from_static(key.as_bytes()),
-        value: Bytes::new(),
+fn version(key: &'static str, create: i64, modified: i64, version: i64) -> Version<'static> {
+    Version {
+        key: key.as_bytes(),
+        value: &[],
         create_revision: Revision(create),
         mod_revision: Revision(modified),
         version,
@@ -19,16 +19,16 @@ fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyVa
     }
 }
 
-fn leased(lease: i64, kv: KeyValue) -> KeyValue {
-    KeyValue { lease: Some(LeaseId(lease)), ..kv }
+fn leased(lease: i64, version: Version<'static>) -> Version<'static> {
+    Version { lease: Some(LeaseId(lease)), ..version }
 }
 
-fn lease(id: i64, granted_ttl_seconds: i64) -> Record<KeyValue> {
+fn lease(id: i64, granted_ttl_seconds: i64) -> Record<'static> {
     Record::Lease { id: LeaseId(id), granted_ttl_seconds, expires_at_ms: 5 }
 }
 
 /// Why a snapshot of these records is refused; the hash is checked last.
-fn refusal(records: &[Record<KeyValue>]) -> String {
+fn refusal(records: &[Record<'_>]) -> String {
     let mut bytes = Vec::new();
     let mut writer = RecordWriter::start(&mut bytes).unwrap();
     for record in records {
@@ -47,7 +47,7 @@ fn contents_that_could_never_be_are_refused() {
         time_ms: 0,
         history_first_sequence,
     };
-    let cases: [(&str, Vec<Record<KeyValue>>); 21] = [
+    let cases: [(&str, Vec<Record<'static>>); 21] = [
         ("hash", vec![HEADER]),
         (
             "hash",
