@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use super::command::LeaseId;
 use super::history::History;
 use super::lease::LEASE_TTL_SECONDS_MAX;
-use super::store::Store;
+use super::store::{OutOfOrder, Store};
 use super::stored::{StoredVersion, Version};
 use crate::machine::RestoreError;
 use record::{Record, RecordReader, RecordWriter, damaged, require};
@@ -69,9 +69,11 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
     let mut reader = RecordReader::start(reader)?;
     let mut store = read_header(&mut reader)?;
     let mut section = Section::Leases;
+    let mut some_are_leased = false;
     loop {
         let record = reader.next()?;
         section = section.after(&record)?;
+        some_are_leased |= record.lease().is_some();
         match record {
             Record::Lease { id, granted_ttl_seconds, expires_at_ms } => {
                 add_lease(&mut store, id, granted_ttl_seconds, expires_at_ms)?;
@@ -81,7 +83,9 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
             Record::Header { .. } => return Err(damaged("a second header")),
             Record::End { records, state_hash } => {
                 reader.expect_end(records)?;
-                attach_keys_to_leases(&mut store)?;
+                if some_are_leased {
+                    attach_keys_to_leases(&mut store)?;
+                }
                 return checked(store, state_hash);
             }
         }
@@ -146,22 +150,16 @@ fn add_base(store: &mut Store, version: &Version<'_>) -> Result<(), RestoreError
     check_version(store, version)?;
     require(!version.is_tombstone(), "a deletion is older than history")?;
     require(version.mod_revision <= store.compacted, "a version older than history is not compacted")?;
-    require(!store.keys.contains_key(version.key), "a key has two versions older than history")?;
-    store.insert_base((*version).into());
-    Ok(())
+    let inserted = store.insert_base((*version).into());
+    inserted.map_err(|OutOfOrder| damaged("a key has two versions older than history"))
 }
 
 fn add_change(store: &mut Store, version: &Version<'_>) -> Result<(), RestoreError> {
     check_version(store, version)?;
-    let key_revision = store.keys.get(version.key).map(|versions| versions.newest().mod_revision());
-    require(
-        key_revision.is_none_or(|revision| revision < version.mod_revision),
-        "a key's changes are out of order",
-    )?;
     let newest = store.history.newest().map(StoredVersion::mod_revision);
     require(newest.is_none_or(|newest| newest <= version.mod_revision), "history is out of order")?;
-    store.append((*version).into());
-    Ok(())
+    let inserted = store.insert_change((*version).into());
+    inserted.map_err(|OutOfOrder| damaged("a key's changes are out of order"))
 }
 
 fn check_version(store: &Store, version: &Version<'_>) -> Result<(), RestoreError> {

@@ -192,14 +192,40 @@ impl Store {
         self.live_keys = self.live_keys + usize::from(!parts.is_tombstone()) - usize::from(existed);
     }
 
-    /// Adds the version of a key that the start of history rests on; the key must be new here.
-    pub(super) fn insert_base(&mut self, version: StoredVersion) {
+    /// Adds the version of a key that the start of history rests on, while a store is read. Refuses it, after which
+    /// the store is of no use, if the key has a version.
+    pub(super) fn insert_base(&mut self, version: StoredVersion) -> Result<(), OutOfOrder> {
         let parts = version.parts();
-        assert!(!parts.is_tombstone(), "a tombstone at the base of history: {version:?}");
         self.account_for(&parts);
         self.live_keys += 1;
-        let replaced = self.keys.insert(Key::from(parts.key), Versions::One(version.clone()));
-        assert!(replaced.is_none(), "two base versions of one key: {replaced:?}");
+        match self.keys.insert(Key::from(parts.key), Versions::One(version.clone())) {
+            None => Ok(()),
+            Some(_) => Err(OutOfOrder),
+        }
+    }
+
+    /// Adds a version as the latest change of all, while a store is read. Refuses it, after which the store is of no use,
+    /// if it is not newer than those that the key has.
+    ///
+    /// Most keys are new then, so that the map is searched only once for them.
+    pub(super) fn insert_change(&mut self, version: StoredVersion) -> Result<(), OutOfOrder> {
+        let parts = version.parts();
+        self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
+        self.account_for(&parts);
+        self.history.push(version.clone());
+        self.live_keys += usize::from(!parts.is_tombstone());
+        let Some(mut versions) = self.keys.insert(Key::from(parts.key), Versions::One(version.clone()))
+        else {
+            return Ok(());
+        };
+        let newest = versions.newest();
+        if newest.mod_revision() >= parts.mod_revision {
+            return Err(OutOfOrder);
+        }
+        self.live_keys -= usize::from(!newest.is_tombstone());
+        versions.push(version.clone());
+        self.keys.insert(Key::from(parts.key), versions);
+        Ok(())
     }
 
     /// Takes the oldest record out of history, with all that it makes unreachable: the version before it,
@@ -270,6 +296,10 @@ impl Store {
         Some(())
     }
 }
+
+/// A key's versions come in another order than they were made in.
+#[derive(Debug)]
+pub(super) struct OutOfOrder;
 
 fn version_bytes(version: &Version<'_>) -> u64 {
     (version.key.len() + version.value.len()) as u64 + VERSION_OVERHEAD_BYTES

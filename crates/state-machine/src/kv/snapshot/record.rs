@@ -29,6 +29,16 @@ pub(super) enum Record<'bytes> {
     End { records: u64, state_hash: u128 },
 }
 
+impl Record<'_> {
+    /// The lease of the version that it is.
+    pub(super) fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Base(version) | Self::Change(version) => version.lease,
+            Self::Header { .. } | Self::Lease { .. } | Self::End { .. } => None,
+        }
+    }
+}
+
 /// Writes records; [`finish`](Self::finish) ends the snapshot.
 pub(super) struct RecordWriter<'writer> {
     writer: BufWriter<&'writer mut dyn Write>,
