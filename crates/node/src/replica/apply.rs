@@ -25,6 +25,10 @@ impl<M: StateMachine> Replica<M> {
             self.apply_entry(entry, outputs);
             self.record_hash(outputs)?;
         }
+        if self.committed.is_empty() {
+            // After a start or an outage everything since the last snapshot was in here.
+            self.committed.shrink_to(APPLY_COUNT_MAX);
+        }
         if self.tick_awaited.is_some_and(|awaited| awaited <= self.applied.index) {
             self.tick_awaited = None;
         }

@@ -32,7 +32,7 @@ impl Store {
         let steps = STEPS_PER_ENTRY + records_added.saturating_mul(STEPS_PER_RECORD_ADDED);
         for _ in 0..steps.min(STEPS_PER_ENTRY_MAX) {
             match self.history.oldest() {
-                Some(oldest) if oldest.mod_revision <= self.compacted => self.forget_oldest_change(),
+                Some(oldest) if oldest.mod_revision() <= self.compacted => self.forget_oldest_change(),
                 Some(_) | None => break,
             }
         }

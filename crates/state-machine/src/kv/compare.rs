@@ -1,9 +1,8 @@
 //! The conditions of transactions.
 
-use bytes::Bytes;
-
-use super::command::{Compare, CompareOperator, CompareTarget, KeyValue, Revision};
+use super::command::{Compare, CompareOperator, CompareTarget, Revision};
 use super::store::Store;
+use super::stored::Version;
 use super::versions::ReadPoint;
 
 impl Store {
@@ -18,36 +17,25 @@ impl Store {
                 CompareTarget::Version(_)
                 | CompareTarget::Create(_)
                 | CompareTarget::Mod(_)
-                | CompareTarget::Lease(_) => holds_for(compare, &nonexistent()),
+                | CompareTarget::Lease(_) => holds_for(compare, &Version::tombstone(&[], Revision(0))),
             };
         }
-        keys.all(|kv| holds_for(compare, kv))
+        keys.all(|version| holds_for(compare, &version.parts()))
     }
 }
 
-fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
+fn holds_for(compare: &Compare, version: &Version<'_>) -> bool {
     let ordering = match &compare.target {
-        CompareTarget::Version(version) => kv.version.cmp(version),
-        CompareTarget::Create(revision) => kv.create_revision.cmp(revision),
-        CompareTarget::Mod(revision) => kv.mod_revision.cmp(revision),
-        CompareTarget::Value(value) => kv.value.cmp(value),
-        CompareTarget::Lease(lease) => kv.lease.map_or(0, |lease| lease.0).cmp(lease),
+        CompareTarget::Version(number) => version.version.cmp(number),
+        CompareTarget::Create(revision) => version.create_revision.cmp(revision),
+        CompareTarget::Mod(revision) => version.mod_revision.cmp(revision),
+        CompareTarget::Value(value) => version.value.cmp(&value[..]),
+        CompareTarget::Lease(lease) => version.lease.map_or(0, |lease| lease.0).cmp(lease),
     };
     match compare.operator {
         CompareOperator::Equal => ordering.is_eq(),
         CompareOperator::Greater => ordering.is_gt(),
         CompareOperator::Less => ordering.is_lt(),
         CompareOperator::NotEqual => ordering.is_ne(),
-    }
-}
-
-fn nonexistent() -> KeyValue {
-    KeyValue {
-        key: Bytes::new(),
-        value: Bytes::new(),
-        create_revision: Revision(0),
-        mod_revision: Revision(0),
-        version: 0,
-        lease: None,
     }
 }

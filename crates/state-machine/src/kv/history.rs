@@ -1,24 +1,23 @@
 //! The changes in the order in which they were made.
 
-use std::sync::Arc;
-
 use imbl::Vector;
 
-use super::command::{KeyValue, Revision};
+use super::command::Revision;
 use super::store::Store;
-use super::versions::{is_tombstone, partition_point};
+use super::stored::StoredVersion;
+use super::versions::partition_point;
 use super::view::{Event, EventKind};
 
 /// All changes that are not physically compacted, oldest first.
 ///
 /// A record is the version that the change made, shared with the key's version list, so history costs
-/// a pointer a change. Records are numbered from the first that the store ever had, and the number goes into
+/// two words a change. Records are numbered from the first that the store ever had, and the number goes into
 /// the state hash: it fixes the order of the changes within one revision.
 ///
 /// Invariant: modification revisions never fall.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    records: Vector<Arc<KeyValue>>,
+    records: Vector<StoredVersion>,
     first_sequence: u64,
 }
 
@@ -39,27 +38,27 @@ impl History {
     }
 
     /// The oldest record.
-    pub(super) fn oldest(&self) -> Option<&Arc<KeyValue>> {
+    pub(super) fn oldest(&self) -> Option<&StoredVersion> {
         self.records.front()
     }
 
     /// The latest record.
-    pub(super) fn newest(&self) -> Option<&Arc<KeyValue>> {
+    pub(super) fn newest(&self) -> Option<&StoredVersion> {
         self.records.last()
     }
 
     /// All records, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<KeyValue>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &StoredVersion> {
         self.records.iter()
     }
 
     /// Adds the latest change.
-    pub(super) fn push(&mut self, kv: Arc<KeyValue>) {
-        self.records.push_back(kv);
+    pub(super) fn push(&mut self, record: StoredVersion) {
+        self.records.push_back(record);
     }
 
     /// Takes the oldest record and its number out.
-    pub(super) fn pop(&mut self) -> Option<(u64, Arc<KeyValue>)> {
+    pub(super) fn pop(&mut self) -> Option<(u64, StoredVersion)> {
         let record = self.records.pop_front()?;
         let sequence = self.first_sequence;
         self.first_sequence += 1;
@@ -67,24 +66,25 @@ impl History {
     }
 
     /// The records of revisions `from..=through`.
-    fn between(&self, from: Revision, through: Revision) -> impl Iterator<Item = &Arc<KeyValue>> {
-        let start = partition_point(&self.records, |kv| kv.mod_revision < from);
+    fn between(&self, from: Revision, through: Revision) -> impl Iterator<Item = &StoredVersion> {
+        let start = partition_point(&self.records, |revision| revision < from);
         let rest = self.records.focus().narrow(start..).into_iter();
-        rest.take_while(move |kv| kv.mod_revision <= through)
+        rest.take_while(move |record| record.mod_revision() <= through)
     }
 }
 
 impl Store {
     /// The changes of revisions `from..=through`, all above the compacted revision, as events.
     pub(super) fn events(&self, from: Revision, through: Revision) -> impl Iterator<Item = Event> {
-        self.history.between(from, through).map(|kv| Event {
-            kind: if is_tombstone(kv) { EventKind::Delete } else { EventKind::Put },
-            kv: kv.clone(),
-            prev_kv: self
-                .keys
-                .get(&kv.key[..])
-                .and_then(|versions| versions.before(kv.mod_revision))
-                .cloned(),
+        self.history.between(from, through).map(|record| {
+            let parts = record.parts();
+            let versions = self.keys.get(parts.key);
+            let previous = versions.and_then(|versions| versions.before(parts.mod_revision));
+            Event {
+                kind: if parts.is_tombstone() { EventKind::Delete } else { EventKind::Put },
+                kv: record.key_value(),
+                prev_kv: previous.map(StoredVersion::key_value),
+            }
         })
     }
 }

@@ -68,13 +68,14 @@ impl Leases {
         (granted_ttl_seconds, old)
     }
 
-    pub(super) fn attach(&mut self, id: LeaseId, key: Bytes) {
+    /// Adds a key to a lease: a copy, so that the lease keeps nothing else in memory.
+    pub(super) fn attach(&mut self, id: LeaseId, key: &[u8]) {
         let lease = self.by_id.get_mut(&id).expect("the lease was looked up before the key was written");
-        lease.keys.insert(key);
+        lease.keys.insert(Bytes::copy_from_slice(key));
     }
 
     /// Takes a key off a lease; a lease that is just ending has no list any more.
-    pub(super) fn detach(&mut self, id: LeaseId, key: &Bytes) {
+    pub(super) fn detach(&mut self, id: LeaseId, key: &[u8]) {
         if let Some(lease) = self.by_id.get_mut(&id) {
             lease.keys.remove(key);
         }

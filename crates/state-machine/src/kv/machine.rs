@@ -107,7 +107,7 @@ fn apply_command(store: &mut Store, command: Command) -> Result<Outcome, KvError
     match command {
         Command::Put(request) => {
             store.check_put(&request)?;
-            Ok(Outcome::Put(store.change(|store, at| store.put(at, request))))
+            Ok(Outcome::Put(store.change(|store, at| store.put(at, &request))))
         }
         Command::Delete(request) => Ok(Outcome::Delete(store.change(|store, at| store.delete(at, &request)))),
         Command::Txn(request) => store.txn(request).map(Outcome::Txn),

@@ -22,6 +22,7 @@ mod range;
 mod session;
 mod snapshot;
 mod store;
+mod stored;
 mod txn;
 mod versions;
 pub mod view;

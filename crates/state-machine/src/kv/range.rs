@@ -1,12 +1,10 @@
 //! Reading keys.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::command::{KeyValue, KvError, RangeRequest, RangeResponse, Revision, SortOrder, SortTarget};
+use super::command::{KvError, RangeRequest, RangeResponse, Revision, SortOrder, SortTarget};
 use super::store::Store;
+use super::stored::{StoredVersion, Version};
 use super::versions::ReadPoint;
 
 impl Store {
@@ -27,13 +25,16 @@ impl Store {
                 (kvs, count)
             }
         };
-        kvs.retain(|kv| passes_filters(request, kv));
+        kvs.retain(|version| passes_filters(request, &version.parts()));
         if let Some((target, order)) = request.sort {
-            kvs.sort_by(|left, right| compare_for_sort(target, order, left, right));
+            kvs.sort_by(|left, right| compare_for_sort(target, order, &left.parts(), &right.parts()));
         }
         let more = limit.is_some_and(|limit| kvs.len() > limit);
         kvs.truncate(limit.unwrap_or(usize::MAX));
-        let kvs = kvs.into_iter().map(|kv| if request.keys_only { without_value(kv) } else { kv.clone() });
+        let kvs = kvs.into_iter().map(|version| match request.keys_only {
+            true => version.key_value_without_value(),
+            false => version.key_value(),
+        });
         Ok(RangeResponse { kvs: kvs.collect(), more, count: as_count(count) })
     }
 
@@ -68,9 +69,9 @@ fn takes_the_first(request: &RangeRequest) -> bool {
 
 /// The first few and the number of all.
 fn collect_first<'store>(
-    visible: impl Iterator<Item = &'store Arc<KeyValue>>,
+    visible: impl Iterator<Item = &'store StoredVersion>,
     limit: usize,
-) -> (Vec<&'store Arc<KeyValue>>, usize) {
+) -> (Vec<&'store StoredVersion>, usize) {
     let mut first = Vec::new();
     let mut count = 0;
     for kv in visible {
@@ -82,9 +83,9 @@ fn collect_first<'store>(
     (first, count)
 }
 
-fn passes_filters(request: &RangeRequest, kv: &KeyValue) -> bool {
-    within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
-        && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
+fn passes_filters(request: &RangeRequest, version: &Version<'_>) -> bool {
+    within(version.mod_revision, request.min_mod_revision, request.max_mod_revision)
+        && within(version.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
 /// A bound of 0 is none.
@@ -92,22 +93,23 @@ fn within(revision: Revision, min: Revision, max: Revision) -> bool {
     (min.0 == 0 || revision >= min) && (max.0 == 0 || revision <= max)
 }
 
-fn compare_for_sort(target: SortTarget, order: SortOrder, left: &KeyValue, right: &KeyValue) -> Ordering {
+fn compare_for_sort(
+    target: SortTarget,
+    order: SortOrder,
+    left: &Version<'_>,
+    right: &Version<'_>,
+) -> Ordering {
     let ascending = match target {
-        SortTarget::Key => left.key.cmp(&right.key),
+        SortTarget::Key => left.key.cmp(right.key),
         SortTarget::Version => left.version.cmp(&right.version),
         SortTarget::Create => left.create_revision.cmp(&right.create_revision),
         SortTarget::Mod => left.mod_revision.cmp(&right.mod_revision),
-        SortTarget::Value => left.value.cmp(&right.value),
+        SortTarget::Value => left.value.cmp(right.value),
     };
     match order {
         SortOrder::Ascend => ascending,
         SortOrder::Descend => ascending.reverse(),
     }
-}
-
-fn without_value(kv: &KeyValue) -> Arc<KeyValue> {
-    Arc::new(KeyValue { key: kv.key.clone(), value: Bytes::new(), ..*kv })
 }
 
 fn as_count(count: usize) -> i64 {

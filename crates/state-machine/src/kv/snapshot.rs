@@ -13,16 +13,13 @@ mod record;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::command::{KeyValue, LeaseId, Response};
+use super::command::{LeaseId, Response};
 use super::history::History;
 use super::lease::LEASE_TTL_SECONDS_MAX;
 use super::session::{InSession, SessionId};
-use super::store::Store;
-use super::versions::is_tombstone;
+use super::store::{OutOfOrder, Store};
+use super::stored::{StoredVersion, Version};
 use crate::machine::RestoreError;
 use record::{Record, RecordReader, RecordWriter, damaged, require};
 
@@ -32,7 +29,7 @@ const COUNTER_MAX: i64 = i64::MAX / 2;
 /// Writes a store.
 pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
     let mut writer = RecordWriter::start(writer)?;
-    writer.write(&Record::<&KeyValue>::Header {
+    writer.write(&Record::Header {
         revision: store.revision,
         compacted: store.compacted,
         time_ms: store.time_ms,
@@ -41,38 +38,38 @@ pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
     })?;
     for (&id, lease) in store.leases.iter() {
         let (granted_ttl_seconds, expires_at_ms) = (lease.granted_ttl_seconds, lease.expires_at_ms);
-        writer.write(&Record::<&KeyValue>::Lease { id, granted_ttl_seconds, expires_at_ms })?;
+        writer.write(&Record::Lease { id, granted_ttl_seconds, expires_at_ms })?;
     }
     for (id, session) in store.sessions.iter() {
         let (settled_below, used_at_ms) = (session.settled_below, session.used_at_ms);
-        writer.write(&Record::<&KeyValue>::Session { id, settled_below, used_at_ms })?;
+        writer.write(&Record::Session { id, settled_below, used_at_ms })?;
         for (sequence, answer) in session.answers() {
-            writer.write(&Record::<&KeyValue>::Answer { sequence, answer: answer.clone() })?;
+            writer.write(&Record::Answer { sequence, answer: answer.clone() })?;
         }
     }
-    for kv in base_versions(store) {
-        writer.write(&Record::Base(kv))?;
+    for version in base_versions(store) {
+        writer.write(&Record::Base(version.parts()))?;
     }
-    for kv in store.history.iter() {
-        writer.write(&Record::Change(&**kv))?;
+    for version in store.history.iter() {
+        writer.write(&Record::Change(version.parts()))?;
     }
     writer.finish(store.state_hash())
 }
 
 /// The versions that are older than history, by key. Compaction may have stopped in the middle of
 /// a revision; its changes that are still in history are no base.
-fn base_versions(store: &Store) -> impl Iterator<Item = &KeyValue> {
-    let history_start = store.history.oldest().map(|kv| kv.mod_revision);
-    let first_in_history: BTreeSet<&Bytes> = store
+fn base_versions(store: &Store) -> impl Iterator<Item = &StoredVersion> {
+    let history_start = store.history.oldest().map(StoredVersion::mod_revision);
+    let first_in_history: BTreeSet<&[u8]> = store
         .history
         .iter()
-        .take_while(|kv| Some(kv.mod_revision) == history_start)
-        .map(|kv| &kv.key)
+        .take_while(|version| Some(version.mod_revision()) == history_start)
+        .map(StoredVersion::key)
         .collect();
-    store.keys.values().map(|versions| &**versions.oldest()).filter(move |kv| match history_start {
+    store.keys.values().map(super::versions::Versions::oldest).filter(move |version| match history_start {
         None => true,
-        Some(start) if kv.mod_revision == start => !first_in_history.contains(&kv.key),
-        Some(start) => kv.mod_revision < start,
+        Some(start) if version.mod_revision() == start => !first_in_history.contains(version.key()),
+        Some(start) => version.mod_revision() < start,
     })
 }
 
@@ -82,9 +79,11 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
     let mut store = read_header(&mut reader)?;
     let mut section = Section::Leases;
     let mut session = None;
+    let mut some_are_leased = false;
     loop {
         let record = reader.next()?;
         section = section.after(&record)?;
+        some_are_leased |= record.lease().is_some();
         match record {
             Record::Lease { id, granted_ttl_seconds, expires_at_ms } => {
                 add_lease(&mut store, id, granted_ttl_seconds, expires_at_ms)?;
@@ -93,12 +92,14 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Store, RestoreError> {
                 session = Some(add_session(&mut store, id, settled_below, used_at_ms)?);
             }
             Record::Answer { sequence, answer } => add_answer(&mut store, session, sequence, answer)?,
-            Record::Base(kv) => add_base(&mut store, kv)?,
-            Record::Change(kv) => add_change(&mut store, kv)?,
+            Record::Base(version) => add_base(&mut store, &version)?,
+            Record::Change(version) => add_change(&mut store, &version)?,
             Record::Header { .. } => return Err(damaged("a second header")),
             Record::End { records, state_hash } => {
                 reader.expect_end(records)?;
-                attach_keys_to_leases(&mut store)?;
+                if some_are_leased {
+                    attach_keys_to_leases(&mut store)?;
+                }
                 return checked(store, state_hash);
             }
         }
@@ -141,7 +142,7 @@ enum Section {
 }
 
 impl Section {
-    fn after(self, record: &Record<KeyValue>) -> Result<Self, RestoreError> {
+    fn after(self, record: &Record<'_>) -> Result<Self, RestoreError> {
         let section = match record {
             Record::Header { .. } | Record::Lease { .. } => Self::Leases,
             Record::Session { .. } | Record::Answer { .. } => Self::Sessions,
@@ -190,54 +191,49 @@ fn add_answer(
     Ok(())
 }
 
-fn add_base(store: &mut Store, kv: KeyValue) -> Result<(), RestoreError> {
-    check_version(store, &kv)?;
-    require(!is_tombstone(&kv), "a deletion is older than history")?;
-    require(kv.mod_revision <= store.compacted, "a version older than history is not compacted")?;
-    require(!store.keys.contains_key(&kv.key[..]), "a key has two versions older than history")?;
-    store.insert_base(Arc::new(kv));
-    Ok(())
+fn add_base(store: &mut Store, version: &Version<'_>) -> Result<(), RestoreError> {
+    check_version(store, version)?;
+    require(!version.is_tombstone(), "a deletion is older than history")?;
+    require(version.mod_revision <= store.compacted, "a version older than history is not compacted")?;
+    let inserted = store.insert_base((*version).into());
+    inserted.map_err(|OutOfOrder| damaged("a key has two versions older than history"))
 }
 
-fn add_change(store: &mut Store, mut kv: KeyValue) -> Result<(), RestoreError> {
-    check_version(store, &kv)?;
-    let key_revision = store.keys.get(&kv.key[..]).map(|versions| versions.newest().mod_revision);
-    require(
-        key_revision.is_none_or(|revision| revision < kv.mod_revision),
-        "a key's changes are out of order",
-    )?;
-    let newest = store.history.newest().map(|newest| newest.mod_revision);
-    require(newest.is_none_or(|newest| newest <= kv.mod_revision), "history is out of order")?;
-    if let Some(versions) = store.keys.get(&kv.key[..]) {
-        kv.key = versions.newest().key.clone();
-    }
-    store.append(Arc::new(kv));
-    Ok(())
+fn add_change(store: &mut Store, version: &Version<'_>) -> Result<(), RestoreError> {
+    check_version(store, version)?;
+    let newest = store.history.newest().map(StoredVersion::mod_revision);
+    require(newest.is_none_or(|newest| newest <= version.mod_revision), "history is out of order")?;
+    let inserted = store.insert_change((*version).into());
+    inserted.map_err(|OutOfOrder| damaged("a key's changes are out of order"))
 }
 
-fn check_version(store: &Store, kv: &KeyValue) -> Result<(), RestoreError> {
+fn check_version(store: &Store, version: &Version<'_>) -> Result<(), RestoreError> {
     require(
-        kv.mod_revision.0 > 1 && kv.mod_revision <= store.revision,
+        version.mod_revision.0 > 1 && version.mod_revision <= store.revision,
         "a change is of no revision that was",
     )?;
-    require(kv.lease != Some(LeaseId(0)), "a lease id is 0")?;
-    if kv.version == 0 {
-        return require(kv.lease.is_none() && kv.value.is_empty(), "a deletion has a lease or a value");
+    require(version.lease != Some(LeaseId(0)), "a lease id is 0")?;
+    if version.is_tombstone() {
+        return require(
+            version.lease.is_none() && version.value.is_empty(),
+            "a deletion has a lease or a value",
+        );
     }
     require(
-        (2..=kv.mod_revision.0).contains(&kv.create_revision.0),
+        (2..=version.mod_revision.0).contains(&version.create_revision.0),
         "a key is changed before it is created",
     )?;
-    let versions_possible = kv.mod_revision.0 - kv.create_revision.0 + 1;
-    require((1..=versions_possible).contains(&kv.version), "a version number is out of bounds")
+    let versions_possible = version.mod_revision.0 - version.create_revision.0 + 1;
+    require((1..=versions_possible).contains(&version.version), "a version number is out of bounds")
 }
 
 fn attach_keys_to_leases(store: &mut Store) -> Result<(), RestoreError> {
-    let leased = store.keys.values().map(super::versions::Versions::newest);
-    let leased: Vec<_> = leased.filter_map(|kv| kv.lease.map(|lease| (lease, kv.key.clone()))).collect();
-    for (lease, key) in leased {
-        require(store.leases.get(lease).is_some(), "a key is attached to a lease that is missing")?;
-        store.leases.attach(lease, key);
+    let Store { keys, leases, .. } = store;
+    for version in keys.values().map(|versions| versions.newest().parts()) {
+        if let Some(lease) = version.lease {
+            require(leases.get(lease).is_some(), "a key is attached to a lease that is missing")?;
+            leases.attach(lease, version.key);
+        }
     }
     Ok(())
 }

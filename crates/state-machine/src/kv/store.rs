@@ -1,20 +1,17 @@
 //! The state: keys with their versions, the history of changes, leases and counters.
 
 use std::ops::Bound;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::command::{
-    DeleteRequest, DeleteResponse, KeyRange, KeyValue, LeaseId, PutRequest, PutResponse, Revision,
-};
+use super::command::{DeleteRequest, DeleteResponse, KeyRange, LeaseId, PutRequest, PutResponse, Revision};
 use super::hash::{ContentHash, RecordHash};
 use super::history::History;
 use super::key::Key;
 use super::lease::Leases;
 use super::session::Sessions;
-use super::versions::{ReadPoint, Versions, is_tombstone};
+use super::stored::{StoredVersion, Version};
+use super::versions::{ReadPoint, Versions};
 
 /// What a stored version costs beside its key and value, in bytes: for [`Store::size_bytes`] only.
 const VERSION_OVERHEAD_BYTES: u64 = 128;
@@ -104,7 +101,7 @@ impl Store {
     }
 
     /// The present version of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Arc<KeyValue>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&StoredVersion> {
         self.keys.get(key)?.at(ReadPoint::Newest)
     }
 
@@ -113,7 +110,7 @@ impl Store {
         &'store self,
         range: &'store KeyRange,
         point: ReadPoint,
-    ) -> impl Iterator<Item = &'store Arc<KeyValue>> {
+    ) -> impl Iterator<Item = &'store StoredVersion> {
         let (single, interval) = match range.bounds() {
             RangeBounds::Single(key) => (self.keys.get(key), None),
             RangeBounds::Interval(bounds) => (None, Some(self.keys.range::<_, [u8]>(bounds))),
@@ -136,55 +133,48 @@ impl Store {
 
     /// Writes a key at a revision. The request must have been checked against this state: its lease exists,
     /// and so does the key if the old value or lease is to stay.
-    pub(super) fn put(&mut self, at: Revision, request: PutRequest) -> PutResponse {
-        let newest = self.keys.get(&request.key[..]).map(Versions::newest);
-        let previous = newest.filter(|newest| !is_tombstone(newest)).cloned();
-        let (value, lease) = match &previous {
-            Some(previous) => (
-                if request.ignore_value { previous.value.clone() } else { request.value },
-                if request.ignore_lease { previous.lease } else { request.lease },
-            ),
-            None => (request.value, request.lease),
+    pub(super) fn put(&mut self, at: Revision, request: &PutRequest) -> PutResponse {
+        let previous = self.get(&request.key).cloned();
+        let before = previous.as_ref().map(StoredVersion::parts);
+        let kept_value = before.filter(|_| request.ignore_value).map(|before| before.value);
+        let lease = match &before {
+            Some(before) if request.ignore_lease => before.lease,
+            Some(_) | None => request.lease.filter(|lease| *lease != LeaseId(0)),
         };
-        let kv = Arc::new(KeyValue {
-            key: request.key,
-            value,
-            create_revision: previous.as_ref().map_or(at, |previous| previous.create_revision),
+        let version = Version {
+            key: &request.key,
+            value: kept_value.unwrap_or(&request.value),
+            create_revision: before.map_or(at, |before| before.create_revision),
             mod_revision: at,
-            version: previous.as_ref().map_or(1, |previous| previous.version + 1),
-            lease: lease.filter(|lease| *lease != LeaseId(0)),
-        });
-        self.move_between_leases(&kv.key, previous.as_ref().and_then(|previous| previous.lease), kv.lease);
-        self.append(kv);
-        PutResponse { prev_kv: previous.filter(|_| request.prev_kv) }
+            version: before.map_or(1, |before| before.version + 1),
+            lease,
+        };
+        self.move_between_leases(version.key, before.and_then(|before| before.lease), lease);
+        self.append(version.into());
+        let answered = previous.as_ref().filter(|_| request.prev_kv);
+        PutResponse { prev_kv: answered.map(StoredVersion::key_value) }
     }
 
     /// Deletes the existing keys of a range at a revision.
     pub(super) fn delete(&mut self, at: Revision, request: &DeleteRequest) -> DeleteResponse {
         let doomed: Vec<_> = self.visible(&request.range, ReadPoint::Newest).cloned().collect();
-        for kv in &doomed {
-            self.bury(at, kv);
+        for version in &doomed {
+            self.bury(at, version);
         }
         DeleteResponse {
             deleted: i64::try_from(doomed.len()).expect("memory holds fewer than 2^63 keys"),
-            prev_kvs: if request.prev_kv { doomed } else { Vec::new() },
+            prev_kvs: doomed.iter().filter(|_| request.prev_kv).map(StoredVersion::key_value).collect(),
         }
     }
 
     /// Ends the existence of a key at a revision.
-    pub(super) fn bury(&mut self, at: Revision, kv: &KeyValue) {
-        self.move_between_leases(&kv.key, kv.lease, None);
-        self.append(Arc::new(KeyValue {
-            key: kv.key.clone(),
-            value: Bytes::new(),
-            create_revision: Revision(0),
-            mod_revision: at,
-            version: 0,
-            lease: None,
-        }));
+    pub(super) fn bury(&mut self, at: Revision, version: &StoredVersion) {
+        let Version { key, lease, .. } = version.parts();
+        self.move_between_leases(key, lease, None);
+        self.append(Version::tombstone(key, at).into());
     }
 
-    fn move_between_leases(&mut self, key: &Bytes, from: Option<LeaseId>, to: Option<LeaseId>) {
+    fn move_between_leases(&mut self, key: &[u8], from: Option<LeaseId>, to: Option<LeaseId>) {
         if from == to {
             return;
         }
@@ -192,57 +182,84 @@ impl Store {
             self.leases.detach(from, key);
         }
         if let Some(to) = to {
-            self.leases.attach(to, key.clone());
+            self.leases.attach(to, key);
         }
     }
 
     /// Adds a version as the latest change of all.
-    pub(super) fn append(&mut self, kv: Arc<KeyValue>) {
-        self.contents.add(RecordHash::of_history(self.history.next_sequence(), &kv));
-        self.history.push(kv.clone());
-        self.account_for(&kv);
-        let exists = !is_tombstone(&kv);
-        let existed = match self.keys.get_mut(&kv.key[..]) {
+    pub(super) fn append(&mut self, version: StoredVersion) {
+        let parts = version.parts();
+        self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
+        self.account_for(&parts);
+        self.history.push(version.clone());
+        let existed = match self.keys.get_mut(parts.key) {
             Some(versions) => {
-                let existed = !is_tombstone(versions.newest());
-                versions.push(kv);
+                let existed = !versions.newest().is_tombstone();
+                versions.push(version.clone());
                 existed
             }
             None => {
-                self.keys.insert(Key::from(&kv.key), Versions::One(kv));
+                self.keys.insert(Key::from(parts.key), Versions::One(version.clone()));
                 false
             }
         };
-        self.live_keys = self.live_keys + usize::from(exists) - usize::from(existed);
+        self.live_keys = self.live_keys + usize::from(!parts.is_tombstone()) - usize::from(existed);
     }
 
-    /// Adds the version of a key that the start of history rests on; the key must be new here.
-    pub(super) fn insert_base(&mut self, kv: Arc<KeyValue>) {
-        assert!(!is_tombstone(&kv), "a tombstone at the base of history: {kv:?}");
-        self.account_for(&kv);
+    /// Adds the version of a key that the start of history rests on, while a store is read. Refuses it, after which
+    /// the store is of no use, if the key has a version.
+    pub(super) fn insert_base(&mut self, version: StoredVersion) -> Result<(), OutOfOrder> {
+        let parts = version.parts();
+        self.account_for(&parts);
         self.live_keys += 1;
-        let replaced = self.keys.insert(Key::from(&kv.key), Versions::One(kv));
-        assert!(replaced.is_none(), "two base versions of one key: {replaced:?}");
+        match self.keys.insert(Key::from(parts.key), Versions::One(version.clone())) {
+            None => Ok(()),
+            Some(_) => Err(OutOfOrder),
+        }
+    }
+
+    /// Adds a version as the latest change of all, while a store is read. Refuses it, after which the store is of no use,
+    /// if it is not newer than those that the key has.
+    ///
+    /// Most keys are new then, so that the map is searched only once for them.
+    pub(super) fn insert_change(&mut self, version: StoredVersion) -> Result<(), OutOfOrder> {
+        let parts = version.parts();
+        self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
+        self.account_for(&parts);
+        self.history.push(version.clone());
+        self.live_keys += usize::from(!parts.is_tombstone());
+        let Some(mut versions) = self.keys.insert(Key::from(parts.key), Versions::One(version.clone()))
+        else {
+            return Ok(());
+        };
+        let newest = versions.newest();
+        if newest.mod_revision() >= parts.mod_revision {
+            return Err(OutOfOrder);
+        }
+        self.live_keys -= usize::from(!newest.is_tombstone());
+        versions.push(version.clone());
+        self.keys.insert(Key::from(parts.key), versions);
+        Ok(())
     }
 
     /// Takes the oldest record out of history, with all that it makes unreachable: the version before it,
     /// and itself if it is a deletion.
     pub(super) fn forget_oldest_change(&mut self) {
         let Some((sequence, record)) = self.history.pop() else { return };
-        self.contents.remove(RecordHash::of_history(sequence, &record));
-        let key = &record.key[..];
-        let versions = self.keys.get(key).expect("every key of history has versions");
-        let has_older = versions.oldest().mod_revision < record.mod_revision;
-        let has_newer = versions.newest().mod_revision > record.mod_revision;
+        let parts = record.parts();
+        self.contents.remove(RecordHash::of_history(sequence, &parts));
+        let versions = self.keys.get(parts.key).expect("every key of history has versions");
+        let has_older = versions.oldest().mod_revision() < parts.mod_revision;
+        let has_newer = versions.newest().mod_revision() > parts.mod_revision;
         if has_older {
-            self.forget_oldest_version(key);
+            self.forget_oldest_version(parts.key);
         }
-        if is_tombstone(&record) {
+        if parts.is_tombstone() {
             if has_newer {
-                self.forget_oldest_version(key);
+                self.forget_oldest_version(parts.key);
             } else {
-                self.keys.remove(key);
-                self.no_longer_account_for(&record);
+                self.keys.remove(parts.key);
+                self.no_longer_account_for(&parts);
             }
         }
     }
@@ -250,17 +267,17 @@ impl Store {
     fn forget_oldest_version(&mut self, key: &[u8]) {
         let versions = self.keys.get_mut(key).expect("every key of history has versions");
         let forgotten = versions.pop_oldest().expect("a newer version follows");
-        self.no_longer_account_for(&forgotten);
+        self.no_longer_account_for(&forgotten.parts());
     }
 
-    fn account_for(&mut self, kv: &KeyValue) {
-        self.contents.add(RecordHash::of_version(kv));
-        self.size_bytes += version_bytes(kv);
+    fn account_for(&mut self, version: &Version<'_>) {
+        self.contents.add(RecordHash::of_version(version));
+        self.size_bytes += version_bytes(version);
     }
 
-    fn no_longer_account_for(&mut self, kv: &KeyValue) {
-        self.contents.remove(RecordHash::of_version(kv));
-        self.size_bytes -= version_bytes(kv);
+    fn no_longer_account_for(&mut self, version: &Version<'_>) {
+        self.contents.remove(RecordHash::of_version(version));
+        self.size_bytes -= version_bytes(version);
     }
 
     /// Adds a lease; its id must be free.
@@ -286,16 +303,20 @@ impl Store {
         }
         self.change(|store, at| {
             for key in &lease.keys {
-                let kv = store.get(key).expect("a key of a lease exists").clone();
-                store.bury(at, &kv);
+                let version = store.get(key).expect("a key of a lease exists").clone();
+                store.bury(at, &version);
             }
         });
         Some(())
     }
 }
 
-fn version_bytes(kv: &KeyValue) -> u64 {
-    (kv.key.len() + kv.value.len()) as u64 + VERSION_OVERHEAD_BYTES
+/// A key's versions come in another order than they were made in.
+#[derive(Debug)]
+pub(super) struct OutOfOrder;
+
+fn version_bytes(version: &Version<'_>) -> u64 {
+    (version.key.len() + version.value.len()) as u64 + VERSION_OVERHEAD_BYTES
 }
 
 /// A [`KeyRange`] as a map understands it.

@@ -87,7 +87,7 @@ impl Store {
     fn execute(&mut self, at: Revision, txn: DecidedTxn) -> TxnResponse {
         let responses = txn.ops.into_iter().map(|op| match op {
             DecidedOp::Range(request) => TxnOpResponse::Range(self.checked_range(&request)),
-            DecidedOp::Put(request) => TxnOpResponse::Put(self.put(at, request)),
+            DecidedOp::Put(request) => TxnOpResponse::Put(self.put(at, &request)),
             DecidedOp::Delete(request) => TxnOpResponse::Delete(self.delete(at, &request)),
             DecidedOp::Txn(nested) => TxnOpResponse::Txn(self.execute(at, nested)),
         });

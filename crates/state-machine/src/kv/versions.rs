@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use imbl::Vector;
 
-use super::command::{KeyValue, Revision};
+use super::command::Revision;
+use super::stored::StoredVersion;
 
 /// The stored versions of one key, oldest first, tombstones included; never empty.
 ///
@@ -15,45 +16,45 @@ use super::command::{KeyValue, Revision};
 #[derive(Clone, Debug)]
 pub(super) enum Versions {
     /// The only one.
-    One(Arc<KeyValue>),
+    One(StoredVersion),
     /// At least one.
-    Many(Arc<Vector<Arc<KeyValue>>>),
+    Many(Arc<Vector<StoredVersion>>),
 }
 
 impl Versions {
     /// The last one, which may be a tombstone.
-    pub(super) fn newest(&self) -> &Arc<KeyValue> {
+    pub(super) fn newest(&self) -> &StoredVersion {
         match self {
-            Self::One(kv) => kv,
+            Self::One(version) => version,
             Self::Many(versions) => versions.last().expect("a key has at least one version"),
         }
     }
 
     /// The first one, which may be a tombstone.
-    pub(super) fn oldest(&self) -> &Arc<KeyValue> {
+    pub(super) fn oldest(&self) -> &StoredVersion {
         match self {
-            Self::One(kv) => kv,
+            Self::One(version) => version,
             Self::Many(versions) => versions.front().expect("a key has at least one version"),
         }
     }
 
     /// What a reader at `point` finds, if the key exists there.
-    pub(super) fn at(&self, point: ReadPoint) -> Option<&Arc<KeyValue>> {
+    pub(super) fn at(&self, point: ReadPoint) -> Option<&StoredVersion> {
         let found = match point {
             ReadPoint::Newest => Some(self.newest()),
-            ReadPoint::At(revision) => self.newest_where(|kv| kv.mod_revision <= revision),
+            ReadPoint::At(revision) => self.newest_where(|mod_revision| mod_revision <= revision),
         };
-        found.filter(|kv| !is_tombstone(kv))
+        found.filter(|version| !version.is_tombstone())
     }
 
     /// What was there just before `revision`, if the key existed.
-    pub(super) fn before(&self, revision: Revision) -> Option<&Arc<KeyValue>> {
-        self.newest_where(|kv| kv.mod_revision < revision).filter(|kv| !is_tombstone(kv))
+    pub(super) fn before(&self, revision: Revision) -> Option<&StoredVersion> {
+        self.newest_where(|mod_revision| mod_revision < revision).filter(|version| !version.is_tombstone())
     }
 
-    fn newest_where(&self, visible: impl Fn(&KeyValue) -> bool) -> Option<&Arc<KeyValue>> {
+    fn newest_where(&self, visible: impl Fn(Revision) -> bool) -> Option<&StoredVersion> {
         match self {
-            Self::One(kv) => visible(kv).then_some(kv),
+            Self::One(version) => visible(version.mod_revision()).then_some(version),
             Self::Many(versions) => {
                 let end = partition_point(versions, visible);
                 end.checked_sub(1).and_then(|index| versions.get(index))
@@ -62,17 +63,17 @@ impl Versions {
     }
 
     /// Adds a newer version.
-    pub(super) fn push(&mut self, kv: Arc<KeyValue>) {
-        let newest = self.newest().mod_revision;
-        assert!(newest < kv.mod_revision, "version {:?} after {newest:?} of {:?}", kv.mod_revision, kv.key);
+    pub(super) fn push(&mut self, version: StoredVersion) {
+        let newest = self.newest().mod_revision();
+        assert!(newest < version.mod_revision(), "{version:?} after {newest:?}");
         match self {
-            Self::One(only) => *self = Self::Many(Arc::new([only.clone(), kv].into_iter().collect())),
-            Self::Many(versions) => Arc::make_mut(versions).push_back(kv),
+            Self::One(only) => *self = Self::Many(Arc::new([only.clone(), version].into_iter().collect())),
+            Self::Many(versions) => Arc::make_mut(versions).push_back(version),
         }
     }
 
     /// Takes the oldest version out, unless it is the only one.
-    pub(super) fn pop_oldest(&mut self) -> Option<Arc<KeyValue>> {
+    pub(super) fn pop_oldest(&mut self) -> Option<StoredVersion> {
         let Self::Many(shared) = self else { return None };
         if shared.len() < 2 {
             return None;
@@ -95,17 +96,12 @@ pub(super) enum ReadPoint {
     At(Revision),
 }
 
-/// A deletion is stored as a version numbered 0.
-pub(super) fn is_tombstone(kv: &KeyValue) -> bool {
-    kv.version == 0
-}
-
-/// The index of the first element of a vector ordered by `is_left` that is not on its left side.
-pub(super) fn partition_point(vector: &Vector<Arc<KeyValue>>, is_left: impl Fn(&KeyValue) -> bool) -> usize {
+/// The index of the first element of a vector of versions by rising revision that is not on the left side.
+pub(super) fn partition_point(vector: &Vector<StoredVersion>, is_left: impl Fn(Revision) -> bool) -> usize {
     let (mut low, mut high) = (0, vector.len());
     while low < high {
         let middle = low.midpoint(high);
-        if is_left(&vector[middle]) {
+        if is_left(vector[middle].mod_revision()) {
             low = middle + 1;
         } else {
             high = middle;

@@ -120,7 +120,7 @@ impl KvView {
     ) -> Result<impl Iterator<Item = Event> + '_, KvError> {
         let compacted = self.store.compacted;
         // Of the oldest revision that is left some changes may be gone, of those after it none.
-        let is_whole = self.store.history.oldest().is_some_and(|oldest| oldest.mod_revision < from);
+        let is_whole = self.store.history.oldest().is_some_and(|oldest| oldest.mod_revision() < from);
         #[cfg(feature = "planted-bugs")]
         let is_whole =
             is_whole || self.store.planted_bug == Some(ruvector_protocol::PlantedBug::CompactionUnnoticed);

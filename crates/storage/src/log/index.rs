@@ -177,6 +177,8 @@ impl GroupLog {
                 self.bytes -= u64::from(held.location.bytes);
             }
         }
+        // The log grows long between two snapshots, and no shorter one gives its memory back.
+        self.held.shrink_to(2 * self.held.len());
         self.base = base;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Reading entries back.
 
+use bytes::Bytes;
 use ruvector_protocol::{Entry, GroupId, Index};
 
 use super::batch::{BatchBuffer, place_seed};
@@ -98,7 +99,7 @@ fn decode_entry(
     bytes: &[u8],
 ) -> Result<Entry, StorageError> {
     let seed = place_seed(segment.header.salt, u64::from(location.offset));
-    let what = match record::decode(bytes, seed) {
+    let what = match record::decode(bytes, seed, Bytes::copy_from_slice) {
         Ok((found, Decoded::Entry(entry), _)) if found == group && entry.index == index => return Ok(entry),
         Ok(_) => format!("entry {index} of group {group} is not where it was written"),
         Err(RecordDefect::Damaged(what)) => format!("entry {index} of group {group}: {what}"),

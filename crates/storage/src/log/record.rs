@@ -139,8 +139,13 @@ impl Record<'_> {
     }
 }
 
-/// Reads the record at the start of `input`; returns it, its group and the bytes it takes.
-pub(crate) fn decode(input: &[u8], seed: u32) -> Result<(GroupId, Decoded, usize), RecordDefect> {
+/// Reads the record at the start of `input`; returns it, its group and the bytes it takes. A command is what `command`
+/// makes of its bytes.
+pub(crate) fn decode(
+    input: &[u8],
+    seed: u32,
+    command: impl FnOnce(&[u8]) -> Bytes,
+) -> Result<(GroupId, Decoded, usize), RecordDefect> {
     let mut rest = input;
     let checksum = rest.try_get_u32_le()?;
     let body_bytes = rest.try_get_u32_le()? as usize;
@@ -153,7 +158,7 @@ pub(crate) fn decode(input: &[u8], seed: u32) -> Result<(GroupId, Decoded, usize
     }
     let mut body = &record[RECORD_HEADER_BYTES..];
     let decoded = match kind {
-        KIND_ENTRY => Decoded::Entry(get_entry(&mut body)?),
+        KIND_ENTRY => Decoded::Entry(get_entry(&mut body, command)?),
         KIND_HARD_STATE => Decoded::HardState(codec::get_hard_state(&mut body)?),
         KIND_RESET => Decoded::Reset(codec::get_meta(&mut body)?),
         KIND_BASE => Decoded::Base(codec::get_meta(&mut body)?),
@@ -197,7 +202,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-fn get_entry(body: &mut &[u8]) -> Result<Entry, RecordDefect> {
+fn get_entry(body: &mut &[u8], command: impl FnOnce(&[u8]) -> Bytes) -> Result<Entry, RecordDefect> {
     let term = Term(body.try_get_u64_le()?);
     let index = Index(body.try_get_u64_le()?);
     let time = ClusterTime(body.try_get_u64_le()?);
@@ -211,7 +216,7 @@ fn get_entry(body: &mut &[u8]) -> Result<Entry, RecordDefect> {
                 sequence: body.try_get_u64_le()?,
                 settled_below: body.try_get_u64_le()?,
             };
-            let command = Bytes::copy_from_slice(std::mem::take(body));
+            let command = command(std::mem::take(body));
             Payload::Command(Proposal { origin, command })
         }
         unknown => return Err(RecordDefect::UnknownKind(unknown)),

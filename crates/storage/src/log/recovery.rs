@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ruvector_protocol::GroupId;
 
 use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchBuffer, BatchHeader, Tail, place_seed};
@@ -116,6 +117,8 @@ fn usable_spares(
 struct Replay {
     groups: BTreeMap<GroupId, GroupLog>,
     tail: Tail,
+    /// A segment's bytes: each is read into the memory of the one before.
+    buffer: Vec<u8>,
 }
 
 /// A segment's bytes on their way through recovery.
@@ -146,7 +149,8 @@ impl Replay {
         if u32::try_from(filled).is_err() {
             return Err(corrupt(&name, 0, format!("it has {filled} bytes, more than a segment can have")));
         }
-        let mut bytes = vec![0; usize::try_from(filled).unwrap_or(usize::MAX)];
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.resize(usize::try_from(filled).unwrap_or(usize::MAX), 0);
         file.read_at(&mut bytes, 0).map_err(StorageError::io("reading", &name))?;
         let header = read_header(&name, number, &bytes)?;
         self.check_follows(&name, &header, before)?;
@@ -157,6 +161,7 @@ impl Replay {
             repair_tail(&scan, &end, &mut *file)?;
         }
         let end = end.offset as u64;
+        self.buffer = bytes;
         Ok(Segment { header, name, file, filled, end })
     }
 
@@ -217,8 +222,9 @@ impl Replay {
         for _ in 0..header.record_count {
             let offset = batch + BATCH_HEADER_BYTES + done;
             let seed = place_seed(scan.header.salt, offset as u64);
-            let (group, decoded, bytes) =
-                record::decode(&body[done..], seed).map_err(|defect| scan.refuse(offset, defect))?;
+            // Only the places of commands are wanted here: those that are still needed at the end are read then.
+            let (group, decoded, bytes) = record::decode(&body[done..], seed, |_| Bytes::new())
+                .map_err(|defect| scan.refuse(offset, defect))?;
             let location = Location {
                 segment: scan.header.number,
                 offset: u32::try_from(offset).expect("a segment is smaller than 4 GiB"),

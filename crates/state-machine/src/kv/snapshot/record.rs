@@ -4,8 +4,9 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::command::{KeyValue, LeaseId, Response, Revision};
+use super::super::command::{LeaseId, Response, Revision};
 use super::super::session::SessionId;
+use super::super::stored::Version;
 use crate::machine::RestoreError;
 
 const MAGIC: [u8; 8] = *b"rvkvsnap";
@@ -14,10 +15,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// The longest record body. A command of that size never gets into a log.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 
-/// A record; they come in this order. `Version` is a [`KeyValue`] or, where one is only written, a reference
-/// to it.
+/// A record; they come in this order.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Record<Version> {
+pub(super) enum Record<'bytes> {
     /// The counters.
     Header {
         revision: Revision,
@@ -33,11 +33,25 @@ pub(super) enum Record<Version> {
     /// An answer that the session before it remembers.
     Answer { sequence: u64, answer: Response },
     /// A key's version that is older than history.
-    Base(Version),
+    Base(#[serde(borrow)] Version<'bytes>),
     /// A change of history.
-    Change(Version),
+    Change(#[serde(borrow)] Version<'bytes>),
     /// All is said: how many records came before this one, and the state hash.
     End { records: u64, state_hash: u128 },
+}
+
+impl Record<'_> {
+    /// The lease of the version that it is.
+    pub(super) fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Base(version) | Self::Change(version) => version.lease,
+            Self::Header { .. }
+            | Self::Lease { .. }
+            | Self::Session { .. }
+            | Self::Answer { .. }
+            | Self::End { .. } => None,
+        }
+    }
 }
 
 /// Writes records; [`finish`](Self::finish) ends the snapshot.
@@ -58,7 +72,7 @@ impl<'writer> RecordWriter<'writer> {
     }
 
     /// Writes one record.
-    pub(super) fn write<Version: Serialize>(&mut self, record: &Record<Version>) -> io::Result<()> {
+    pub(super) fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
         self.body.clear();
         self.body = postcard::to_extend(record, std::mem::take(&mut self.body)).map_err(io::Error::other)?;
         let length = u32::try_from(self.body.len()).ok().filter(|_| self.body.len() <= RECORD_BYTES_MAX);
@@ -70,7 +84,7 @@ impl<'writer> RecordWriter<'writer> {
 
     /// Writes the end record and everything that is still in the buffer.
     pub(super) fn finish(mut self, state_hash: u128) -> io::Result<()> {
-        self.write(&Record::<&KeyValue>::End { records: self.records, state_hash })?;
+        self.write(&Record::End { records: self.records, state_hash })?;
         self.writer.flush()
     }
 }
@@ -94,7 +108,7 @@ impl<'reader> RecordReader<'reader> {
     }
 
     /// Reads one record.
-    pub(super) fn next(&mut self) -> Result<Record<KeyValue>, RestoreError> {
+    pub(super) fn next(&mut self) -> Result<Record<'_>, RestoreError> {
         let length = u32::from_le_bytes(self.array()?) as usize;
         require(length <= RECORD_BYTES_MAX, "a record is too long")?;
         self.body.clear();

@@ -5,7 +5,7 @@ use super::super::command::{Outcome, Revision};
 use super::record::RecordWriter;
 use super::*;
 
-const HEADER: Record<KeyValue> = Record::Header {
+const HEADER: Record<'static> = Record::Header {
     revision: Revision(9),
     compacted: Revision(4),
     time_ms: 0,
@@ -13,10 +13,10 @@ const HEADER: Record<KeyValue> = Record::Header {
     sessions_opened: 2,
 };
 
-fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyValue {
-    KeyValue {
-        key: Bytes::from_static(key.as_bytes()),
-        value: Bytes::new(),
+fn version(key: &'static str, create: i64, modified: i64, version: i64) -> Version<'static> {
+    Version {
+        key: key.as_bytes(),
+        value: &[],
         create_revision: Revision(create),
         mod_revision: Revision(modified),
         version,
@@ -24,16 +24,16 @@ fn version(key: &'static str, create: i64, modified: i64, version: i64) -> KeyVa
     }
 }
 
-fn leased(lease: i64, kv: KeyValue) -> KeyValue {
-    KeyValue { lease: Some(LeaseId(lease)), ..kv }
+fn leased(lease: i64, version: Version<'static>) -> Version<'static> {
+    Version { lease: Some(LeaseId(lease)), ..version }
 }
 
-fn lease(id: i64, granted_ttl_seconds: i64) -> Record<KeyValue> {
+fn lease(id: i64, granted_ttl_seconds: i64) -> Record<'static> {
     Record::Lease { id: LeaseId(id), granted_ttl_seconds, expires_at_ms: 5 }
 }
 
 /// Why a snapshot of these records is refused; the hash is checked last.
-fn refusal(records: &[Record<KeyValue>]) -> String {
+fn refusal(records: &[Record<'_>]) -> String {
     let mut bytes = Vec::new();
     let mut writer = RecordWriter::start(&mut bytes).unwrap();
     for record in records {
@@ -58,7 +58,7 @@ fn contents_that_could_never_be_are_refused() {
         let answer = Response { revision: Revision(3), result: Ok(Outcome::Compact) };
         Record::Answer { sequence, answer }
     };
-    let cases: [(&str, Vec<Record<KeyValue>>); 26] = [
+    let cases: [(&str, Vec<Record<'static>>); 26] = [
         ("hash", vec![HEADER]),
         (
             "hash",
