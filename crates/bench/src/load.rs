@@ -5,6 +5,7 @@ mod failover;
 mod keep_alive;
 mod key_value;
 mod memory;
+mod native;
 mod restart;
 mod transaction;
 mod watch;
@@ -77,6 +78,8 @@ pub(crate) struct Settings {
 /// All loads, in the order in which they run: those that leave a system the worse for it come last.
 pub(crate) fn all() -> Vec<Box<dyn Load>> {
     let mut loads = key_value::loads();
+    loads.push(Box::new(native::Native::put()));
+    loads.push(Box::new(native::Native::get()));
     loads.push(Box::new(transaction::Transaction));
     loads.push(Box::new(watch::Watch::new(100)));
     loads.push(Box::new(watch::Watch::new(1_000)));

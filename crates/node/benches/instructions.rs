@@ -90,7 +90,7 @@ fn view() -> KvView {
 }
 
 // One put, from the leader's client to its answer, on all three replicas.
-#[library_benchmark(config = at_most(76_000))]
+#[library_benchmark(config = at_most(79_000))]
 #[bench::cold(setup = led_group)]
 fn one_put_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, puts(1));
@@ -99,7 +99,7 @@ fn one_put_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachin
 }
 
 // A hundred puts that came together, on all three replicas.
-#[library_benchmark(config = at_most(1_860_000))]
+#[library_benchmark(config = at_most(2_060_000))]
 #[bench::cold(setup = led_group)]
 fn hundred_puts_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, puts(100));
@@ -108,7 +108,7 @@ fn hundred_puts_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvM
 }
 
 // A hundred strong reads that came together: one round.
-#[library_benchmark(config = at_most(175_000))]
+#[library_benchmark(config = at_most(176_000))]
 #[bench::cold(setup = led_group)]
 fn hundred_strong_reads(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, Event::Read((0..100).map(|number| (Ticket(number), ReadLevel::Strong)).collect()));
@@ -117,7 +117,7 @@ fn hundred_strong_reads(mut group: Group<KvMachine>) -> Group<KvMachine> {
 }
 
 // One put on a store of ten thousand keys.
-#[library_benchmark(config = at_most(7_900))]
+#[library_benchmark(config = at_most(9_700))]
 #[bench::plain(setup = a_put)]
 #[bench::in_a_session(setup = a_put_in_a_session)]
 fn apply_a_put((mut machine, committed): (KvMachine, Committed)) -> KvMachine {
@@ -126,7 +126,7 @@ fn apply_a_put((mut machine, committed): (KvMachine, Committed)) -> KvMachine {
 }
 
 // A hundred keys of ten thousand.
-#[library_benchmark(config = at_most(780_000))]
+#[library_benchmark(config = at_most(1_700_000))]
 #[bench::of_ten_thousand(setup = view)]
 fn range_of_a_hundred(view: KvView) -> KvView {
     let range = KeyRange { key: Bytes::from_static(b"key-00005000"), range_end: Bytes::from_static(b"l") };

@@ -195,6 +195,10 @@ impl Log {
             self.trimmed = entry.index;
             self.trimmed_time = entry.time;
         }
+        // After a start or a burst of small entries it was much longer than it need be.
+        if self.tail.capacity() > 4 * self.tail.len().max(TAIL_CAPACITY_KEPT) {
+            self.tail.shrink_to(2 * self.tail.len().max(TAIL_CAPACITY_KEPT));
+        }
         self.forget_runs();
     }
 
@@ -226,6 +230,9 @@ impl Log {
         }
     }
 }
+
+/// So many entries may always have room in memory.
+const TAIL_CAPACITY_KEPT: usize = 1024;
 
 /// As many of the entries as weigh at most `bytes_max`, but at least one.
 pub(crate) fn fitting<'a>(

@@ -91,6 +91,11 @@ impl Cluster {
         })
     }
 
+    /// Where each node listens for clients, `host:port`.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.clone()).collect()
+    }
+
     /// Connections for services of etcd's API that [`Session`] does not have.
     ///
     /// # Errors

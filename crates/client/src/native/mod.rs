@@ -82,45 +82,35 @@ impl Native {
 /// The answer to a put.
 pub(crate) fn put(response: pb::NativeResponse) -> Result<etcd::PutResponse, ClientError> {
     let header = header(&response);
-    match response.response {
-        Some(Response::Put(put)) => Ok(etcd::PutResponse { header, ..put }),
-        _ => Err(other_answer()),
-    }
+    let Some(Response::Put(put)) = response.response else { return Err(other_answer()) };
+    Ok(etcd::PutResponse { header, ..put })
 }
 
 /// The answer to a read.
 pub(crate) fn range(response: pb::NativeResponse) -> Result<etcd::RangeResponse, ClientError> {
     let header = header(&response);
-    match response.response {
-        Some(Response::Range(range)) => Ok(etcd::RangeResponse { header, ..range }),
-        _ => Err(other_answer()),
-    }
+    let Some(Response::Range(range)) = response.response else { return Err(other_answer()) };
+    Ok(etcd::RangeResponse { header, ..range })
 }
 
 /// The answer to a deletion.
 pub(crate) fn delete(response: pb::NativeResponse) -> Result<etcd::DeleteRangeResponse, ClientError> {
     let header = header(&response);
-    match response.response {
-        Some(Response::DeleteRange(delete)) => Ok(etcd::DeleteRangeResponse { header, ..delete }),
-        _ => Err(other_answer()),
-    }
+    let Some(Response::DeleteRange(delete)) = response.response else { return Err(other_answer()) };
+    Ok(etcd::DeleteRangeResponse { header, ..delete })
 }
 
 /// The answer to a transaction.
 pub(crate) fn txn(response: pb::NativeResponse) -> Result<etcd::TxnResponse, ClientError> {
     let header = header(&response);
-    match response.response {
-        Some(Response::Txn(txn)) => Ok(etcd::TxnResponse { header, ..txn }),
-        _ => Err(other_answer()),
-    }
+    let Some(Response::Txn(txn)) = response.response else { return Err(other_answer()) };
+    Ok(etcd::TxnResponse { header, ..txn })
 }
 
 /// The answer to a compaction.
 pub(crate) fn compaction(response: pb::NativeResponse) -> Result<(), ClientError> {
-    match response.response {
-        Some(Response::Compaction(_)) => Ok(()),
-        _ => Err(other_answer()),
-    }
+    let Some(Response::Compaction(_)) = response.response else { return Err(other_answer()) };
+    Ok(())
 }
 
 /// The revision is told once for all answers, and goes where etcd's have it.

@@ -269,9 +269,10 @@ impl Pending {
     }
 
     fn session_answered(&mut self, response: pb::NativeResponse, now: Instant) {
-        self.session = match response.response {
-            Some(Response::OpenSession(opened)) => Session::Open(opened.session),
-            _ => Session::None,
+        self.session = if let Some(Response::OpenSession(opened)) = response.response {
+            Session::Open(opened.session)
+        } else {
+            Session::None
         };
         let held = std::mem::take(&mut self.held);
         if matches!(self.session, Session::Open(_)) {

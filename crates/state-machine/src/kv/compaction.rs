@@ -29,11 +29,18 @@ impl Store {
 
     /// Takes out the share of an entry that added `records_added` records.
     pub(super) fn forget_some(&mut self, records_added: u64) {
+        // Mostly there is nothing to take out; looking at the oldest change would wait for memory every time.
+        if self.forgotten == self.compacted {
+            return;
+        }
         let steps = STEPS_PER_ENTRY + records_added.saturating_mul(STEPS_PER_RECORD_ADDED);
         for _ in 0..steps.min(STEPS_PER_ENTRY_MAX) {
             match self.history.oldest() {
                 Some(oldest) if oldest.mod_revision() <= self.compacted => self.forget_oldest_change(),
-                Some(_) | None => break,
+                Some(_) | None => {
+                    self.forgotten = self.compacted;
+                    break;
+                }
             }
         }
     }

@@ -91,9 +91,12 @@ fn answer(store: &mut Store, apply: impl FnOnce(&mut Store) -> Result<Outcome, K
 fn apply_in_session(store: &mut Store, place: InSession, command: &Bytes) -> Response {
     match store.admit(place) {
         Ok(Admission::Apply) => {
-            let answer = answer(store, |store| match Command::decode(command)? {
-                Command::OpenSession => Err(KvError::UnknownCommand("a session in a session".into())),
-                command => apply_command(store, command),
+            let answer = answer(store, |store| {
+                let command = Command::decode(command)?;
+                if matches!(command, Command::OpenSession) {
+                    return Err(KvError::UnknownCommand("a session in a session".into()));
+                }
+                apply_command(store, command)
             });
             store.remember(place, answer.clone());
             answer

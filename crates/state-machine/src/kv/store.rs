@@ -31,6 +31,8 @@ pub(super) struct Store {
     pub(super) sessions: Sessions,
     pub(super) revision: Revision,
     pub(super) compacted: Revision,
+    /// All that a compaction to this revision makes unreachable is taken out.
+    pub(super) forgotten: Revision,
     pub(super) time_ms: u64,
     live_keys: usize,
     size_bytes: u64,
@@ -49,6 +51,7 @@ impl Default for Store {
             sessions: Sessions::default(),
             revision: Revision(1),
             compacted: Revision(0),
+            forgotten: Revision(0),
             time_ms: 0,
             live_keys: 0,
             size_bytes: 0,

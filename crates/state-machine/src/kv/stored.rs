@@ -18,6 +18,9 @@ use super::command::{KeyValue, LeaseId, Revision};
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct StoredVersion(Arc<[u8]>);
 
+/// The number of a version that is the end of a key's existence.
+const TOMBSTONE: i64 = 0;
+
 /// More than [`StoredVersion`] takes beside its key and its value.
 const COUNTER_BYTES_MAX: usize = 56;
 
@@ -39,7 +42,7 @@ pub(super) struct Version<'bytes> {
 /// What stands before the value.
 #[derive(Serialize, Deserialize)]
 struct Front<'bytes> {
-    /// First, so that it can be read alone.
+    /// These three first, so that they can be read alone.
     mod_revision: Revision,
     create_revision: Revision,
     version: i64,
@@ -70,7 +73,9 @@ impl StoredVersion {
     }
 
     pub(super) fn is_tombstone(&self) -> bool {
-        self.parts().is_tombstone()
+        // Read alone, for every key that a range counts.
+        let (Revision(_), Revision(_), version): (Revision, Revision, i64) = self.decode().0;
+        version == TOMBSTONE
     }
 
     /// The version for a response. Key and value are not copied, so it keeps this version in memory.
@@ -137,11 +142,18 @@ impl fmt::Debug for StoredVersion {
 impl<'bytes> Version<'bytes> {
     /// The end of a key's existence. It is stored as a version numbered 0.
     pub(super) fn tombstone(key: &'bytes [u8], at: Revision) -> Self {
-        Self { key, value: &[], create_revision: Revision(0), mod_revision: at, version: 0, lease: None }
+        Self {
+            key,
+            value: &[],
+            create_revision: Revision(0),
+            mod_revision: at,
+            version: TOMBSTONE,
+            lease: None,
+        }
     }
 
     pub(super) fn is_tombstone(&self) -> bool {
-        self.version == 0
+        self.version == TOMBSTONE
     }
 }
 
