@@ -32,7 +32,7 @@ pub(super) struct Job {
 
 /// Everything that is not answered yet.
 ///
-/// Invariants: every number was used for one request only; a write's number is at or above what is told as settled
+/// Invariants: every number was used for one request only; every request has its deadline in `deadlines`; a write's number is at or above what is told as settled
 /// until it is answered or given up.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -49,8 +49,8 @@ pub(super) struct Pending {
     delayed: BTreeSet<(Instant, u64)>,
     /// What was sent on this connection and when, the oldest first; some of it may have been answered.
     sent: VecDeque<(Instant, u64)>,
-    /// All deadlines, the first first; some of their requests may have been answered.
-    deadlines: VecDeque<(Instant, u64)>,
+    /// When each request is given up.
+    deadlines: BTreeSet<(Instant, u64)>,
     retry_delay: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Pending {
             held: VecDeque::new(),
             delayed: BTreeSet::new(),
             sent: VecDeque::new(),
-            deadlines: VecDeque::new(),
+            deadlines: BTreeSet::new(),
             retry_delay,
         }
     }
@@ -103,7 +103,7 @@ impl Pending {
     pub(super) fn add(&mut self, job: Job) {
         let number = self.next_number;
         self.next_number += 1;
-        self.deadlines.push_back((job.deadline, number));
+        self.deadlines.insert((job.deadline, number));
         if job.effect == Effect::Write {
             self.writes.insert(number);
         }
@@ -240,21 +240,15 @@ impl Pending {
             self.delayed.pop_first();
             self.queue(number);
         }
-        while let Some((_, number)) = self.deadlines.front().copied().filter(|(at, _)| *at <= now) {
-            self.deadlines.pop_front();
+        while let Some((_, number)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.pop_first();
             self.give_up(number);
         }
     }
 
     /// When [`wake`](Self::wake) is due.
-    pub(super) fn next_wake(&mut self) -> Option<Instant> {
-        while let Some((_, number)) = self.deadlines.front() {
-            if self.requests.contains_key(number) {
-                break;
-            }
-            self.deadlines.pop_front();
-        }
-        let deadline = self.deadlines.front().map(|(at, _)| *at);
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
         let delayed = self.delayed.first().map(|(at, _)| *at);
         deadline.into_iter().chain(delayed).min()
     }
@@ -298,6 +292,7 @@ impl Pending {
         // Its number belongs to the old session.
         let Some(waiting) = self.requests.remove(&number) else { return };
         self.writes.remove(&number);
+        self.deadlines.remove(&(waiting.job.deadline, number));
         self.add(waiting.job);
     }
 
@@ -316,6 +311,7 @@ impl Pending {
     fn settle(&mut self, number: u64, result: Result<pb::NativeResponse, ClientError>) {
         self.writes.remove(&number);
         if let Some(waiting) = self.requests.remove(&number) {
+            self.deadlines.remove(&(waiting.job.deadline, number));
             // The caller may have gone.
             let _ = waiting.job.reply.send(result);
         }
