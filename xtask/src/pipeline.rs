@@ -28,7 +28,7 @@ struct Step {
     run: fn(&Path) -> Result<()>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 8] = [
     Step { name: "format", run: format },
     Step { name: "tidy", run: tidy::run },
     Step { name: "lints", run: lints },
@@ -36,7 +36,6 @@ const STEPS: [Step; 9] = [
     Step { name: "tests", run: tests },
     Step { name: "simulator seeds", run: seeds },
     Step { name: "instructions", run: instructions },
-    Step { name: "bench, briefly", run: bench_briefly },
     Step { name: "fuzz", run: fuzz::briefly },
 ];
 
@@ -124,11 +123,6 @@ fn tests(root: &Path) -> Result<()> {
 fn seeds(root: &Path) -> Result<()> {
     let simulator = built_with_tests(root, "simulator")?;
     run_command(Command::new(simulator).args(["--seeds", SEEDS, "--all-marks"]).current_dir(root))
-}
-
-/// Runs every load for a moment, to see that the loads and what is measured of them work.
-fn bench_briefly(root: &Path) -> Result<()> {
-    run_command(Command::new(built_with_tests(root, "bench")?).arg("--quick").current_dir(root))
 }
 
 /// Counts the instructions of the hot paths, which must stay below their limits.

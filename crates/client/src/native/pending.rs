@@ -18,6 +18,12 @@ use crate::error::{ClientError, Effect, judge};
 const FRAME_BYTES_MAX: usize = 256 << 10;
 /// How many requests one frame has at most.
 const FRAME_REQUESTS_MAX: usize = 1024;
+/// More than a frame takes beside its requests.
+const FRAME_OVERHEAD_BYTES: usize = 64;
+/// More than a request takes in a frame beside its own bytes.
+const REQUEST_OVERHEAD_BYTES: usize = 8;
+/// What a node says of a request that no frame can hold, as etcd does.
+const TOO_LARGE: &str = "etcdserver: request is too large";
 /// How many times the first delay a request that failed waits at most before it is sent again.
 const DELAY_FACTOR_MAX: u32 = 20;
 
@@ -52,6 +58,8 @@ pub(super) struct Pending {
     /// When each request is given up.
     deadlines: BTreeSet<(Instant, u64)>,
     retry_delay: Duration,
+    /// The largest frame that the node takes, in bytes.
+    frame_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -88,7 +96,13 @@ impl Pending {
             sent: VecDeque::new(),
             deadlines: BTreeSet::new(),
             retry_delay,
+            frame_bytes_max: usize::MAX,
         }
+    }
+
+    /// What the node takes, which it says when the stream opens.
+    pub(super) fn set_frame_bytes_max(&mut self, bytes: u64) {
+        self.frame_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,12 +147,21 @@ impl Pending {
         while bytes < FRAME_BYTES_MAX && requests.len() < FRAME_REQUESTS_MAX {
             let Some(number) = self.unsent.pop_front() else { break };
             let Some(waiting) = self.requests.get_mut(&number) else { continue };
+            let request = pb::NativeRequest { number, request: Some(waiting.job.request.clone()) };
+            let request_bytes = request.encoded_len();
+            if request_bytes + FRAME_OVERHEAD_BYTES > self.frame_bytes_max {
+                self.settle(number, Err(ClientError::Refused { reason: TOO_LARGE.to_owned() }));
+                continue;
+            }
+            if bytes > 0 && bytes + request_bytes + FRAME_OVERHEAD_BYTES > self.frame_bytes_max {
+                self.unsent.push_front(number);
+                break;
+            }
             waiting.sends += 1;
             waiting.session = session;
             waiting.is_under_way = true;
             self.sent.push_back((now, number));
-            let request = pb::NativeRequest { number, request: Some(waiting.job.request.clone()) };
-            bytes += request.encoded_len();
+            bytes += request_bytes + REQUEST_OVERHEAD_BYTES;
             requests.push(request);
         }
         let settled_below = self.writes.first().copied().unwrap_or(self.next_number);

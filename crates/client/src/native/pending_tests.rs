@@ -182,6 +182,19 @@ fn a_refusal_is_final() {
 }
 
 #[test]
+fn a_request_that_no_frame_can_hold_is_refused_and_hinders_no_other() {
+    let mut fixture = Fixture::with_session();
+    fixture.pending.set_frame_bytes_max(10_000);
+    let large = |bytes| etcd::PutRequest { value: vec![0; bytes].into(), ..Default::default() };
+    let mut refused = fixture.add(Effect::Write, Request::Put(large(10_000)));
+    let _others = [6_000, 3_000, 2_000].map(|bytes| fixture.add(Effect::Write, Request::Put(large(bytes))));
+    let (first, second) = (fixture.frame(), fixture.frame());
+    assert!(matches!(error_of(&mut refused), ClientError::Refused { .. }));
+    assert_eq!((first.requests.len(), second.requests.len()), (2, 1));
+    assert!(first.encoded_len() <= 10_000, "{}", first.encoded_len());
+}
+
+#[test]
 fn frames_are_bounded() {
     let mut fixture = Fixture::with_session();
     let replies: Vec<Reply> = (0..3000).map(|_| fixture.put("a")).collect();

@@ -156,6 +156,8 @@ impl Task {
         let mut requests_max = REQUESTS_MAX;
         let mut jobs = Vec::with_capacity(JOBS_AT_ONCE);
         let mut is_closed = false;
+        // What the node takes, and whether it leads, is known before anything is sent.
+        let mut is_placed = false;
         loop {
             if is_closed && self.pending.is_empty() {
                 return Left::Finished;
@@ -174,6 +176,7 @@ impl Task {
                 biased;
                 response = responses.message() => match response {
                     Ok(Some(frame)) => {
+                        is_placed |= frame.place.is_some();
                         if let Some(left) = self.take(frame, &mut requests_max) {
                             return left;
                         }
@@ -181,7 +184,7 @@ impl Task {
                     Ok(None) => return Left::Failed(Status::unavailable("the node ended the stream")),
                     Err(status) => return Left::Failed(status),
                 },
-                room = frames.reserve(), if self.pending.has_unsent() => match room {
+                room = frames.reserve(), if is_placed && self.pending.has_unsent() => match room {
                     Ok(room) => if let Some(frame) = self.pending.frame(Instant::now()) {
                         room.send(frame);
                     },
@@ -210,6 +213,7 @@ impl Task {
             self.pending.answered(response, endpoint, now);
         }
         let place = frame.place?;
+        self.pending.set_frame_bytes_max(place.frame_bytes_max);
         *requests_max = usize::try_from(place.requests_max).unwrap_or(usize::MAX).max(1);
         let leader = place.leader.filter(|leader| leader.node_id != place.node_id)?;
         let address = leader.client_address?;

@@ -60,6 +60,7 @@ impl Outlet {
             node_name: handle.node_name().to_owned(),
             leader: leader.map(admin::member),
             requests_max: REQUESTS_MAX,
+            frame_bytes_max: self.context.limits.message_bytes() as u64,
         })
     }
 
