@@ -45,7 +45,7 @@ enum Left {
 /// The client's side of the protocol, until the last clone of the client is dropped.
 pub(super) async fn run(connections: Vec<Connection>, options: ClientOptions, jobs: mpsc::Receiver<Job>) {
     let pending = Pending::new(options.retry_delay);
-    Task { connections, options, jobs, pending, position: 0, moved_at: None }.run().await;
+    Task { connections, options, jobs, pending, position: 0, moved_at: None, failures: 0 }.run().await;
 }
 
 struct Task {
@@ -57,12 +57,13 @@ struct Task {
     position: usize,
     /// When the stream was last moved to a leader.
     moved_at: Option<Instant>,
+    /// Failures since a request was last answered. That a stream can be opened is no success yet.
+    failures: u32,
 }
 
 impl Task {
     async fn run(mut self) {
-        let mut failures = 0_u32;
-        let mut failing_since = None;
+        let mut unreachable_since = None;
         loop {
             if self.pending.is_empty() {
                 match self.jobs.recv().await {
@@ -72,7 +73,7 @@ impl Task {
             }
             let status = match self.connect().await {
                 Ok(stream) => {
-                    (failures, failing_since) = (0, None);
+                    unreachable_since = None;
                     match self.exchange(stream).await {
                         Left::Finished => return,
                         Left::LeaderAt(position) => {
@@ -86,15 +87,15 @@ impl Task {
                 }
                 Err(status) => status,
             };
-            let since = *failing_since.get_or_insert_with(Instant::now);
+            let since = *unreachable_since.get_or_insert_with(Instant::now);
             let error = judge(&status, &self.connections[self.position].endpoint, Effect::Read).error;
             if status.code() == Code::Unimplemented {
                 self.pending.fail_all(&error);
                 continue;
             }
             self.failed(&status, error, since);
-            failures += 1;
-            self.pause(failures).await;
+            self.failures += 1;
+            self.pause().await;
         }
     }
 
@@ -113,8 +114,9 @@ impl Task {
         self.position = (self.position + 1) % self.connections.len();
     }
 
-    /// Waits before the next attempt, if all nodes have failed since one did not; callers' requests are taken on.
-    async fn pause(&mut self, failures: u32) {
+    /// Waits before the next attempt, if all nodes have failed since one answered; callers' requests are taken on.
+    async fn pause(&mut self) {
+        let failures = self.failures;
         let nodes = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
         let rounds = failures / nodes;
         let delay = if failures.is_multiple_of(nodes) {
@@ -209,6 +211,9 @@ impl Task {
     fn take(&mut self, frame: pb::ServerFrame, requests_max: &mut usize) -> Option<Left> {
         let now = Instant::now();
         let endpoint = &self.connections[self.position].endpoint;
+        if !frame.responses.is_empty() {
+            self.failures = 0;
+        }
         for response in frame.responses {
             self.pending.answered(response, endpoint, now);
         }
