@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use ruvector_api::etcdserverpb::kv_client::KvClient;
 use ruvector_api::etcdserverpb::request_op::Request;
 use ruvector_api::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
+use ruvector_client::gathering_connector;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::zookeeper;
@@ -99,11 +100,11 @@ pub(crate) fn channel(address: &str) -> Result<Channel> {
     // More than a hundred answers of the largest load at once: no load is to wait for the generator's window.
     const WINDOW_BYTES: u32 = 16 << 20;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    let endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true);
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(5));
     Ok(endpoint
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .connect_lazy())
+        .connect_with_connector_lazy(gathering_connector()))
 }
 
 /// The key of this number; keys sort as their numbers do.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint as Transport};
 
 use crate::client::ClientOptions;
+use crate::connector::gathering_connector;
 use crate::error::ClientError;
 
 /// The address of one node, `host:port`.
@@ -29,12 +30,11 @@ impl Endpoint {
         })?;
         Ok(transport
             .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
             // A node that vanished without closing its connections is noticed within these two.
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
-            .connect_lazy())
+            .connect_with_connector_lazy(gathering_connector()))
     }
 }
 

@@ -24,6 +24,7 @@
 
 mod admin;
 mod client;
+mod connector;
 mod endpoint;
 mod error;
 mod kv;
@@ -37,6 +38,7 @@ pub use admin::{
     LogEntry, NodeAddress, NodeClient, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot,
 };
 pub use client::{Client, ClientOptions, Protocol};
+pub use connector::{Gathering, gathering_connector};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use kv::{

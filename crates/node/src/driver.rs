@@ -11,8 +11,8 @@ use ruvector_protocol::{Index, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotStore};
 use ruvector_transport::{Transport, TransportEvent};
-use tokio::sync::oneshot;
 
+use crate::answer::{Answered, Courier, Reply};
 use crate::batch::{Answers, Batch};
 use crate::clock;
 use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
@@ -20,9 +20,6 @@ use crate::publication::Published;
 use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus, PeerStatus};
-
-/// Where an answer goes. A caller that no longer waits has dropped its end, which is fine.
-type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 
 /// Everything that reaches the driver.
 #[derive(Debug)]
@@ -70,9 +67,12 @@ pub(crate) struct Driver<M: StateMachine> {
     own_requests: Sender<Request<M>>,
     transport: Transport,
     shared: Arc<Shared<M::View>>,
+    courier: Arc<Courier<M>>,
     waiters: HashMap<Ticket, Waiter<M>>,
     next_ticket: u64,
     outputs: Vec<Output<M>>,
+    /// Not handed over yet.
+    answered: Vec<Answered<M>>,
 }
 
 /// Whether the driver goes on after a turn.
@@ -90,6 +90,7 @@ impl<M: StateMachine> Driver<M> {
         own_requests: Sender<Request<M>>,
         transport: Transport,
         shared: Arc<Shared<M::View>>,
+        courier: Arc<Courier<M>>,
     ) -> Self {
         Self {
             replica,
@@ -98,9 +99,11 @@ impl<M: StateMachine> Driver<M> {
             own_requests,
             transport,
             shared,
+            courier,
             waiters: HashMap::new(),
             next_ticket: 0,
             outputs: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -156,7 +159,10 @@ impl<M: StateMachine> Driver<M> {
                     }
                 }
                 Request::Read { level, reply } => reads.push((self.ticket(Waiter::Read(reply)), level)),
-                Request::Publish { reply } => drop(reply.send(Ok(self.newest_version()))),
+                Request::Publish { reply } => {
+                    let version = self.newest_version();
+                    self.answered.push(Answered::Version(reply, Ok(version)));
+                }
                 Request::Stop => return Ok(Turn::Stop),
                 Request::Transport(event) => self.transport_event(event)?,
                 Request::Job(done) => self.handle(done)?,
@@ -245,7 +251,9 @@ impl<M: StateMachine> Driver<M> {
             match output {
                 Output::Send(envelope) => self.transport.send(envelope),
                 Output::Proposed { ticket, result } => match self.waiters.remove(&ticket) {
-                    Some(Waiter::Proposal(reply)) => drop(reply.send(result)),
+                    Some(Waiter::Proposal(reply)) => {
+                        self.answered.push(Answered::Proposal(reply, result));
+                    }
                     Some(Waiter::Batched { number, answers }) => answers.answer(number, result),
                     Some(Waiter::Read(_) | Waiter::Snapshot(_) | Waiter::Compaction(_)) | None => {}
                 },
@@ -267,6 +275,7 @@ impl<M: StateMachine> Driver<M> {
             }
         }
         self.outputs = outputs;
+        self.courier.hand_over(&mut self.answered);
         if again.is_empty() { Ok(()) } else { self.handle(Event::Read(again)) }
     }
 
@@ -284,7 +293,8 @@ impl<M: StateMachine> Driver<M> {
             return Some((ticket, ReadLevel::Strong));
         }
         if let Some(Waiter::Read(reply)) = self.waiters.remove(&ticket) {
-            drop(reply.send(result.map(|grant| ReadResult { published, staleness_us: grant.staleness_us })));
+            let result = result.map(|grant| ReadResult { published, staleness_us: grant.staleness_us });
+            self.answered.push(Answered::Read(reply, result));
         }
         None
     }

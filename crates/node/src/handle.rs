@@ -9,6 +9,7 @@ use ruvector_state_machine::StateMachine;
 use ruvector_storage::SnapshotInfo;
 use tokio::sync::{oneshot, watch};
 
+use crate::answer::{self, Courier};
 use crate::batch::Batch;
 use crate::config::Member;
 use crate::driver::{Administration, Request};
@@ -94,17 +95,26 @@ fn age(staleness_ms: Option<u64>) -> String {
 pub struct Handle<M: StateMachine> {
     shared: Arc<Shared<M::View>>,
     requests: Sender<Request<M>>,
+    courier: Arc<Courier<M>>,
 }
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), requests: self.requests.clone() }
+        Self {
+            shared: Arc::clone(&self.shared),
+            requests: self.requests.clone(),
+            courier: Arc::clone(&self.courier),
+        }
     }
 }
 
 impl<M: StateMachine> Handle<M> {
-    pub(crate) fn new(shared: Arc<Shared<M::View>>, requests: Sender<Request<M>>) -> Self {
-        Self { shared, requests }
+    pub(crate) fn new(
+        shared: Arc<Shared<M::View>>,
+        requests: Sender<Request<M>>,
+        courier: Arc<Courier<M>>,
+    ) -> Self {
+        Self { shared, requests, courier }
     }
 
     /// Has a command committed and applied, through the leader, wherever it is. Proposes again by itself
@@ -134,6 +144,18 @@ impl<M: StateMachine> Handle<M> {
                 batch.refuse(&self.shared.stopped_error());
             }
             Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Delivers answers to proposals and reads, many at a time, until the node has stopped. Works without; with this
+    /// future spawned on the runtime whose tasks propose and read, waking them costs much less. Only the first one does
+    /// anything.
+    pub async fn deliver_answers(self) {
+        let answers = self.courier.take_over();
+        // So that nothing here keeps the node's queue open.
+        drop(self);
+        if let Some(answers) = answers {
+            answer::deliver(answers).await;
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! What this crate does not do: it speaks no client protocol and knows no command's meaning.
 
+mod answer;
 mod batch;
 mod clock;
 pub mod config;

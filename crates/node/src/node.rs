@@ -9,6 +9,7 @@ use ruvector_state_machine::StateMachine;
 use ruvector_storage::{DirectoryLock, Disk, Identity, RealDisk, SnapshotStore};
 use ruvector_transport::{Transport, TransportConfig};
 
+use crate::answer::Courier;
 use crate::config::NodeConfig;
 use crate::driver::{Driver, Request};
 use crate::handle::Handle;
@@ -54,9 +55,18 @@ impl<M: StateMachine> Node<M> {
         ));
         let (requests, receiver) = crossbeam_channel::bounded(REQUESTS_MAX);
         let transport = start_transport(config, &identity, requests.clone())?;
-        let driver = Driver::new(replica, store, receiver, requests.clone(), transport, Arc::clone(&shared));
+        let courier = Arc::<Courier<M>>::default();
+        let driver = Driver::new(
+            replica,
+            store,
+            receiver,
+            requests.clone(),
+            transport,
+            Arc::clone(&shared),
+            Arc::clone(&courier),
+        );
         let driver = spawn(driver, Arc::clone(&shared))?;
-        let handle = Handle::new(shared, requests.clone());
+        let handle = Handle::new(shared, requests.clone(), courier);
         Ok(Self { handle, requests, driver: Some(driver), _lock: lock })
     }
 

@@ -1,6 +1,6 @@
 //! A connection whose bytes are counted.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,23 +57,12 @@ impl AsyncRead for Metered {
     }
 }
 
+/// Not able to write from several places at once, on purpose: to such connections the HTTP/2 library gives every message of
+/// 256 bytes and more on its own, each a system call. To others it gives messages of up to a kilobyte together.
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.stream).poll_write(task, bytes));
         self.count_sent(sent)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(task, slices));
-        self.count_sent(sent)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
