@@ -63,6 +63,9 @@ pub struct Tuning {
     /// How long a command or read may wait, in milliseconds, before its caller is told that the outcome is
     /// unknown.
     pub request_timeout_ms: u64,
+    /// While syncs of the log take no longer than this of late, in microseconds, the node waits for them; longer ones run
+    /// beside everything else it does. That costs two changes of threads a sync. 0: all run beside.
+    pub inline_sync_max_us: u64,
     /// Size of a log segment, in bytes.
     pub segment_bytes: u64,
     /// How many bytes of entries are kept in memory for followers that are a little late.
@@ -91,6 +94,7 @@ impl Default for Tuning {
             hash_check_entries: 64,
             pending_proposals_max: 16_384,
             request_timeout_ms: 7_000,
+            inline_sync_max_us: 700,
             segment_bytes: 64 << 20,
             tail_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,

@@ -15,6 +15,7 @@ use ruvector_transport::{Transport, TransportEvent};
 use crate::answer::{Answered, Courier, Reply};
 use crate::batch::{Answers, Batch};
 use crate::clock;
+use crate::flusher::{FlushOutcome, Flusher};
 use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
 use crate::publication::Published;
 use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
@@ -31,6 +32,7 @@ pub(crate) enum Request<M: StateMachine> {
     Administration(Administration),
     Transport(TransportEvent),
     Job(Event),
+    Flushed(FlushOutcome),
     Stop,
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct Driver<M: StateMachine> {
     /// For jobs to hand in what they did.
     own_requests: Sender<Request<M>>,
     transport: Transport,
+    flusher: Flusher,
     shared: Arc<Shared<M::View>>,
     courier: Arc<Courier<M>>,
     waiters: HashMap<Ticket, Waiter<M>>,
@@ -89,6 +92,7 @@ impl<M: StateMachine> Driver<M> {
         requests: Receiver<Request<M>>,
         own_requests: Sender<Request<M>>,
         transport: Transport,
+        flusher: Flusher,
         shared: Arc<Shared<M::View>>,
         courier: Arc<Courier<M>>,
     ) -> Self {
@@ -98,6 +102,7 @@ impl<M: StateMachine> Driver<M> {
             requests,
             own_requests,
             transport,
+            flusher,
             shared,
             courier,
             waiters: HashMap::new(),
@@ -166,6 +171,10 @@ impl<M: StateMachine> Driver<M> {
                 Request::Stop => return Ok(Turn::Stop),
                 Request::Transport(event) => self.transport_event(event)?,
                 Request::Job(done) => self.handle(done)?,
+                Request::Flushed(outcome) => {
+                    let flushed = self.flusher.take(outcome);
+                    self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
+                }
                 Request::Administration(request) => self.administrate(request)?,
             }
             taken += 1;
@@ -222,8 +231,8 @@ impl<M: StateMachine> Driver<M> {
         self.replica.handle(clock::now(), event, &mut self.outputs)
     }
 
-    /// Sends, applies, syncs and answers until nothing is left to do. Messages leave before the sync, and
-    /// answers to what is applied do not wait for it.
+    /// Sends, applies, syncs and answers until nothing is left to do but what runs elsewhere. Messages leave before the
+    /// sync, and answers to what is applied do not wait for it.
     fn settle(&mut self) -> Result<(), ReplicaError> {
         loop {
             self.dispatch()?;
@@ -232,10 +241,10 @@ impl<M: StateMachine> Driver<M> {
                 let begun = Instant::now();
                 self.replica.apply(clock::now(), &mut self.outputs)?;
                 self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
-            } else if self.replica.needs_flush() {
-                let begun = Instant::now();
-                self.replica.flush(clock::now(), &mut self.outputs)?;
-                self.shared.metrics.log_sync_seconds.observe(begun.elapsed().as_secs_f64());
+            } else if self.replica.needs_flush() && !self.flusher.is_busy() {
+                if let Some(flushed) = self.flusher.flush(self.replica.flush_job()) {
+                    self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
+                }
             } else if self.outputs.is_empty() {
                 break;
             }

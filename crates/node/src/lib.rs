@@ -11,6 +11,7 @@ mod batch;
 mod clock;
 pub mod config;
 mod driver;
+mod flusher;
 pub mod handle;
 mod identity;
 mod metrics;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use ruvector_state_machine::StateMachine;
@@ -12,6 +13,7 @@ use ruvector_transport::{Transport, TransportConfig};
 use crate::answer::Courier;
 use crate::config::NodeConfig;
 use crate::driver::{Driver, Request};
+use crate::flusher::Flusher;
 use crate::handle::Handle;
 use crate::publication::Published;
 use crate::replica::{Replica, ReplicaConfig, ReplicaError};
@@ -53,8 +55,16 @@ impl<M: StateMachine> Node<M> {
             &config.client_address,
             config.tuning.command_bytes_max,
         ));
+        let inline_sync_max = Duration::from_micros(config.tuning.inline_sync_max_us);
         let (requests, receiver) = crossbeam_channel::bounded(REQUESTS_MAX);
         let transport = start_transport(config, &identity, requests.clone())?;
+        let tell = {
+            let requests = requests.clone();
+            // A driver that has ended need not know.
+            move |outcome| drop(requests.send(Request::Flushed(outcome)))
+        };
+        let flusher = Flusher::start(inline_sync_max, shared.metrics.log_sync_seconds.clone(), tell)
+            .map_err(|source| thread_error("the log", source))?;
         let courier = Arc::<Courier<M>>::default();
         let driver = Driver::new(
             replica,
@@ -62,6 +72,7 @@ impl<M: StateMachine> Node<M> {
             receiver,
             requests.clone(),
             transport,
+            flusher,
             Arc::clone(&shared),
             Arc::clone(&courier),
         );

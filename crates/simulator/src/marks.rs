@@ -170,7 +170,7 @@ impl Kind {
             Turn::Handle(Event::JobDone(JobDone::Completed { from, term, result: Ok(_), .. })) => {
                 Self::Snapshot { from: *from, term: *term }
             }
-            Turn::Handle(_) | Turn::Flush => Self::Other,
+            Turn::Handle(_) | Turn::Flush | Turn::Flushed(_) => Self::Other,
         }
     }
 

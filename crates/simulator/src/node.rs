@@ -272,6 +272,8 @@ pub enum Turn {
     Handle(ruvector_node::replica::Event),
     /// Make durable what waits.
     Flush,
+    /// Take note of what was made durable beside it.
+    Flushed(ruvector_node::replica::Flushed),
     /// Apply what is committed.
     Apply,
 }
@@ -290,6 +292,7 @@ impl Process {
         match turn {
             Turn::Handle(event) => self.replica.handle(now, event, outputs),
             Turn::Flush => self.replica.flush(now, outputs),
+            Turn::Flushed(flushed) => self.replica.flushed(now, flushed, outputs),
             Turn::Apply => self.replica.apply(now, outputs),
         }
     }

@@ -127,6 +127,8 @@ fn tuning(random: &mut Random) -> Tuning {
         hash_check_entries: random.between(1, 20),
         pending_proposals_max: 64,
         request_timeout_ms: random.between(500, 3_000),
+        // For the driver, which is not simulated: how a flush runs is drawn for each.
+        inline_sync_max_us: 0,
         segment_bytes: 1 << random.between(13, 16),
         tail_bytes_max: usize_between(2_000, 100_000, random),
         uncommitted_bytes_max: usize_magnitude(4_000, 100_000, random),

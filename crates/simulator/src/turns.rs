@@ -1,7 +1,7 @@
 //! How the nodes of a world run: what arrives goes into the replica, what comes out goes on its way.
 
 use ruvector_node::ReplicaError;
-use ruvector_node::replica::{Event, JobDone, Output, SnapshotJob};
+use ruvector_node::replica::{Event, FlushJob, JobDone, Output, SnapshotJob};
 use ruvector_protocol::{Envelope, NodeId};
 use ruvector_state_machine::kv::KvMachine;
 use ruvector_storage::StorageError;
@@ -18,6 +18,8 @@ use crate::world::{Due, Happening, World, describe_job, place_of};
 const APPLY_MAX_US: u64 = 200;
 /// How many election timeouts writing or verifying a snapshot file takes at most: leaders change meanwhile.
 const JOB_TIMEOUTS_MAX: u64 = 2;
+/// How many flushes of a thousand a node does itself; the others run beside it.
+const FLUSHED_INLINE_PER_MILLE: u64 = 300;
 /// How long it takes at most from the grant of a read to the read.
 const READ_MAX_US: u64 = 2_000;
 /// A node that is woken this often in a row without anything coming of it spins.
@@ -113,6 +115,12 @@ impl World {
                 self.statistics.flushes += 1;
                 self.take_turn(node, Turn::Flush)
             }
+            Due::FlushBeside { job, told_after_us } => self.flush_beside(node, job, told_after_us),
+            Due::Flushed(flushed) => {
+                process.flushing = false;
+                self.statistics.flushes += 1;
+                self.take_turn(node, Turn::Flushed(flushed))
+            }
             Due::Apply => {
                 process.applying = false;
                 self.take_turn(node, Turn::Apply)
@@ -120,6 +128,15 @@ impl World {
             Due::Job(job) => self.run_job(node, job),
             Due::Read { ticket, grant, granted_us } => self.make_read(node, ticket, grant, granted_us),
         }
+    }
+
+    /// The log is written; a crash may yet come before the node knows.
+    fn flush_beside(&mut self, node: usize, job: FlushJob, told_after_us: u64) -> Result<(), Violation> {
+        let flushed = job.run();
+        if !self.goes_down_halted(node) {
+            self.plan_due(self.now_us + told_after_us, node, Due::Flushed(flushed));
+        }
+        Ok(())
     }
 
     fn wake(&mut self, node: usize, planned_us: u64) -> Result<(), Violation> {
@@ -267,7 +284,13 @@ impl World {
         if process.replica.needs_flush() && !process.flushing {
             process.flushing = true;
             let sync_us = self.random.magnitude(50, self.scenario.sync_max_us) * host.sync_slowdown;
-            flush = Some(self.now_us + sync_us);
+            flush = Some(if self.random.chance(FLUSHED_INLINE_PER_MILLE) {
+                (self.now_us + sync_us, Due::Flush)
+            } else {
+                let told_after_us = self.random.between(0, sync_us);
+                let job = process.replica.flush_job();
+                (self.now_us + sync_us - told_after_us, Due::FlushBeside { job, told_after_us })
+            });
         }
         if process.replica.needs_apply() && !process.applying {
             process.applying = true;
@@ -281,7 +304,6 @@ impl World {
             }
         }
         let wake = wake.map(|planned_us| (planned_us, Due::Wake { planned_us }));
-        let flush = flush.map(|at_us| (at_us, Due::Flush));
         let apply = apply.map(|at_us| (at_us, Due::Apply));
         for (at_us, due) in [flush, apply, wake].into_iter().flatten() {
             self.plan_due(at_us, node, due);
@@ -376,6 +398,7 @@ fn describe_turn(turn: &Turn) -> String {
         Turn::Handle(Event::JobDone(_)) => "takes note of a finished job".to_owned(),
         Turn::Handle(event) => format!("handles {event:?}"),
         Turn::Flush => "flushes".to_owned(),
+        Turn::Flushed(_) => "learns that its log was flushed".to_owned(),
         Turn::Apply => "applies".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use ruvector_node::replica::{Event, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
+use ruvector_node::replica::{Event, FlushJob, Flushed, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
 use ruvector_protocol::{Envelope, Membership, NodeId, PlantedBug};
 use ruvector_state_machine::kv::KvMachine;
 
@@ -87,8 +87,16 @@ pub(crate) enum Due {
     Wake { planned_us: u64 },
     /// What came while it was paused.
     Take(Event),
-    /// Its disk is done syncing.
+    /// Its disk is done syncing, for which the node has waited but for what arrived.
     Flush,
+    /// A thread beside it has written and synced the log.
+    FlushBeside {
+        job: FlushJob,
+        /// How long it takes until the node comes to know of it.
+        told_after_us: u64,
+    },
+    /// The node comes to know what a thread beside it has done.
+    Flushed(Flushed),
     /// Its next turn of applying.
     Apply,
     /// Its background thread is done.

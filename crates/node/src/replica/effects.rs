@@ -40,8 +40,8 @@ impl<M: StateMachine> Replica<M> {
     ) -> Result<(), ReplicaError> {
         match effect {
             Effect::Persist(write) => {
-                self.log.append(&write)?;
                 self.unsynced = Some(write.id);
+                self.journal.push(write);
             }
             Effect::Send(envelope) => outputs.push(Output::Send(envelope)),
             Effect::Apply(entries) => self.committed.extend(entries),
@@ -53,7 +53,7 @@ impl<M: StateMachine> Replica<M> {
                 self.proposals_rejected(&origins, reason, outputs);
             }
             Effect::LoadEntries { to, from, through, bytes_max } => {
-                let entries = self.log.read(GROUP, from, through, bytes_max)?;
+                let entries = self.journal.with(|log| log.read(GROUP, from, through, bytes_max))?;
                 inputs.push_back(Input::EntriesLoaded { to, entries });
             }
             Effect::SendSnapshot { to } => inputs.extend(self.begin_transfer(now, to, outputs)?),

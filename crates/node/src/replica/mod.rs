@@ -10,6 +10,7 @@ mod apply;
 mod effects;
 mod event;
 mod hashes;
+mod journal;
 mod open;
 mod origins;
 mod planted;
@@ -21,19 +22,21 @@ mod transfer;
 use std::collections::VecDeque;
 
 use ruvector_protocol::{
-    ClusterTime, Effect, Entry, GroupId, Incarnation, Index, Input, LogPosition, Membership, NodeId, Raft,
-    Timestamp, WriteId,
+    ClusterTime, Effect, Entry, GroupId, Incarnation, Index, Input, LogPosition, Membership, NodeId,
+    PlantedBug, Raft, Timestamp, WriteId,
 };
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{LogStore, SnapshotStore, StorageError};
+use ruvector_storage::{SnapshotStore, StorageError};
 
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket};
+pub use journal::{FlushJob, Flushed};
 
 pub(crate) use snapshots::copy_machine_contents;
 
 use crate::config::Tuning;
 use crate::status::LogRecord;
 use hashes::HashChecks;
+use journal::Journal;
 use origins::OriginWindow;
 use proposals::PendingProposals;
 use reads::PendingReads;
@@ -111,7 +114,7 @@ pub struct Replica<M: StateMachine> {
     /// The other members.
     peers: Vec<NodeId>,
     raft: Raft,
-    log: LogStore,
+    journal: Journal,
     store: SnapshotStore,
     machine: M,
     /// Where the machine's state is in the log, and that entry's cluster time.
@@ -119,7 +122,7 @@ pub struct Replica<M: StateMachine> {
     applied_time: ClusterTime,
     /// Committed and not yet applied.
     committed: VecDeque<Entry>,
-    /// The newest write handed to the log and not yet durable.
+    /// The newest write that is not yet known to be durable.
     unsynced: Option<WriteId>,
     origins: OriginWindow,
     proposals: PendingProposals,
@@ -172,11 +175,42 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// Any error means that this replica must stop: what reached the disk is unknown.
     pub fn flush(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
-        self.log.sync()?;
-        match self.unsynced.take() {
-            Some(write) => self.step(now, Input::Persisted(write), outputs),
-            None => Ok(()),
+        let durable = self.journal.flush()?;
+        self.durable_through(now, durable, outputs)
+    }
+
+    /// The same as [`flush`](Self::flush), to be done elsewhere while this replica goes on. A replica may be flushed
+    /// meanwhile, and other jobs may be made: each write is written once, and in order.
+    #[must_use]
+    pub fn flush_job(&self) -> FlushJob {
+        self.journal.job()
+    }
+
+    /// A job has ended: lets the core say what it may now say.
+    ///
+    /// # Errors
+    /// Any error means that this replica must stop: what reached the disk is unknown.
+    pub fn flushed(
+        &mut self,
+        now: Timestamp,
+        flushed: Flushed,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        self.durable_through(now, flushed.result?, outputs)
+    }
+
+    fn durable_through(
+        &mut self,
+        now: Timestamp,
+        write: Option<WriteId>,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        let Some(mut write) = write else { return Ok(()) };
+        if self.config.planted(PlantedBug::WaitingTakenForDurable) {
+            write = self.unsynced.unwrap_or(write);
         }
+        self.unsynced.take_if(|newest| *newest <= write);
+        self.step(now, Input::Persisted(write), outputs)
     }
 
     /// Whether something waits for [`flush`](Self::flush).
@@ -240,7 +274,8 @@ impl<M: StateMachine> Replica<M> {
     /// Bytes of the log's files, and how many syncs it has made.
     #[must_use]
     pub fn log_counters(&self) -> (u64, u64) {
-        (self.log.size_bytes(), self.log.sync_count())
+        let extent = self.journal.extent();
+        (extent.file_bytes, extent.syncs)
     }
 
     /// Commands of this node that wait for their answer.
@@ -264,10 +299,10 @@ impl<M: StateMachine> Replica<M> {
     /// The first index the log still holds.
     #[must_use]
     pub fn first_index(&self) -> Index {
-        self.log.bounds(GROUP).map_or(Index(1), |(first, _)| first)
+        self.journal.extent().first
     }
 
-    /// Durable entries from an index on, as many as fit in `bytes_max`.
+    /// Entries of the log, durable or not, from an index on, as many as fit in `bytes_max`.
     ///
     /// # Errors
     /// If what is read back is not what was written.
@@ -277,25 +312,27 @@ impl<M: StateMachine> Replica<M> {
         through: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.log.read(GROUP, from, through, bytes_max)
+        self.journal.with(|log| log.read(GROUP, from, through, bytes_max))
     }
 
-    /// The newest durable entries, oldest first.
+    /// The newest entries of the log, durable or not, oldest first.
     ///
     /// # Errors
     /// If what is read back is not what was written.
     pub fn log_tail(&self, count: usize) -> Result<Vec<LogRecord>, StorageError> {
-        let Some((first, last)) = self.log.bounds(GROUP) else { return Ok(Vec::new()) };
-        let count = u64::try_from(count.min(LOG_TAIL_MAX)).unwrap_or(u64::MAX);
-        let mut from = Index(last.0.saturating_add(1).saturating_sub(count).max(first.0));
-        let mut records = Vec::new();
-        while from <= last {
-            let entries = self.log.read(GROUP, from, last, LOG_TAIL_BYTES_MAX)?;
-            let Some(end) = entries.last().map(|entry| entry.index) else { break };
-            records.extend(entries.into_iter().map(LogRecord::from));
-            from = end.next();
-        }
-        Ok(records)
+        self.journal.with(|log| {
+            let Some((first, last)) = log.bounds(GROUP) else { return Ok(Vec::new()) };
+            let count = u64::try_from(count.min(LOG_TAIL_MAX)).unwrap_or(u64::MAX);
+            let mut from = Index(last.0.saturating_add(1).saturating_sub(count).max(first.0));
+            let mut records = Vec::new();
+            while from <= last {
+                let entries = log.read(GROUP, from, last, LOG_TAIL_BYTES_MAX)?;
+                let Some(end) = entries.last().map(|entry| entry.index) else { break };
+                records.extend(entries.into_iter().map(LogRecord::from));
+                from = end.next();
+            }
+            Ok(records)
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use ruvector_storage::{
 };
 
 use super::hashes::HashChecks;
+use super::journal::Journal;
 use super::origins::OriginWindow;
 use super::proposals::{Limits, PendingProposals};
 use super::reads::PendingReads;
@@ -73,7 +74,7 @@ impl<M: StateMachine> Replica<M> {
         Ok(Self {
             peers,
             raft,
-            log,
+            journal: Journal::new(log),
             store,
             machine,
             applied: start.position,

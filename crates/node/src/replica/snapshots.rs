@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use ruvector_protocol::{Index, Input, LogPosition, PlantedBug, SnapshotMeta, Timestamp};
+use ruvector_protocol::{Index, Input, PlantedBug, SnapshotMeta, Timestamp};
 use ruvector_state_machine::{RestoreError, StateMachine};
 use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
@@ -123,7 +123,7 @@ impl<M: StateMachine> Replica<M> {
     fn is_snapshot_due(&self) -> bool {
         let newest = self.snapshots.newest().unwrap_or_default();
         let new_entries = self.applied.index.0.saturating_sub(newest.0);
-        let log_bytes = self.log.group_bytes(GROUP);
+        let log_bytes = self.journal.extent().entry_bytes;
         let tuning = &self.config.tuning;
         let is_worth_it = self.snapshots.newest_info().is_none_or(|info| log_bytes >= info.file_bytes);
         let is_large = log_bytes >= tuning.snapshot_log_bytes && new_entries > 0;
@@ -227,7 +227,7 @@ impl<M: StateMachine> Replica<M> {
         let mut keep = self.config.tuning.retained_entries;
         loop {
             self.drop_log_through(now, Index(snapshot.0.saturating_sub(keep)), outputs)?;
-            if keep == 0 || self.log.group_bytes(GROUP) <= self.config.tuning.snapshot_log_bytes / 2 {
+            if keep == 0 || self.journal.extent().entry_bytes <= self.config.tuning.snapshot_log_bytes / 2 {
                 return Ok(());
             }
             keep /= 2;
@@ -275,15 +275,16 @@ impl<M: StateMachine> Replica<M> {
         );
         // What is applied may not yet be durable here, if the others' disks were faster.
         self.flush(now, outputs)?;
-        let entries = self.log.read(GROUP, through, through, 1)?;
-        let Some(entry) = entries.first() else { return Ok(()) };
-        let base = SnapshotMeta {
-            position: LogPosition { term: entry.term, index: entry.index },
-            time: entry.time,
-            membership: self.raft.status().membership,
-        };
-        self.log.compact(GROUP, &base)?;
-        self.log.sync()?;
+        let membership = self.raft.status().membership;
+        let base = self.journal.with(|log| {
+            let entries = log.read(GROUP, through, through, 1)?;
+            let Some(entry) = entries.first() else { return Ok(None) };
+            let base = SnapshotMeta { position: entry.position(), time: entry.time, membership };
+            log.compact(GROUP, &base)?;
+            log.sync()?;
+            Ok(Some(base))
+        })?;
+        let Some(base) = base else { return Ok(()) };
         self.step(now, Input::Compacted(base), outputs)
     }
 

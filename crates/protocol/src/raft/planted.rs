@@ -52,6 +52,8 @@ pub enum PlantedBug {
     FreshOnArrival,
 
     // Storage.
+    /// When a write of the log has ended, everything that waits is taken for durable.
+    WaitingTakenForDurable,
     /// The log is written and not synced.
     LogNotSynced,
     /// A sync of the log that failed is taken for one that did not.
@@ -86,7 +88,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::EmptyDiskTrusted,
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
@@ -105,6 +107,7 @@ impl PlantedBug {
         Self::LeaseWithoutEnd,
         Self::LeaseWithoutDrift,
         Self::FreshOnArrival,
+        Self::WaitingTakenForDurable,
         Self::LogNotSynced,
         Self::FailedSyncIgnored,
         Self::NamesNotSynced,
@@ -141,6 +144,7 @@ impl PlantedBug {
             Self::LeaseWithoutEnd => "lease-without-end",
             Self::LeaseWithoutDrift => "lease-without-drift",
             Self::FreshOnArrival => "fresh-on-arrival",
+            Self::WaitingTakenForDurable => "waiting-taken-for-durable",
             Self::LogNotSynced => "log-not-synced",
             Self::FailedSyncIgnored => "failed-sync-ignored",
             Self::NamesNotSynced => "names-not-synced",
