@@ -25,7 +25,7 @@ const UNREAD_WINDOW_BYTES: u32 = 65_535;
 /// Within which the watcher that reads has got the last event after the last put.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(30);
 
-/// Puts twice as long as other loads, told to one watcher: quiet at first, then with watchers that don't read.
+/// Puts twice as long as other loads, told to a watcher at each node: quiet at first, then with watchers that don't read.
 #[derive(Debug)]
 pub(super) struct UnreadWatch;
 
@@ -35,7 +35,9 @@ impl Load for UnreadWatch {
     }
 
     fn description(&self) -> String {
-        format!("put while one watches all keys, and {UNREAD} more that never read what they are sent")
+        format!(
+            "put while one watches all keys at each node, and {UNREAD} more that never read what they are sent"
+        )
     }
 
     fn runs_on(&self, system: System) -> bool {
@@ -54,16 +56,21 @@ impl Load for UnreadWatch {
 async fn run(cluster: &Cluster, settings: &Settings) -> Result<Outcome> {
     let nodes = cluster.processes();
     let acknowledged = Arc::new(AtomicU64::new(0));
-    // It reads in both phases, so that it is not part of the difference.
-    let reader = Reader::start(open(cluster.channels(1)?.remove(0)).await?);
+    // They read in both phases, so that what watching costs anyway is not part of the difference.
+    let mut readers = Vec::new();
+    for channel in cluster.channels(cluster.node_count())? {
+        readers.push(Reader::start(open(channel).await?));
+    }
     let quiet = Phase::run(workers(cluster, settings, &acknowledged).await?, settings, &nodes).await?;
     let mut unread = Vec::new();
     for address in cluster.addresses().iter().cycle().take(UNREAD) {
         unread.push(open(channel_with_window(address, UNREAD_WINDOW_BYTES)?).await?);
     }
     let mut stressed = Phase::run(workers(cluster, settings, &acknowledged).await?, settings, &nodes).await?;
-    if let Err(error) = reader.receive(acknowledged.load(Ordering::Relaxed)).await {
-        stressed.recording.failed(&error);
+    for reader in readers {
+        if let Err(error) = reader.receive(acknowledged.load(Ordering::Relaxed)).await {
+            stressed.recording.failed(&error);
+        }
     }
     drop(unread);
     Ok(compare(&quiet, &stressed))
