@@ -26,12 +26,20 @@ pub(crate) enum Figure {
     QuietP99Ms,
     /// `P99Ms` by `QuietP99Ms`.
     P99ByQuiet,
+    /// `OperationsPerSecond` by that of the quiet phase.
+    ThroughputByQuiet,
+    /// Of resident memory, by a node in the mean, for each put of the quiet phase.
+    QuietGainedBytes,
+    /// The same for the phase under stress.
+    GainedBytes,
+    SnapshotsBegun,
+    /// Those that ended within the measured time or its warm-up.
     SnapshotsTaken,
 }
 
 impl Figure {
     /// What a report shows, in this order. The file of all that was measured has the rest.
-    pub(crate) const REPORTED: [Self; 13] = [
+    pub(crate) const REPORTED: [Self; 17] = [
         Self::OperationsPerSecond,
         Self::P50Ms,
         Self::P99Ms,
@@ -42,6 +50,10 @@ impl Figure {
         Self::RestartSeconds,
         Self::QuietP99Ms,
         Self::P99ByQuiet,
+        Self::ThroughputByQuiet,
+        Self::QuietGainedBytes,
+        Self::GainedBytes,
+        Self::SnapshotsBegun,
         Self::SnapshotsTaken,
         Self::CpuMicrosPerOperation,
         Self::ResidentMib,
@@ -64,7 +76,11 @@ impl Figure {
             Self::RestartSeconds => "Start until it serves, s",
             Self::QuietP99Ms => "Latency p99 of the quiet phase, ms",
             Self::P99ByQuiet => "Latency p99 under stress by p99 of the quiet phase",
-            Self::SnapshotsTaken => "Snapshots taken meanwhile",
+            Self::ThroughputByQuiet => "Operations per second under stress by those of the quiet phase",
+            Self::QuietGainedBytes => "Resident memory that a node gained in the quiet phase, bytes per put",
+            Self::GainedBytes => "Resident memory that a node gained under stress, bytes per put",
+            Self::SnapshotsBegun => "Snapshots begun meanwhile",
+            Self::SnapshotsTaken => "Snapshots that were complete meanwhile",
         }
     }
 }

@@ -7,7 +7,10 @@ mod key_value;
 mod memory;
 mod native;
 mod restart;
+mod slow_follower;
+mod stress;
 mod transaction;
+mod unread_watch;
 mod watch;
 
 use std::time::Duration;
@@ -85,6 +88,8 @@ pub(crate) fn all() -> Vec<Box<dyn Load>> {
     loads.push(Box::new(watch::Watch::new(1_000)));
     loads.push(Box::new(keep_alive::KeepAlive));
     loads.push(Box::new(key_value::large()));
+    loads.push(Box::new(slow_follower::SlowFollower));
+    loads.push(Box::new(unread_watch::UnreadWatch));
     loads.push(Box::new(compaction::Compaction));
     loads.push(Box::new(failover::Failover));
     loads.push(Box::new(memory::Memory));

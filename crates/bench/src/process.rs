@@ -35,10 +35,24 @@ impl ProcessGroup {
 
 /// Kills a process as a crash would (`kill -9`). One that has ended already is no error.
 pub(crate) fn kill(pid: u32) -> Result<()> {
+    send(pid, Signal::KILL)
+}
+
+/// Stops a process where it is, until [`resume`]. One that has ended is no error.
+pub(crate) fn pause(pid: u32) -> Result<()> {
+    send(pid, Signal::STOP)
+}
+
+/// Lets a stopped process go on. One that runs, or has ended, is no error.
+pub(crate) fn resume(pid: u32) -> Result<()> {
+    send(pid, Signal::CONT)
+}
+
+fn send(pid: u32, signal: Signal) -> Result<()> {
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
-    match kill_process(id, Signal::KILL) {
+    match kill_process(id, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("can't kill process {pid}")),
+        Err(error) => Err(error).with_context(|| format!("can't send {signal:?} to process {pid}")),
     }
 }
 

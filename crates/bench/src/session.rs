@@ -99,11 +99,19 @@ impl Session {
 pub(crate) fn channel(address: &str) -> Result<Channel> {
     // More than a hundred answers of the largest load at once: no load is to wait for the generator's window.
     const WINDOW_BYTES: u32 = 16 << 20;
+    channel_with_window(address, WINDOW_BYTES)
+}
+
+/// A connection like those of [`channel`] that takes so much before somebody reads it.
+///
+/// # Errors
+/// If the address is none.
+pub(crate) fn channel_with_window(address: &str, window_bytes: u32) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let endpoint = endpoint.connect_timeout(Duration::from_secs(5));
     Ok(endpoint
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(window_bytes)
+        .initial_connection_window_size(window_bytes)
         .connect_with_connector_lazy(gathering_connector()))
 }
 

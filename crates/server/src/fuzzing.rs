@@ -1,7 +1,9 @@
 //! Requests answered without a node: for the fuzz targets.
 
+use bytes::Bytes;
+use ruvector_api::ruvector::v1 as pb_native;
 use ruvector_api::{etcdserverpb as pb, mvccpb};
-use ruvector_node::state_machine::kv::{Command, KvMachine, KvView, LeaseId, Outcome, Revision};
+use ruvector_node::state_machine::kv::{Command, KvMachine, KvView, LeaseId, Outcome, Response, Revision};
 use ruvector_node::state_machine::{Committed, StateMachine};
 use tonic::Status;
 
@@ -10,6 +12,8 @@ use crate::etcd::error::store_status;
 use crate::etcd::kv::{TxnFreshness, asked_compaction, asked_delete, asked_put, asked_range, asked_txn};
 use crate::etcd::lease::asked_ttl_seconds;
 use crate::etcd::{convert, watch};
+use crate::native;
+pub use crate::native::fuzzing::{Exchanged, Written};
 
 /// A store that does at once what the services would have committed first.
 #[derive(Debug, Default)]
@@ -126,11 +130,37 @@ impl Store {
         watch::fuzzing::told(&self.view(), request).map_err(store_status)
     }
 
+    /// Answers a frame of the native protocol.
+    pub fn exchange(&mut self, frame: pb_native::ClientFrame) -> Exchanged {
+        let view = self.view();
+        let apply = |command| {
+            let response = self.apply(command);
+            (self.view(), response)
+        };
+        native::fuzzing::exchange(frame, apply, view)
+    }
+
+    /// Goes on from a snapshot, as a node does that starts.
+    ///
+    /// # Panics
+    /// If the snapshot can't be read or is another state.
+    pub fn restart(&mut self) {
+        let mut snapshot = Vec::new();
+        KvMachine::write_snapshot(&self.view(), &mut snapshot).expect("a vector takes everything");
+        let mut restored = KvMachine::default();
+        restored.restore(&mut &snapshot[..]).expect("a machine reads its own snapshot");
+        assert_eq!(restored.state_hash(), self.machine.state_hash(), "a snapshot is another state");
+        self.machine = restored;
+    }
+
     fn propose(&mut self, command: &Command) -> Result<(pb::ResponseHeader, Outcome), Status> {
-        self.index += 1;
-        let entry = Committed { index: self.index, time_ms: self.time_ms, command: command.encode() };
-        let response = self.machine.apply(&entry);
+        let response = self.apply(command.encode());
         Ok((header(response.revision), response.result.map_err(store_status)?))
+    }
+
+    fn apply(&mut self, command: Bytes) -> Response {
+        self.index += 1;
+        self.machine.apply(&Committed { index: self.index, time_ms: self.time_ms, command })
     }
 }
 

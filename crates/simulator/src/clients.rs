@@ -10,6 +10,7 @@ use ruvector_state_machine::kv::{KvError, LeaseId, Response, Revision};
 use crate::encoding::read;
 use crate::history::OperationId;
 use crate::linearizability::{Observation, Value};
+use crate::sessions::SessionUse;
 use crate::trace::Place;
 use crate::violation::{Rule, Violation, ensure};
 use crate::workload::{Action, Freshness, Key, Reply, Request};
@@ -21,11 +22,13 @@ pub struct Client {
     /// What it waits for.
     waiting: Option<Waiting>,
     /// The node it asked last.
-    node: usize,
+    pub(crate) node: usize,
     /// What it last saw in each key.
     seen: BTreeMap<Key, Option<Value>>,
     /// Its newest lease.
     lease: Option<LeaseId>,
+    /// What it knows of its session, if it writes in one.
+    pub(crate) session: Option<SessionUse>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,13 +39,18 @@ struct Waiting {
 }
 
 /// How soon a client tries again that found its node down, in microseconds.
-const RETRY_US: u64 = 5_000;
+pub(crate) const RETRY_US: u64 = 5_000;
 
 impl Client {
+    /// A client that has done nothing yet.
+    pub(crate) fn new(session: Option<SessionUse>) -> Self {
+        Self { session, ..Self::default() }
+    }
+
     /// Whether it waits for an answer.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        self.waiting.is_some() || self.session.as_ref().is_some_and(SessionUse::is_busy)
     }
 
     /// What it believes that a key holds.
@@ -77,6 +85,9 @@ impl World {
             return Ok(());
         }
         let request = self.next_request(client);
+        if self.clients[client].session.is_some() && request.is_for_session() {
+            return self.begin_in_session(client, request);
+        }
         self.ask(client, node, request)
     }
 
@@ -103,6 +114,9 @@ impl World {
         ticket: Ticket,
         result: Result<Applied<Response>, NodeError>,
     ) -> Result<(), Violation> {
+        if let Some(client) = self.asked_in_session(ticket) {
+            return self.answered_in_session(client, result);
+        }
         let Some((client, waiting)) = self.take_waiting(ticket) else { return Ok(()) };
         match result {
             Ok(applied) => {
@@ -113,7 +127,7 @@ impl World {
                     )
                 })?;
                 self.statistics.writes_answered += 1;
-                self.answered(client, &waiting, reply)?;
+                self.answered(client, waiting.operation, &waiting.request, reply)?;
             }
             Err(NodeError::OutcomeUnknown | NodeError::Stopped(_)) => {
                 self.statistics.writes_unknown += 1;
@@ -162,7 +176,7 @@ impl World {
             Violation::new(Rule::AnswerFitsHistory, format!("{:?} sees what nobody wrote", waiting.request))
         })?;
         self.judge_staleness(&waiting.request, grant, granted_us, reply.revision)?;
-        self.answered(client, &waiting, reply)?;
+        self.answered(client, waiting.operation, &waiting.request, reply)?;
         self.think(client);
         Ok(())
     }
@@ -229,6 +243,7 @@ impl World {
             if self.clients[client].node != node {
                 continue;
             }
+            self.forsaken_in_session(client);
             if let Some(waiting) = self.clients[client].waiting.take() {
                 if waiting.request.as_read().is_some() {
                     self.statistics.reads_refused += 1;
@@ -241,13 +256,18 @@ impl World {
         }
     }
 
-    fn answered(&mut self, client: usize, waiting: &Waiting, reply: Reply) -> Result<(), Violation> {
-        let ticket = waiting.ticket.0;
+    pub(crate) fn answered(
+        &mut self,
+        client: usize,
+        operation: OperationId,
+        request: &Request,
+        reply: Reply,
+    ) -> Result<(), Violation> {
         self.trace.record(self.now_us, Place::Client(client), reply.revision.0, || {
-            format!("is answered {ticket}: {reply:?}")
+            format!("is answered {request:?}: {reply:?}")
         });
-        self.learn(client, &waiting.request, &reply);
-        self.history.answer(self.now_us, waiting.operation, reply, &self.events)
+        self.learn(client, request, &reply);
+        self.history.answer(self.now_us, operation, reply, &self.events)
     }
 
     fn learn(&mut self, client: usize, request: &Request, reply: &Reply) {
@@ -285,19 +305,19 @@ impl World {
         self.clients[client].waiting.take().map(|waiting| (client, waiting))
     }
 
-    fn think(&mut self, client: usize) {
+    pub(crate) fn think(&mut self, client: usize) {
         let think_us = self.random.between(0, self.scenario.workload.think_max_us);
         self.plan(self.now_us + think_us, Happening::Act(client));
     }
 
-    fn note(&mut self, client: usize, what: &str) {
+    pub(crate) fn note(&mut self, client: usize, what: &str) {
         self.trace.record(self.now_us, Place::Client(client), what, || format!("is told: {what}"));
     }
 
     /// Every client must have been answered by now.
     pub(crate) fn nobody_waits(&self) -> Result<(), Violation> {
         for (number, client) in self.clients.iter().enumerate() {
-            ensure!(client.waiting.is_none(), Liveness, "client {number} still waits: {:?}", client.waiting);
+            ensure!(!client.is_waiting(), Liveness, "client {number} still waits: {client:?}");
         }
         Ok(())
     }

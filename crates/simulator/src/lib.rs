@@ -2,7 +2,7 @@
 //!
 //! [`simulate`] runs one seed: a [`World`](world::World) of nodes, clients and faults, drawn from the seed by
 //! [`Scenario`](scenario::Scenario). What a node does is in `turns`, what goes wrong in [`faults`], what
-//! clients do in [`clients`], and the course of it all in `finale`. Three judges watch: [`invariants`] after
+//! clients do in [`clients`] and `sessions`, and the course of it all in `finale`. Three judges watch: [`invariants`] after
 //! every step, [`history`] and [`events`] at every answer, and [`linearizability`] at the end.
 //!
 //! The same seed gives the same simulation, event by event, on every machine.
@@ -29,6 +29,7 @@ pub mod pool;
 pub mod random;
 mod requests;
 pub mod scenario;
+mod sessions;
 pub mod simulation;
 pub mod statistics;
 pub mod trace;

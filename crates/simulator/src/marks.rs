@@ -41,6 +41,10 @@ counters! {
         commands_repeated: "commands twice in the log",
         /// A command was applied inside a snapshot from a peer, so that its answer was lost.
         answers_lost_in_snapshots: "commands found applied by a snapshot",
+        /// A write was done, the leader changed, and only then was it answered: from what its session remembers.
+        session_answers_over_leader_change: "writes answered by their session after a leader change",
+        /// A session was ended for another, and its client was told so.
+        sessions_forgotten: "sessions forgotten and told so",
         /// Commands on their way to the leader were lost.
         forwarded_lost: "forwarded commands lost on the way",
         /// A lease read was granted and came too late for the lease.

@@ -95,6 +95,8 @@ pub struct ClusterSettings {
     pub tuning: Tuning,
     /// The bug that all nodes have.
     pub planted_bug: Option<PlantedBug>,
+    /// How many sessions of clients are remembered at most.
+    pub sessions_max: usize,
 }
 
 impl Host {
@@ -145,7 +147,7 @@ impl Host {
         let replica = Replica::open(
             config,
             disk_for(&self.disk, cluster.planted_bug),
-            KvMachine::with_planted_bug(cluster.planted_bug),
+            KvMachine::with_planted_bug(cluster.planted_bug).with_sessions_max(cluster.sessions_max),
             now,
         )?;
         let published = replica.view();

@@ -4,6 +4,7 @@
 //! random strength. A mix of everything all the time hides bugs that one kind alone would show.
 
 use ruvector_node::Tuning;
+use ruvector_state_machine::kv::SESSIONS_MAX;
 
 use crate::faults::FaultKind;
 use crate::network::NetworkSettings;
@@ -32,6 +33,8 @@ pub struct Scenario {
     pub watcher_paces_us: Vec<u64>,
     /// The clients and what they do.
     pub workload: WorkloadSettings,
+    /// Which of them write in sessions.
+    pub sessions: SessionSettings,
 }
 
 /// The clients of a simulation.
@@ -53,6 +56,17 @@ pub struct WorkloadSettings {
     pub compactions: bool,
     /// The most bytes that are added to a value.
     pub padding_max: usize,
+}
+
+/// How clients use sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// How many of the clients write in sessions.
+    pub clients: usize,
+    /// How many sessions the store remembers at most.
+    pub remembered_max: usize,
+    /// How long a client waits for an answer at most before it asks another node, in microseconds.
+    pub patience_max_us: u64,
 }
 
 /// How likely each number of nodes is.
@@ -79,11 +93,11 @@ impl WriteKind {
 }
 
 impl Scenario {
-    /// Draws a scenario.
-    pub fn draw(random: &mut Random) -> Self {
+    /// Draws a scenario. What is about sessions has a source of chance of its own, so that nothing else depends on it.
+    pub fn draw(random: &mut Random, of_sessions: &mut Random) -> Self {
         let tuning = tuning(random);
         let faults = fault_kinds(random);
-        Self {
+        let mut scenario = Self {
             nodes: random.weighted(&NODES),
             network: network(tuning.election_timeout_ms * 1000, random),
             fault_interval_us: random.magnitude(40_000, 600_000),
@@ -101,10 +115,23 @@ impl Scenario {
                 compactions: random.chance(200),
                 padding_max: if random.chance(300) { 2_000 } else { 20 },
             },
+            sessions: SessionSettings { clients: 0, remembered_max: SESSIONS_MAX, patience_max_us: 0 },
             tuning,
             faults,
-        }
+        };
+        scenario.sessions = sessions(&scenario, of_sessions);
+        scenario
     }
+}
+
+/// In half of the worlds there are some, and in some of those fewer are remembered than are used.
+fn sessions(scenario: &Scenario, random: &mut Random) -> SessionSettings {
+    let clients =
+        if random.chance(500) { 0 } else { usize_between(1, scenario.workload.clients as u64, random) };
+    let forgetful = random.chance(400);
+    let remembered_max = if forgetful { clients.saturating_sub(1).max(1) } else { SESSIONS_MAX };
+    let patience_max_us = random.magnitude(5_000, scenario.tuning.request_timeout_ms * 1000);
+    SessionSettings { clients, remembered_max, patience_max_us }
 }
 
 /// Of each kind none, few or many; there are always some that write one key.

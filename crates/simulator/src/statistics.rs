@@ -60,6 +60,10 @@ Statistics {
     writes_unknown: "writes of unknown outcome",
     /// Commands that were refused.
     writes_refused: "writes refused",
+    /// Sessions that clients opened.
+    sessions_opened: "sessions opened",
+    /// Writes that a client sent again in its session.
+    writes_repeated: "writes sent again in their session",
     /// Strong and lease reads that were answered.
     reads_answered: "reads answered",
     /// Stale reads that were answered.

@@ -156,12 +156,34 @@ impl Request {
         steps.filter_map(|step| if let Step::Put { value, .. } = step { Some(*value) } else { None })
     }
 
+    /// Whether it is something that clients do in their session, if they have one.
+    #[must_use]
+    pub fn is_for_session(&self) -> bool {
+        match self {
+            Self::Write(_) | Self::Compact(_) => true,
+            Self::Get { .. }
+            | Self::Recall { .. }
+            | Self::Grant { .. }
+            | Self::Renew(_)
+            | Self::Revoke(_) => false,
+        }
+    }
+
     /// What its node is asked to do.
     #[must_use]
     pub fn action(&self) -> Action {
-        let command = match self {
-            Self::Get { level, .. } => return Action::Read(*level),
-            Self::Recall { .. } => return Action::Read(Freshness::Stale(None)),
+        match (self.command(), self) {
+            (Some(command), _) => Action::Propose(command.encode()),
+            (None, Self::Get { level, .. }) => Action::Read(*level),
+            (None, _) => Action::Read(Freshness::Stale(None)),
+        }
+    }
+
+    /// The command that it is, unless it only reads.
+    #[must_use]
+    pub fn command(&self) -> Option<Command> {
+        Some(match self {
+            Self::Get { .. } | Self::Recall { .. } => return None,
             Self::Write(txn) => encoding::command(txn),
             Self::Grant { lease, ttl_seconds } => {
                 Command::LeaseGrant { id: *lease, ttl_seconds: *ttl_seconds }
@@ -169,8 +191,7 @@ impl Request {
             Self::Renew(lease) => Command::LeaseRenew { ids: vec![*lease] },
             Self::Revoke(lease) => Command::LeaseRevoke { id: *lease },
             Self::Compact(revision) => Command::Compact { revision: *revision },
-        };
-        Action::Propose(command.encode())
+        })
     }
 
     /// Reads a command's answer. `None` if it is no answer to this request.

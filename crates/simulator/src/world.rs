@@ -17,6 +17,7 @@ use crate::network::Network;
 use crate::node::{ClusterSettings, Host};
 use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::sessions::SessionUse;
 use crate::statistics::Statistics;
 use crate::trace::{Place, Trace};
 use crate::traps::{Chase, PowerTrap, VoteTrap};
@@ -28,6 +29,8 @@ use crate::watchers::Watcher;
 pub struct World {
     pub(crate) now_us: u64,
     pub(crate) random: Random,
+    /// Chance in what clients do in sessions, so that a world without any is not another one for it.
+    pub(crate) session_random: Random,
     pub(crate) scenario: Scenario,
     pub(crate) cluster: ClusterSettings,
     pub(crate) hosts: Vec<Host>,
@@ -49,9 +52,15 @@ pub struct World {
     pub(crate) clients_work: bool,
     /// The newest number given to something that a client waits for, to a value and to a lease.
     pub(crate) last_number: u64,
+    /// How often clients asked for a session.
+    pub(crate) sessions_asked: u64,
     queue: BinaryHeap<Reverse<Planned>>,
     planned: u64,
 }
+
+/// Makes the chance of sessions another one than that of everything else. The seeds that tests keep have no sessions by
+/// it, and are the worlds that they were before there were any.
+const SESSION_SEED: u64 = 19;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -66,6 +75,10 @@ pub(crate) enum Happening {
     Start(usize),
     /// A client has thought enough.
     Act(usize),
+    /// A client sends a write again that it has under way.
+    SendAgain(usize),
+    /// A client has waited long enough for what it asked for by this ticket.
+    LosePatience { client: usize, ticket: Ticket },
     /// A watcher looks what is new.
     Look(usize),
     /// The next fault.
@@ -149,13 +162,15 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, planted_bug: Option<PlantedBug>, traced: bool) -> Self {
         let mut random = Random::new(seed);
-        let scenario = Scenario::draw(&mut random);
+        let mut session_random = Random::new(seed ^ SESSION_SEED);
+        let scenario = Scenario::draw(&mut random, &mut session_random);
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)
             .map(|id| Host::new(NodeId(id), NodeClock::new(drift_ppm, &mut random)))
             .collect();
-        let clients = (0..scenario.workload.clients).map(|_| Client::default()).collect();
+        let session = |client| (client < scenario.sessions.clients).then(SessionUse::default);
+        let clients = (0..scenario.workload.clients).map(|client| Client::new(session(client))).collect();
         let watchers = scenario.watcher_paces_us.iter().map(|pace_us| Watcher::new(*pace_us)).collect();
         let mut world = Self {
             now_us: 0,
@@ -163,6 +178,7 @@ impl World {
                 membership: Membership { voters },
                 tuning: scenario.tuning.clone(),
                 planted_bug,
+                sessions_max: scenario.sessions.remembered_max,
             },
             hosts,
             network: Network::new(scenario.network),
@@ -180,9 +196,11 @@ impl World {
             stormy: true,
             clients_work: true,
             last_number: 0,
+            sessions_asked: 0,
             queue: BinaryHeap::new(),
             planned: 0,
             random,
+            session_random,
             scenario,
         };
         world.trace.remark(0, Place::World, || format!("{:#?}", world.scenario));
@@ -251,6 +269,8 @@ impl World {
             Happening::Due { .. } => Ok(()),
             Happening::Start(node) => self.start(node),
             Happening::Act(client) => self.act(client),
+            Happening::SendAgain(client) => self.send_again(client),
+            Happening::LosePatience { client, ticket } => self.lose_patience(client, ticket),
             Happening::Look(watcher) => self.look(watcher),
             Happening::Fault => self.next_fault(),
             Happening::Tempt(node) => self.tempt(node),

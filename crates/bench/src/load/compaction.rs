@@ -1,5 +1,6 @@
 //! Puts while history is compacted and snapshots are taken: what does that do to the slowest of them?
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
 use super::key_value::{KeyValueWorker, Operation};
+use super::stress::{Phase, compare};
 use super::{Load, Settings};
-use crate::drive::drive;
 use crate::figure::Figure;
 use crate::recording::{Outcome, as_float};
 use crate::session::key;
@@ -59,49 +60,46 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     cluster.fill(settings.keys * KEYS_BY_LOAD_KEYS, settings.value_bytes).await?;
     let workers = || KeyValueWorker::many(Operation::Put, settings.clients, cluster, settings);
     let nodes = cluster.processes();
-    let quiet = drive(workers().await?, settings.pace, settings.span, &nodes).await?;
+    let quiet = Phase::run(workers().await?, settings, &nodes).await?;
 
     let leader = cluster.leader().await?;
     let channel = cluster.channels(cluster.node_count())?.swap_remove(leader);
-    let taken = Arc::new(AtomicU64::new(0));
-    let disturber = Disturber { channel, system: cluster.system, taken: Arc::clone(&taken) };
-    let workers = workers().await?;
-    let mut disturbance = tokio::spawn(disturber.disturb());
+    let snapshots = Arc::new(Snapshots::default());
+    let disturber = Disturber { channel, system: cluster.system, snapshots: Arc::clone(&snapshots) };
     let stressed = tokio::select! {
-        stressed = drive(workers, settings.pace, settings.span, &nodes) => stressed?,
-        failure = &mut disturbance => {
-            failure??;
-            anyhow::bail!("compactions have ended by themselves");
-        }
+        stressed = Phase::run(workers().await?, settings, &nodes) => stressed?,
+        never = disturber.disturb() => match never? {},
     };
-    disturbance.abort();
-
-    let mut outcome = stressed.outcome();
-    outcome.errors += quiet.errors;
-    outcome.first_error = quiet.first_error.clone().or(outcome.first_error);
-    let quiet_p99 = quiet.latencies.quantile_ms(0.99);
-    let taken = taken.load(Ordering::Relaxed);
-    outcome.figures.insert(Figure::QuietP99Ms, quiet_p99);
-    outcome.figures.insert(Figure::SnapshotsTaken, as_float(taken));
-    if quiet_p99 > 0.0 {
-        outcome.figures.insert(Figure::P99ByQuiet, stressed.latencies.quantile_ms(0.99) / quiet_p99);
+    let mut outcome = compare(&quiet, &stressed);
+    for (figure, count) in
+        [(Figure::SnapshotsBegun, &snapshots.begun), (Figure::SnapshotsTaken, &snapshots.taken)]
+    {
+        outcome.figures.insert(figure, as_float(count.load(Ordering::Relaxed)));
     }
     Ok(outcome)
+}
+
+/// How many there were. One that is begun and not taken was under way until the time was over.
+#[derive(Debug, Default)]
+struct Snapshots {
+    begun: AtomicU64,
+    taken: AtomicU64,
 }
 
 struct Disturber {
     channel: Channel,
     system: System,
-    taken: Arc<AtomicU64>,
+    snapshots: Arc<Snapshots>,
 }
 
 impl Disturber {
     /// Goes on until it is stopped or something fails.
-    async fn disturb(self) -> Result<()> {
+    async fn disturb(self) -> Result<Infallible> {
         loop {
             self.compact().await.context("compaction fails")?;
+            self.snapshots.begun.fetch_add(1, Ordering::Relaxed);
             self.snapshot().await.context("a snapshot fails")?;
-            self.taken.fetch_add(1, Ordering::Relaxed);
+            self.snapshots.taken.fetch_add(1, Ordering::Relaxed);
             sleep(PAUSE).await;
         }
     }
@@ -121,7 +119,7 @@ impl Disturber {
         match self.system {
             System::Etcd => self.receive_snapshot().await,
             System::Ruvector | System::ZooKeeper | System::Ceiling => {
-                let name = format!("bench-{}", self.taken.load(Ordering::Relaxed));
+                let name = format!("bench-{}", self.snapshots.begun.load(Ordering::Relaxed));
                 let mut client = AdminClient::new(self.channel.clone());
                 client.snapshot_create(SnapshotCreateRequest { name }).await?;
                 Ok(())

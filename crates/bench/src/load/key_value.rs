@@ -147,6 +147,16 @@ impl KeyValueWorker {
         settings: &Settings,
     ) -> Result<Vec<Self>> {
         let sessions = cluster.sessions(settings.connections.min(clients)).await?;
+        Ok(Self::with(&sessions, operation, clients, settings))
+    }
+
+    /// Clients that share these connections.
+    pub(super) fn with(
+        sessions: &[Session],
+        operation: Operation,
+        clients: usize,
+        settings: &Settings,
+    ) -> Vec<Self> {
         let bytes = if operation == Operation::PutLarge { LARGE_VALUE_BYTES } else { settings.value_bytes };
         let value = Bytes::from(vec![b'v'; bytes]);
         let worker = |number: usize| Self {
@@ -156,7 +166,7 @@ impl KeyValueWorker {
             value: value.clone(),
             random: worker_random(number),
         };
-        Ok((0..clients).map(worker).collect())
+        (0..clients).map(worker).collect()
     }
 
     async fn put(&mut self, key: u64) -> Result<()> {

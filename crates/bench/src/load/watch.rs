@@ -153,13 +153,14 @@ impl Delivery {
 }
 
 /// A stream with one watcher that is in force.
-struct Events {
-    answers: Streaming<WatchResponse>,
+pub(super) struct Events {
+    pub(super) answers: Streaming<WatchResponse>,
     /// The server would end the stream if the client ended its side.
     _requests: mpsc::Sender<WatchRequest>,
 }
 
-async fn open(channel: Channel) -> Result<Events> {
+/// Watches all keys from now on.
+pub(super) async fn open(channel: Channel) -> Result<Events> {
     let (requests, outgoing) = mpsc::channel(1);
     let create = WatchCreateRequest {
         key: Bytes::from_static(KEY_PREFIX.as_bytes()),

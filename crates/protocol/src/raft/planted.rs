@@ -75,6 +75,13 @@ pub enum PlantedBug {
     /// A new leader takes its own clock for cluster time, and not what was reached before it.
     ClusterTimeFromOwnClock,
 
+    // Sessions.
+    /// A command that comes again in its session is applied again (against section 6.3).
+    SessionRepeatApplied,
+    /// A command that comes again in its session is answered with the revision of now, and not with its own (against
+    /// section 6.3).
+    SessionAnswerOfNow,
+
     // Leases, compaction and watches.
     /// A lease is renewed, and ends when it would have ended before.
     RenewalForgotten,
@@ -88,7 +95,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::EmptyDiskTrusted,
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
@@ -116,6 +123,8 @@ impl PlantedBug {
         Self::RetryAppliedTwice,
         Self::UnknownToldAsRefused,
         Self::ClusterTimeFromOwnClock,
+        Self::SessionRepeatApplied,
+        Self::SessionAnswerOfNow,
         Self::RenewalForgotten,
         Self::KeysOutliveLease,
         Self::HistoryLostByRestore,
@@ -153,6 +162,8 @@ impl PlantedBug {
             Self::RetryAppliedTwice => "retry-applied-twice",
             Self::UnknownToldAsRefused => "unknown-told-as-refused",
             Self::ClusterTimeFromOwnClock => "cluster-time-from-own-clock",
+            Self::SessionRepeatApplied => "session-repeat-applied",
+            Self::SessionAnswerOfNow => "session-answer-of-now",
             Self::RenewalForgotten => "renewal-forgotten",
             Self::KeysOutliveLease => "keys-outlive-lease",
             Self::HistoryLostByRestore => "history-lost-by-restore",

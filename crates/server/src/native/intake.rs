@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
 use super::{REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
+use crate::config::Limits;
 use crate::context::{Context, Version};
 use crate::etcd::error::store_status;
 use crate::etcd::{convert, kv as etcd_kv};
@@ -29,18 +30,18 @@ pub(super) struct Intake {
 }
 
 /// A read, with its number.
-enum Read {
+pub(super) enum Read {
     Range(u64, kv::RangeRequest),
     Txn(u64, kv::TxnRequest),
 }
 
-/// What a frame asks for, sorted by how it is done.
+/// What a frame asks for, sorted by how it is done. Every request is in one of the lists.
 #[derive(Default)]
-struct Sorted {
-    writes: Vec<(u64, Bytes)>,
-    linearizable: Vec<Read>,
-    serializable: Vec<Read>,
-    refused: Vec<(u64, Status)>,
+pub(super) struct Sorted {
+    pub(super) writes: Vec<(u64, Bytes)>,
+    pub(super) linearizable: Vec<Read>,
+    pub(super) serializable: Vec<Read>,
+    pub(super) refused: Vec<(u64, Status)>,
 }
 
 impl Intake {
@@ -74,7 +75,7 @@ impl Intake {
 
     /// Has the requests of a frame done. Fails if nobody waits for answers any more.
     async fn take(&self, frame: pb::ClientFrame, hold: Arc<OwnedSemaphorePermit>) -> Result<(), ()> {
-        let sorted = self.sort(frame);
+        let sorted = Sorted::of(frame, &self.context.limits);
         if !sorted.writes.is_empty() {
             let answers = Answers { sender: self.applied.clone(), hold: Arc::clone(&hold) };
             self.context.handle.propose_batch(Batch { commands: sorted.writes, answers });
@@ -91,40 +92,38 @@ impl Intake {
         }
         Ok(())
     }
+}
 
-    fn sort(&self, frame: pb::ClientFrame) -> Sorted {
+impl Sorted {
+    /// Sorts the requests of a frame.
+    pub(super) fn of(frame: pb::ClientFrame, limits: &Limits) -> Self {
         let pb::ClientFrame { requests, session, settled_below } = frame;
-        let mut sorted = Sorted::default();
+        let mut sorted = Self::default();
         for pb::NativeRequest { number, request } in requests {
             let place = InSession { session: SessionId(session), sequence: number, settled_below };
-            if let Err(status) = self.sort_one(place, request, &mut sorted) {
+            if let Err(status) = sorted.take(place, request, limits) {
                 sorted.refused.push((number, status));
             }
         }
         sorted
     }
 
-    fn sort_one(
-        &self,
-        place: InSession,
-        request: Option<Request>,
-        sorted: &mut Sorted,
-    ) -> Result<(), Status> {
+    fn take(&mut self, place: InSession, request: Option<Request>, limits: &Limits) -> Result<(), Status> {
         let number = place.sequence;
         let command = match request {
             Some(Request::Put(put)) => etcd_kv::asked_put(put)?,
             Some(Request::DeleteRange(delete)) => etcd_kv::asked_delete(delete)?,
             Some(Request::Compaction(compaction)) => etcd_kv::asked_compaction(compaction),
             Some(Request::Txn(txn)) => {
-                let (freshness, txn) = etcd_kv::asked_txn(txn, self.context.limits.txn_operations)?;
+                let (freshness, txn) = etcd_kv::asked_txn(txn, limits.txn_operations)?;
                 match freshness {
                     etcd_kv::TxnFreshness::Write => Command::Txn(txn),
                     etcd_kv::TxnFreshness::Linearizable => {
-                        sorted.linearizable.push(Read::Txn(number, txn));
+                        self.linearizable.push(Read::Txn(number, txn));
                         return Ok(());
                     }
                     etcd_kv::TxnFreshness::Serializable => {
-                        sorted.serializable.push(Read::Txn(number, txn));
+                        self.serializable.push(Read::Txn(number, txn));
                         return Ok(());
                     }
                 }
@@ -132,11 +131,11 @@ impl Intake {
             Some(Request::Range(range)) => {
                 let serializable = range.serializable;
                 let read = Read::Range(number, etcd_kv::asked_range(range)?);
-                if serializable { &mut sorted.serializable } else { &mut sorted.linearizable }.push(read);
+                if serializable { &mut self.serializable } else { &mut self.linearizable }.push(read);
                 return Ok(());
             }
             Some(Request::OpenSession(_)) => {
-                sorted.writes.push((number, Command::OpenSession.encode()));
+                self.writes.push((number, Command::OpenSession.encode()));
                 return Ok(());
             }
             None => return Err(Status::invalid_argument("a request of a kind that this node does not know")),
@@ -144,13 +143,13 @@ impl Intake {
         if place.session == SessionId(0) {
             return Err(Status::failed_precondition("writes need a session: open one first"));
         }
-        sorted.writes.push((number, place.encode(&command)));
+        self.writes.push((number, place.encode(&command)));
         Ok(())
     }
 }
 
 /// About how much of the window a frame takes.
-fn weight(frame: &pb::ClientFrame) -> u32 {
+pub(super) fn weight(frame: &pb::ClientFrame) -> u32 {
     let requests = u32::try_from(frame.requests.len()).unwrap_or(u32::MAX).saturating_mul(REQUEST_BYTES);
     let bytes = u32::try_from(frame.encoded_len()).unwrap_or(u32::MAX);
     // A frame that is larger than the window must have it to itself.
@@ -181,16 +180,11 @@ async fn answer_reads(
 
 async fn answer_read(version: Version, read: Read) -> Result<pb::NativeResponse, Status> {
     let is_large = read.may_be_large(&version.view);
-    etcd_kv::evaluate(version, is_large, move |view| {
-        let (number, revision) = (read.number(), view.revision().0);
-        let response = read.evaluate(view)?;
-        Ok(pb::NativeResponse { number, revision, response: Some(response) })
-    })
-    .await
+    etcd_kv::evaluate(version, is_large, move |view| read.answer(view)).await
 }
 
 impl Read {
-    fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         match self {
             Self::Range(number, _) | Self::Txn(number, _) => *number,
         }
@@ -201,6 +195,11 @@ impl Read {
             Self::Range(_, range) => etcd_kv::may_be_large(range, view),
             Self::Txn(_, txn) => etcd_kv::txn_may_be_large(txn, view),
         }
+    }
+
+    pub(super) fn answer(&self, view: &KvView) -> Result<pb::NativeResponse, Status> {
+        let (number, revision) = (self.number(), view.revision().0);
+        Ok(pb::NativeResponse { number, revision, response: Some(self.evaluate(view)?) })
     }
 
     fn evaluate(&self, view: &KvView) -> Result<Response, Status> {

@@ -5,6 +5,8 @@
 //! [`outlet`] gathers what is answered. Between them is the window: a frame is read only when there is room for what it
 //! may take in memory, so a client that sends more, or does not read its answers, waits.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod intake;
 mod outlet;
 

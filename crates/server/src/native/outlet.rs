@@ -70,14 +70,8 @@ impl Outlet {
             self.context.metrics.proposals_failed.inc();
             node_status(error)
         });
-        let answered = answered.and_then(|applied| {
-            let revision = applied.response.revision.0;
-            Ok((revision, applied.response.result.map_err(store_status)?))
-        });
         match answered {
-            Ok((revision, outcome)) => {
-                pb::NativeResponse { number, revision, response: Some(outcome_response(outcome)) }
-            }
+            Ok(applied) => applied_response(number, applied.response),
             Err(status) => failure(number, &status),
         }
     }
@@ -120,6 +114,15 @@ impl Stream for Outlet {
             (Poll::Ready(0), Poll::Ready(None)) => Poll::Ready(None),
             _ => Poll::Pending,
         }
+    }
+}
+
+/// The answer to a command that was applied.
+pub(super) fn applied_response(number: u64, response: kv::Response) -> pb::NativeResponse {
+    let revision = response.revision.0;
+    match response.result {
+        Ok(outcome) => pb::NativeResponse { number, revision, response: Some(outcome_response(outcome)) },
+        Err(error) => failure(number, &store_status(error)),
     }
 }
 

@@ -31,6 +31,14 @@ impl KvMachine {
         machine
     }
 
+    /// Keeps so many sessions at most; all replicas must be told the same. For simulations, in which thousands can't
+    /// be opened.
+    #[must_use]
+    pub fn with_sessions_max(mut self, sessions_max: usize) -> Self {
+        self.store.sessions.set_max(sessions_max);
+        self
+    }
+
     fn entry<Answer>(&mut self, time_ms: u64, apply: impl FnOnce(&mut Store) -> Answer) -> Answer {
         let sequence_before = self.store.history.next_sequence();
         self.store.advance_time(time_ms);
@@ -75,7 +83,9 @@ impl StateMachine for KvMachine {
     fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
         #[cfg(feature = "planted-bugs")]
         let planted_bug = self.store.planted_bug;
+        let sessions_max = self.store.sessions.max();
         self.store = snapshot::read(reader)?;
+        self.store.sessions.set_max(sessions_max);
         #[cfg(feature = "planted-bugs")]
         self.store.plant(planted_bug);
         Ok(())
@@ -100,6 +110,18 @@ fn apply_in_session(store: &mut Store, place: InSession, command: &Bytes) -> Res
             });
             store.remember(place, answer.clone());
             answer
+        }
+        #[cfg(feature = "planted-bugs")]
+        Ok(Admission::Repeat(_))
+            if store.planted_bug == Some(ruvector_protocol::PlantedBug::SessionRepeatApplied) =>
+        {
+            answer(store, |store| apply_command(store, Command::decode(command)?))
+        }
+        #[cfg(feature = "planted-bugs")]
+        Ok(Admission::Repeat(answer))
+            if store.planted_bug == Some(ruvector_protocol::PlantedBug::SessionAnswerOfNow) =>
+        {
+            Response { revision: store.revision, ..answer }
         }
         Ok(Admission::Repeat(answer)) => answer,
         Err(error) => answer(store, |_| Err(error)),

@@ -13,7 +13,8 @@ use super::command::{KeyValue, KvError, Outcome, Response, TxnOpResponse, TxnRes
 use super::hash::RecordHash;
 use super::store::Store;
 
-/// How many sessions there are at most. One more ends that which was not used for longest.
+/// How many sessions there are at most, unless the machine is told otherwise. One more ends that which was not used for
+/// longest.
 pub const SESSIONS_MAX: usize = 10_000;
 /// How many answers of one session are remembered at most. A command beyond is refused: so many can't be under way.
 pub const SESSION_ANSWERS_MAX: usize = 8_192;
@@ -42,11 +43,18 @@ pub struct InSession {
 /// All sessions.
 ///
 /// Invariants: every answer's number is at or above its session's `settled_below`; `bytes` is the sum over sessions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Sessions {
     open: OrdMap<SessionId, Session>,
     opened: u64,
     bytes: u64,
+    max: usize,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { open: OrdMap::new(), opened: 0, bytes: 0, max: SESSIONS_MAX }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +77,16 @@ impl Sessions {
     /// How many were ever opened.
     pub(super) fn opened(&self) -> u64 {
         self.opened
+    }
+
+    /// How many there are at most.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Sets how many there are at most, from the next one on that is opened.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
     }
 
     /// All of them, by id ascending.
@@ -95,7 +113,7 @@ impl Store {
         self.sessions.opened += 1;
         let id = SessionId(self.sessions.opened);
         self.insert_session(id, 0, self.time_ms);
-        while self.sessions.open.len() > SESSIONS_MAX && self.end_oldest_session(id) {}
+        while self.sessions.open.len() > self.sessions.max && self.end_oldest_session(id) {}
         Outcome::SessionOpened(id)
     }
 

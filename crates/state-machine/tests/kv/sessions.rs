@@ -124,6 +124,23 @@ fn the_session_that_was_not_used_for_longest_is_ended_for_a_new_one() {
 }
 
 #[test]
+fn a_machine_that_keeps_few_sessions_keeps_few_after_a_restore() {
+    let mut client = InOneSession::new();
+    client.fixture.machine = std::mem::take(&mut client.fixture.machine).with_sessions_max(2);
+    let mut snapshot = Vec::new();
+    KvMachine::write_snapshot(&client.fixture.view(), &mut snapshot).unwrap();
+    client.fixture.machine.restore(&mut &snapshot[..]).unwrap();
+    open(&mut client.fixture);
+    client.send(1, 1, &put_to("key", "one")).result.unwrap();
+    client.fixture.advance_time(1);
+    for _ in 0..2 {
+        open(&mut client.fixture);
+    }
+    let ended = client.send(2, 1, &put_to("key", "two")).result.unwrap_err();
+    assert_eq!(ended, KvError::SessionNotFound(client.session));
+}
+
+#[test]
 fn a_session_goes_on_from_a_snapshot() {
     let mut client = InOneSession::new();
     let first = client.send(1, 1, &put_to("key", "one"));
