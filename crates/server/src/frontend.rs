@@ -11,7 +11,6 @@ use ruvector_api::etcdserverpb::cluster_server::ClusterServer;
 use ruvector_api::etcdserverpb::kv_server::KvServer;
 use ruvector_api::etcdserverpb::lease_server::LeaseServer;
 use ruvector_api::etcdserverpb::maintenance_server::MaintenanceServer;
-use ruvector_api::etcdserverpb::watch_server::WatchServer;
 use ruvector_api::ruvector::v1::admin_server::AdminServer;
 use ruvector_api::ruvector::v1::native_server::NativeServer;
 use tonic::body::Body;
@@ -35,7 +34,7 @@ use crate::native::NativeService;
 #[derive(Clone)]
 pub(crate) struct Frontend {
     kv: KvServer<KvService>,
-    watch: WatchServer<WatchService>,
+    watch: WatchService,
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
@@ -52,7 +51,7 @@ impl Frontend {
         let shared = || Arc::clone(context);
         Self {
             kv: KvServer::new(KvService(shared())).max_decoding_message_size(bytes),
-            watch: WatchServer::new(WatchService(shared())).max_decoding_message_size(bytes),
+            watch: WatchService(shared()),
             lease: LeaseServer::new(LeaseService(shared())).max_decoding_message_size(bytes),
             cluster: ClusterServer::new(ClusterService(shared())).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(MaintenanceService(shared()))
@@ -73,7 +72,10 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         match service {
             "etcdserverpb.KV" => with_etcd_codes(self.kv.clone().call(request)),
-            "etcdserverpb.Watch" => self.watch.clone().call(request),
+            "etcdserverpb.Watch" => {
+                let answer = self.watch.clone().call(request);
+                Box::pin(async move { Ok(answer.await) })
+            }
             "etcdserverpb.Lease" => self.lease.clone().call(request),
             "etcdserverpb.Cluster" => self.cluster.clone().call(request),
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),

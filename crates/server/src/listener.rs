@@ -1,5 +1,6 @@
 //! Takes connections: HTTP/1.1 and HTTP/2 without encryption on one port.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::pin::pin;
@@ -137,21 +138,22 @@ async fn serve_connection(
 ) {
     context.metrics.connections.inc();
     let _ = stream.set_nodelay(true);
-    let (stream, received) = Metered::new(stream, Arc::clone(&context));
+    let (stream, outlet) = Metered::new(stream, &context.metrics);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), frontend));
     let handshake = Duration::from_secs(context.limits.handshake_seconds);
     let mut silent = pin!(async {
         tokio::time::sleep(handshake).await;
-        if received.bytes() >= FIRST_BYTES {
+        if outlet.received() >= FIRST_BYTES {
             std::future::pending::<()>().await;
         }
     });
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
+        ended = poll_fn(|task| outlet.drive(connection.as_mut(), task)) => Some(ended),
         () = &mut silent => None,
         _ = stop.changed() => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(FAREWELL, connection).await.ok()
+            let ending = poll_fn(|task| outlet.drive(connection.as_mut(), task));
+            tokio::time::timeout(FAREWELL, ending).await.ok()
         }
     };
     if let Some(Err(error)) = ended {

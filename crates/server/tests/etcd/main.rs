@@ -11,3 +11,4 @@ mod port;
 mod txn;
 mod watch;
 mod watch_limits;
+mod watch_sharing;

@@ -4,6 +4,7 @@ use ruvector_api::etcdserverpb as pb;
 use ruvector_api::mvccpb;
 use ruvector_node::state_machine::kv::{KvError, KvView, Revision};
 
+use super::change;
 use super::range::WatchRange;
 use super::watcher::Watcher;
 
@@ -23,5 +24,5 @@ pub(crate) fn told(
     }
     let events = view.events(from, current)?;
     let wanted = events.filter(|event| watcher.range.contains(&event.kv.key) && watcher.wants(event));
-    Ok(Some(wanted.map(|event| watcher.wire(&event)).collect()))
+    Ok(Some(wanted.map(|event| change::wire(&event, watcher.prev_kv)).collect()))
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ruvector_node::state_machine::kv::{KvMachine, KvView, Revision};
+use ruvector_node::state_machine::kv::{Event, KvMachine, KvView, Revision};
 use ruvector_node::{Handle, NodeError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::change::Change;
 use super::index::WatchIndex;
 use super::range::WatchRange;
+use super::window::Window;
 
 /// How many revisions are read before other work of the thread gets its turn.
 const REVISIONS_PER_TURN: i64 = 1_000;
@@ -20,7 +22,8 @@ const BUSY_RETRY: Duration = Duration::from_millis(20);
 /// Reads every change once and marks the streams that it concerns.
 ///
 /// Invariants: a stream that is not marked has no watch here on a key that changed at or below
-/// [`revision`](State::revision) and that it was not told of; a mark is never above that revision.
+/// [`revision`](State::revision) and that it was not told of; a mark is never above that revision; the window
+/// ends with that revision, and has every change in it that concerned a watch in the index.
 pub(crate) struct WatchHub {
     state: Mutex<State>,
     /// A stream was opened.
@@ -31,6 +34,8 @@ pub(crate) struct WatchHub {
 struct State {
     /// Every change at or below this was read.
     revision: Revision,
+    /// The latest of them.
+    window: Window,
     /// The watches that are up to date, or wait for a revision yet to come.
     index: WatchIndex<(StreamId, i64)>,
     streams: HashMap<StreamId, Mark>,
@@ -69,6 +74,7 @@ impl WatchHub {
     pub(crate) fn new(watches_max: usize) -> Self {
         let state = State {
             revision: Revision(0),
+            window: Window::starting_at(Revision(1)),
             index: WatchIndex::new(),
             streams: HashMap::new(),
             next_stream: StreamId(0),
@@ -125,30 +131,51 @@ impl WatchHub {
         }
         let from = Revision(state.revision.0 + 1);
         if state.index.is_empty() {
-            state.revision = view.revision();
+            state.skip_to(view.revision());
             return false;
         }
         let through = view.revision().min(Revision(state.revision.0 + REVISIONS_PER_TURN));
-        let streams = &mut state.streams;
         match view.recent_events(from, through) {
-            Ok(events) => events.for_each(|event| {
-                state.index.find(&event.kv.key, |(stream, _)| {
-                    if let Some(mark) = streams.get_mut(&stream) {
-                        mark.set(event.kv.mod_revision);
-                    }
-                });
-            }),
+            Ok(events) => {
+                events.for_each(|event| state.read(event));
+                state.revision = through;
+            }
             // History was compacted and gone before it was read, as after a snapshot from the leader: every
             // stream finds that out for itself.
-            Err(_) => streams.values_mut().for_each(|mark| mark.set(from)),
+            Err(_) => {
+                state.streams.values_mut().for_each(|mark| mark.set(from));
+                state.skip_to(through);
+            }
         }
-        state.revision = through;
         through < view.revision()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock, and if it did the marks would still be true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Marks the streams that a change concerns, and keeps it for them.
+    fn read(&mut self, event: Event) {
+        let streams = &mut self.streams;
+        let mut concerns_any = false;
+        self.index.find(&event.kv.key, |(stream, _)| {
+            concerns_any = true;
+            if let Some(mark) = streams.get_mut(&stream) {
+                mark.set(event.kv.mod_revision);
+            }
+        });
+        if concerns_any {
+            self.window.push(event);
+        }
+    }
+
+    /// Goes on behind a revision without having read what was before.
+    fn skip_to(&mut self, revision: Revision) {
+        self.revision = revision;
+        self.window = Window::starting_at(Revision(revision.0 + 1));
     }
 }
 
@@ -175,6 +202,19 @@ impl HubStream {
         Look { from, through }
     }
 
+    /// Has `read` go through those of the changes in `from..=through` that concern a watch that joined. `None` if some
+    /// may be forgotten here.
+    pub(super) fn recent<R>(
+        &self,
+        from: Revision,
+        through: Revision,
+        read: impl FnOnce(&mut dyn Iterator<Item = &Arc<Change>>) -> R,
+    ) -> Option<R> {
+        let state = self.hub.lock();
+        let mut changes = state.window.between(from, through)?;
+        Some(read(&mut changes))
+    }
+
     /// Counts a new watch; false if there are too many.
     pub(super) fn count_watch(&self) -> bool {
         let mut state = self.hub.lock();
@@ -193,9 +233,9 @@ impl HubStream {
     /// store that was reached.
     pub(super) fn join(&self, range: &WatchRange, watch: i64, next: Revision, present: Revision) -> bool {
         let mut state = self.hub.lock();
-        if state.index.is_empty() {
+        if state.index.is_empty() && present > state.revision {
             // What changed while there was no watch concerns nobody.
-            state.revision = state.revision.max(present);
+            state.skip_to(present);
         }
         let joined = next > state.revision;
         if joined {

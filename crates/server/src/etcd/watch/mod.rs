@@ -1,10 +1,14 @@
 //! The Watch service.
 //!
 //! The [`hub`] reads every change once, as it is published, and marks the streams that have a watch on its
-//! key. A stream that is marked reads the changes from the store's history, matches them against its own
-//! watches and answers; [`session`] is one stream. So a watch costs nothing while nothing happens to its keys, no
-//! change is copied into a queue, and a stream whose client reads slowly holds one batch and a position.
+//! key; [`session`] is one stream. A stream that is marked matches the changes against its own watches and answers.
+//! It finds the latest ones in the hub's [`window`], where all streams share them, encoded once for everybody
+//! ([`change`], [`answer`]); behind that, it reads the store's history. So a watch costs nothing while nothing happens
+//! to its keys, and a stream whose client reads slowly holds one batch and a position, not a queue.
 
+mod answer;
+mod batch;
+mod change;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod hub;
@@ -12,39 +16,52 @@ mod index;
 mod range;
 mod session;
 mod watcher;
+mod window;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::stream::{self, Stream};
+use axum::http;
+use futures::stream;
+use hyper::body::Incoming;
 use ruvector_api::etcdserverpb as pb;
-use ruvector_api::etcdserverpb::watch_server::Watch;
+use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::leader;
 use crate::context::Context;
 use crate::metrics::Method;
+use answer::{Answers, WatchCodec};
 pub(crate) use hub::WatchHub;
 use session::Session;
 
-/// The Watch service.
+/// The path of the only method.
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// The Watch service. It is registered by hand, not through the generated server, because its answers are put together
+/// from what is encoded already.
+#[derive(Clone)]
 pub(crate) struct WatchService(pub(crate) Arc<Context>);
 
-#[tonic::async_trait]
-impl Watch for WatchService {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send + 'static>>;
+impl WatchService {
+    /// Answers a call of the service.
+    pub(crate) async fn call(self, request: http::Request<Incoming>) -> http::Response<Body> {
+        if request.uri().path() != WATCH {
+            return Status::unimplemented("").into_http();
+        }
+        let bytes_max = self.0.limits.message_bytes();
+        let mut grpc =
+            tonic::server::Grpc::new(WatchCodec).apply_max_message_size_config(Some(bytes_max), None);
+        grpc.streaming(self, request).await
+    }
 
-    async fn watch(
-        &self,
-        request: Request<Streaming<pb::WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Result<Response<Answers>, Status> {
         let (metadata, _, requests) = request.into_parts();
         let opened = leader::require(&metadata, &self.0.handle).map_err(Status::from).map(|()| {
             let session = Session::new(Arc::clone(&self.0), requests, leader::is_required(&metadata));
             let answers = stream::unfold(Box::new(session), |mut session| async move {
                 session.next().await.map(|answer| (answer, session))
             });
-            Response::new(Box::pin(answers) as Self::WatchStream)
+            Response::new(Box::pin(answers) as Answers)
         });
         self.0.metrics.handled(Method::Watch, opened)
     }

@@ -8,23 +8,21 @@ use std::time::Duration;
 use futures::FutureExt;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::watch_request::RequestUnion;
-use ruvector_api::mvccpb;
-use ruvector_node::state_machine::kv::{Event, KvError, KvView, Revision};
+use ruvector_node::state_machine::kv::{KvView, Revision};
 use tokio::time::Interval;
 use tonic::{Status, Streaming};
 
+use super::answer::Answer;
+use super::batch::{Batch, Told, batch_end, read_batch};
+use super::change::Change;
 use super::hub::HubStream;
 use super::index::WatchIndex;
 use super::range::WatchRange;
-use super::watcher::{Watcher, wire_bytes};
+use super::watcher::Watcher;
 use crate::context::Context;
 use crate::etcd::error::EtcdError;
 use crate::etcd::leader;
 
-/// A batch is full when its events take this many bytes; the last revision in it is told whole.
-const BATCH_BYTES: usize = 1 << 20;
-/// How many revisions a batch covers at most, so that reading it keeps nobody waiting.
-const BATCH_REVISIONS: i64 = 1_000;
 /// How soon to look again whether the hub has read what a request for progress waits for.
 const PROGRESS_RETRY: Duration = Duration::from_millis(20);
 /// The id in answers that concern no watch, or all of them.
@@ -46,9 +44,11 @@ pub(super) struct Session {
     unread: Option<Unread>,
     looked_through: Revision,
     /// Answers that wait to be pulled: those to one request or of one batch.
-    ready: VecDeque<pb::WatchResponse>,
+    ready: VecDeque<Answer>,
     next_id: i64,
     progress_asked: bool,
+    /// There may be something to tell without waiting.
+    busy: bool,
     idle_check: Interval,
     leader_lost: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -89,37 +89,47 @@ impl Session {
             ready: VecDeque::new(),
             next_id: 0,
             progress_asked: false,
+            busy: false,
             idle_check: tokio::time::interval_at(tokio::time::Instant::now() + period, period),
             leader_lost,
         }
     }
 
     /// The next answer; `None` when the client has ended the stream.
-    pub(super) async fn next(&mut self) -> Option<Result<pb::WatchResponse, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Answer, Status>> {
         self.answer().await.transpose()
     }
 
-    async fn answer(&mut self) -> Result<Option<pb::WatchResponse>, Status> {
+    async fn answer(&mut self) -> Result<Option<Answer>, Status> {
         loop {
-            if let Some(response) = self.ready.pop_front() {
-                return Ok(Some(response));
+            if let Some(answer) = self.ready.pop_front() {
+                return Ok(Some(answer));
             }
-            // A cancellation must not wait until a long history is told.
-            if let Some(request) = self.requests.message().now_or_never() {
-                let Some(request) = request.ok().flatten() else { return Ok(None) };
-                self.take(request).await?;
-            } else if self.tell().await? {
-                if self.ready.is_empty() {
+            if self.busy {
+                // A cancellation must not wait until a long history is told.
+                if let Some(request) = self.requests.message().now_or_never() {
+                    let Some(request) = request.ok().flatten() else { return Ok(None) };
+                    self.take(request).await?;
+                    continue;
+                }
+                self.busy = self.tell().await?;
+                if self.busy && self.ready.is_empty() {
                     tokio::task::yield_now().await;
                 }
-            } else {
-                match self.wait().await {
-                    Wake::Request(Ok(Some(request))) => self.take(request).await?,
-                    Wake::Request(Ok(None) | Err(_)) => return Ok(None),
-                    Wake::Look => {}
-                    Wake::IdleCheck => self.tell_idle(),
-                    Wake::LeaderLost => return Err(EtcdError::NoLeader.into()),
+                continue;
+            }
+            match self.wait().await {
+                Wake::Request(Ok(Some(request))) => {
+                    self.busy = true;
+                    self.take(request).await?;
                 }
+                Wake::Request(Ok(None) | Err(_)) => return Ok(None),
+                Wake::Look => self.busy = self.tell().await?,
+                Wake::IdleCheck => {
+                    self.busy = self.tell().await?;
+                    self.tell_idle();
+                }
+                Wake::LeaderLost => return Err(EtcdError::NoLeader.into()),
             }
         }
     }
@@ -138,6 +148,7 @@ impl Session {
             }
         };
         tokio::select! {
+            biased;
             request = self.requests.message() => Wake::Request(request),
             () = self.hub.marked() => Wake::Look,
             () = retry_progress => Wake::Look,
@@ -180,13 +191,13 @@ impl Session {
             Some(range) => {
                 let id = self.free_id(request.watch_id);
                 let next = if request.start_revision == 0 { current.0 + 1 } else { request.start_revision };
-                self.ready.push_back(created(id, None));
+                self.ready.push_back(created(id, None).into());
                 self.watchers.insert(id, Watcher::new(&request, range, Revision(next)));
                 self.catching_up.push_back(id);
                 return;
             }
         };
-        self.ready.push_back(created(NO_WATCH, Some(refused)));
+        self.ready.push_back(created(NO_WATCH, Some(refused)).into());
     }
 
     /// The id asked for, or the next that is free if none was.
@@ -206,14 +217,14 @@ impl Session {
         if self.remove(id) {
             let header = self.context.header(current);
             let response = pb::WatchResponse { watch_id: id, canceled: true, ..Default::default() };
-            self.ready.push_back(pb::WatchResponse { header: Some(header), ..response });
+            self.ready.push_back(pb::WatchResponse { header: Some(header), ..response }.into());
         }
     }
 
     /// Ends a watch whose next changes are compacted away.
     fn cancel_compacted(&mut self, view: &KvView, id: i64) {
         if self.remove(id) {
-            self.ready.push_back(pb::WatchResponse {
+            let response = pb::WatchResponse {
                 header: Some(self.context.header(view.revision())),
                 watch_id: id,
                 canceled: true,
@@ -221,7 +232,8 @@ impl Session {
                 compact_revision: view.compacted().0 + 1,
                 cancel_reason: EtcdError::Compacted.text().to_owned(),
                 ..Default::default()
-            });
+            };
+            self.ready.push_back(response.into());
         }
     }
 
@@ -237,7 +249,7 @@ impl Session {
         true
     }
 
-    /// Does a bounded part of what there is to do; false if there is nothing.
+    /// Does a bounded part of what there is to do; false if there is nothing left to do at once.
     async fn tell(&mut self) -> Result<bool, Status> {
         let look = self.hub.look();
         self.looked_through = look.through;
@@ -245,14 +257,18 @@ impl Session {
             let next = self.unread.map_or(from, |unread| unread.next);
             self.unread = Some(Unread { next, through: look.through });
         }
-        if self.unread.is_none() && self.catching_up.is_empty() && !self.progress_asked {
+        if let Some(unread) = self.unread {
+            if !self.tell_recent(unread) {
+                let version = self.context.version(true).await?;
+                self.tell_history(&version.view, unread);
+            }
+            return Ok(self.unread.is_some() || !self.catching_up.is_empty() || self.progress_asked);
+        }
+        if self.catching_up.is_empty() && !self.progress_asked {
             return Ok(false);
         }
         let version = self.context.version(true).await?;
-        Ok(if let Some(unread) = self.unread {
-            self.tell_joined(&version.view, unread);
-            true
-        } else if let Some(id) = self.catching_up.pop_front() {
+        Ok(if let Some(id) = self.catching_up.pop_front() {
             self.catch_up(&version.view, id);
             true
         } else {
@@ -260,31 +276,37 @@ impl Session {
         })
     }
 
-    /// Tells the watches that joined a batch of the changes that they were marked for.
-    fn tell_joined(&mut self, view: &KvView, unread: Unread) {
-        let mut told: BTreeMap<i64, Vec<mvccpb::Event>> = BTreeMap::new();
-        let (from, through) = (unread.next, batch_end(unread.next, unread.through));
-        let events = view.recent_events(from, through);
-        let read = read_batch(events, from, through, |event| {
-            let mut bytes = 0;
-            self.index.find(&event.kv.key, |id| {
-                let watcher = &self.watchers[&id];
-                if watcher.wants(event) {
-                    let event = watcher.wire(event);
-                    bytes += wire_bytes(&event);
-                    told.entry(id).or_default().push(event);
-                }
-            });
-            bytes
+    /// Tells the watches that joined the changes that they were marked for, out of the hub's window; false if
+    /// that does not reach back far enough.
+    fn tell_recent(&mut self, unread: Unread) -> bool {
+        let mut batch = Batch::new(&self.index, &self.watchers);
+        let read = self.hub.recent(unread.next, unread.through, |changes| {
+            read_batch(changes, unread.through, |change| batch.take(change))
         });
+        let told = batch.told();
+        read.map(|through| self.push_batch(told, through, unread)).is_some()
+    }
+
+    /// Tells the watches that joined a batch of the changes that they were marked for, out of history.
+    fn tell_history(&mut self, view: &KvView, unread: Unread) {
+        let mut batch = Batch::new(&self.index, &self.watchers);
+        let (from, through) = (unread.next, batch_end(unread.next, unread.through));
+        let read = view.recent_events(from, through).map(|events| {
+            let changes = events.map(|event| Arc::new(Change::new(event)));
+            read_batch(changes, through, |change| batch.take(change))
+        });
+        let told = batch.told();
         match read {
-            Ok(through) => {
-                told.into_iter().for_each(|(id, events)| self.push_events(id, through, events));
-                let next = Revision(through.0 + 1);
-                self.unread = (next <= unread.through).then_some(Unread { next, ..unread });
-            }
+            Ok(through) => self.push_batch(told, through, unread),
             Err(_) => self.end_outrun(view, unread),
         }
+    }
+
+    /// Answers with a batch, which covers what was unread through a revision.
+    fn push_batch(&mut self, told: Told, through: Revision, unread: Unread) {
+        told.into_iter().for_each(|(id, changes)| self.push_changes(id, through, changes));
+        let next = Revision(through.0 + 1);
+        self.unread = (next <= unread.through).then_some(Unread { next, ..unread });
     }
 
     /// Ends the watches that joined and were to be told what is compacted and gone, and goes on behind it for
@@ -313,21 +335,24 @@ impl Session {
             return;
         }
         let through = batch_end(from, self.looked_through);
-        let mut events = Vec::new();
-        let read = read_batch(view.events(from, through), from, through, |event| {
-            if !watcher.range.contains(&event.kv.key) || !watcher.wants(event) {
-                return 0;
-            }
-            let event = watcher.wire(event);
-            let bytes = wire_bytes(&event);
-            events.push(event);
-            bytes
+        let mut changes = Vec::new();
+        let read = view.events(from, through).map(|events| {
+            let wanted = |change: &Arc<Change>| {
+                watcher.range.contains(&change.event().kv.key) && watcher.wants(change.event())
+            };
+            read_batch(events.map(|event| Arc::new(Change::new(event))), through, |change| {
+                if !wanted(change) {
+                    return 0;
+                }
+                changes.push(Arc::clone(change));
+                change.bytes()
+            })
         });
         match read {
             Ok(through) => {
                 watcher.next = Revision(through.0 + 1);
                 self.catching_up.push_back(id);
-                self.push_events(id, through, events);
+                self.push_changes(id, through, changes);
             }
             Err(_) => {
                 self.catching_up.push_back(id);
@@ -336,16 +361,16 @@ impl Session {
         }
     }
 
-    fn push_events(&mut self, id: i64, through: Revision, events: Vec<mvccpb::Event>) {
-        if events.is_empty() {
+    fn push_changes(&mut self, id: i64, through: Revision, changes: Vec<Arc<Change>>) {
+        if changes.is_empty() {
             return;
         }
         let header = Some(self.context.header(through));
         let watcher = self.watchers.get_mut(&id).expect("only watches of this stream are told");
         watcher.told = true;
-        self.context.metrics.watch_events.inc_by(events.len() as u64);
+        self.context.metrics.watch_events.inc_by(changes.len() as u64);
         let response = pb::WatchResponse { header, watch_id: id, ..Default::default() };
-        self.ready.extend(watcher.responses(response, events, self.context.limits.request_bytes));
+        self.ready.extend(watcher.answers(response, changes, self.context.limits.request_bytes));
     }
 
     /// Answers a request for progress once all watches have been told everything; true if that is done with.
@@ -357,7 +382,8 @@ impl Session {
         } else if next <= Revision(self.looked_through.0 + 1) {
             self.progress_asked = false;
             let header = Some(self.context.header(self.looked_through));
-            self.ready.push_back(pb::WatchResponse { header, watch_id: NO_WATCH, ..Default::default() });
+            let response = pb::WatchResponse { header, watch_id: NO_WATCH, ..Default::default() };
+            self.ready.push_back(response.into());
         }
         !self.progress_asked
     }
@@ -370,7 +396,8 @@ impl Session {
             let idle = !told && watcher.joined && watcher.next <= up_to_date && self.unread.is_none();
             if watcher.progress_notify && idle {
                 let header = Some(self.context.header(self.looked_through));
-                self.ready.push_back(pb::WatchResponse { header, watch_id: *id, ..Default::default() });
+                let response = pb::WatchResponse { header, watch_id: *id, ..Default::default() };
+                self.ready.push_back(response.into());
             }
         }
     }
@@ -385,29 +412,4 @@ impl Drop for Session {
             self.hub.uncount_watch();
         }
     }
-}
-
-/// The last revision that a batch from a revision on may cover.
-fn batch_end(from: Revision, through: Revision) -> Revision {
-    through.min(Revision(from.0.saturating_add(BATCH_REVISIONS - 1)))
-}
-
-/// Reads whole revisions of `from..=through` until a batch is full. `take` answers how many bytes it made of an
-/// event. Returns the revision that was read through.
-fn read_batch(
-    events: Result<impl Iterator<Item = Event>, KvError>,
-    from: Revision,
-    through: Revision,
-    mut take: impl FnMut(&Event) -> usize,
-) -> Result<Revision, KvError> {
-    let mut bytes = 0;
-    let mut revision = from;
-    for event in events? {
-        if event.kv.mod_revision > revision && bytes >= BATCH_BYTES {
-            return Ok(Revision(event.kv.mod_revision.0 - 1));
-        }
-        revision = event.kv.mod_revision;
-        bytes += take(&event);
-    }
-    Ok(through)
 }
