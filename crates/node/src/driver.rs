@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ruvector_protocol::{Index, Timestamp};
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{SnapshotInfo, SnapshotStore};
+use ruvector_storage::SnapshotInfo;
 use ruvector_transport::{Transport, TransportEvent};
 
 use crate::answer::{Answered, Courier, Reply};
@@ -63,7 +63,6 @@ const TURN_REQUESTS_MAX: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct Driver<M: StateMachine> {
     replica: Replica<M>,
-    store: SnapshotStore,
     requests: Receiver<Request<M>>,
     /// For jobs to hand in what they did.
     own_requests: Sender<Request<M>>,
@@ -88,7 +87,6 @@ enum Turn {
 impl<M: StateMachine> Driver<M> {
     pub(crate) fn new(
         replica: Replica<M>,
-        store: SnapshotStore,
         requests: Receiver<Request<M>>,
         own_requests: Sender<Request<M>>,
         transport: Transport,
@@ -98,7 +96,6 @@ impl<M: StateMachine> Driver<M> {
     ) -> Self {
         Self {
             replica,
-            store,
             requests,
             own_requests,
             transport,
@@ -209,7 +206,7 @@ impl<M: StateMachine> Driver<M> {
                 self.handle(Event::CreateSnapshot { ticket, name })?;
             }
             Administration::ListSnapshots { reply } => {
-                let list = self.store.list().map_err(|error| NodeError::Refused(error.to_string()));
+                let list = self.replica.snapshots().map_err(|error| NodeError::Refused(error.to_string()));
                 drop(reply.send(list));
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{DirectoryLock, Disk, Identity, RealDisk, SnapshotStore};
+use ruvector_storage::{DirectoryLock, Disk, Identity, RealDisk};
 use ruvector_transport::{Transport, TransportConfig};
 
 use crate::answer::Courier;
@@ -45,9 +45,7 @@ impl<M: StateMachine> Node<M> {
         let lock = DirectoryLock::acquire(&config.data_directory)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(config.data_directory.clone()));
         let identity = identity::begin_incarnation(&config, disk.as_ref())?;
-        let replica =
-            Replica::open(replica_config(&config, &identity), Arc::clone(&disk), machine, clock::now())?;
-        let store = SnapshotStore::open(disk)?;
+        let replica = Replica::open(replica_config(&config, &identity), disk, machine, clock::now())?;
         let published = Published { view: replica.view(), applied: replica.applied() };
         let shared = Arc::new(Shared::new(
             identity.clone(),
@@ -68,7 +66,6 @@ impl<M: StateMachine> Node<M> {
         let courier = Arc::<Courier<M>>::default();
         let driver = Driver::new(
             replica,
-            store,
             receiver,
             requests.clone(),
             transport,

@@ -48,7 +48,16 @@ async fn a_single_node_is_a_cluster() {
 
 #[tokio::test]
 async fn commands_survive_the_leader() {
-    let mut cluster = Cluster::start(3, Tuning::default());
+    commands_survive(Tuning::default()).await;
+}
+
+#[tokio::test]
+async fn commands_survive_the_leader_when_all_syncs_run_beside_the_drivers() {
+    commands_survive(Tuning { inline_sync_max_us: 0, ..Tuning::default() }).await;
+}
+
+async fn commands_survive(tuning: Tuning) {
+    let mut cluster = Cluster::start(3, tuning);
     propose_all(&cluster, 0, 0..10).await;
     let leader = cluster.leader().await;
     let survivor = (leader + 1) % 3;

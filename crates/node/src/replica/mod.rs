@@ -26,7 +26,7 @@ use ruvector_protocol::{
     PlantedBug, Raft, Timestamp, WriteId,
 };
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{SnapshotStore, StorageError};
+use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket};
 pub use journal::{FlushJob, Flushed};
@@ -294,6 +294,14 @@ impl<M: StateMachine> Replica<M> {
     #[must_use]
     pub fn newest_snapshot(&self) -> Option<Index> {
         self.snapshots.newest()
+    }
+
+    /// All snapshots on this node's disk.
+    ///
+    /// # Errors
+    /// If they can't be listed or one can't be read.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, StorageError> {
+        self.store.list()
     }
 
     /// The first index the log still holds.

@@ -1,0 +1,102 @@
+//! What is said of writes that are made durable beside the replica.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/group.rs"]
+mod group;
+#[path = "support/recorder.rs"]
+mod recorder;
+
+use bytes::Bytes;
+use group::{FIRST, Group, SECOND};
+use recorder::Recorder;
+use ruvector_node::replica::{Event, FlushJob, Output, Ticket};
+use ruvector_node::{Index, Tuning};
+use ruvector_protocol::Message;
+use ruvector_protocol::message::AppendOutcome;
+
+/// A group whose first node leads, and what it has sent the second of so many commands, each in a message of its own.
+fn with_appends(count: u64) -> (Group<Recorder>, Vec<Event>) {
+    let mut group = Group::start(&Tuning::default());
+    group.elect(FIRST, |_| false);
+    for number in 0..count {
+        let command = (Ticket(number), Bytes::from(number.to_string()));
+        group.handle(FIRST, Event::Propose(vec![command]));
+    }
+    let appends = group.network.drain(..).filter(|envelope| envelope.to == SECOND).map(Event::Message);
+    let appends = appends.collect();
+    (group, appends)
+}
+
+/// Hands the second node an event, and does nothing of what follows.
+fn hand(group: &mut Group<Recorder>, event: Event) -> Vec<Output<Recorder>> {
+    let mut outputs = Vec::new();
+    let now = group.now;
+    group.replica(SECOND).handle(now, event, &mut outputs).unwrap();
+    outputs
+}
+
+/// Tells the second node what a job did, after the job was run.
+fn run(group: &mut Group<Recorder>, job: FlushJob) -> Vec<Output<Recorder>> {
+    let flushed = job.run();
+    let mut outputs = Vec::new();
+    let now = group.now;
+    group.replica(SECOND).flushed(now, flushed, &mut outputs).unwrap();
+    outputs
+}
+
+/// Through which index the outputs say that the log is durable.
+fn acknowledged(outputs: &[Output<Recorder>]) -> Vec<Index> {
+    let matched = |output: &Output<Recorder>| {
+        let Output::Send(envelope) = output else { return None };
+        let Message::AppendResponse(response) = &envelope.message else { return None };
+        match response.outcome {
+            AppendOutcome::Accepted { matched } => Some(matched),
+            AppendOutcome::Rejected { .. } => None,
+        }
+    };
+    outputs.iter().filter_map(matched).collect()
+}
+
+#[test]
+fn only_what_a_flush_wrote_is_acknowledged_when_it_ends() {
+    let (mut group, appends) = with_appends(3);
+    let [first, second, third] = appends.try_into().unwrap();
+    assert_eq!(acknowledged(&hand(&mut group, first)), []);
+    let flushed = group.replica(SECOND).flush_job().run();
+    assert_eq!(acknowledged(&hand(&mut group, second)), [], "it came after the log was synced");
+    let (now, mut outputs) = (group.now, Vec::new());
+    group.replica(SECOND).flushed(now, flushed, &mut outputs).unwrap();
+    assert_eq!(acknowledged(&outputs), [Index(2)]);
+    assert!(group.replica(SECOND).needs_flush());
+    // The next flush takes what waits when it begins, not what waited when it was wanted.
+    let job = group.replica(SECOND).flush_job();
+    assert_eq!(acknowledged(&hand(&mut group, third)), []);
+    assert_eq!(acknowledged(&run(&mut group, job)).last(), Some(&Index(4)));
+    assert!(!group.replica(SECOND).needs_flush());
+}
+
+#[test]
+fn a_flush_that_another_has_overtaken_says_nothing() {
+    let (mut group, appends) = with_appends(1);
+    for append in appends {
+        hand(&mut group, append);
+    }
+    let job = group.replica(SECOND).flush_job();
+    let (now, mut outputs) = (group.now, Vec::new());
+    group.replica(SECOND).flush(now, &mut outputs).unwrap();
+    assert_eq!(acknowledged(&outputs), [Index(2)]);
+    assert_eq!(acknowledged(&run(&mut group, job)), []);
+}
+
+#[test]
+fn what_a_flush_that_never_ran_would_have_written_is_lost_by_a_crash_and_was_never_acknowledged() {
+    let (mut group, appends) = with_appends(1);
+    for append in appends {
+        assert_eq!(acknowledged(&hand(&mut group, append)), []);
+    }
+    let entries = |group: &mut Group<Recorder>| group.replica(SECOND).log_tail(10).unwrap().len();
+    assert_eq!(entries(&mut group), 2, "the log is read with what waits");
+    drop(group.replica(SECOND).flush_job());
+    group.restart(SECOND, 2);
+    assert_eq!(entries(&mut group), 1);
+}
