@@ -59,6 +59,10 @@ enum Waiter<M: StateMachine> {
 /// How many requests one turn takes at most, so that what it makes durable together stays bounded.
 const TURN_REQUESTS_MAX: usize = 2048;
 
+/// The niceness of threads that write snapshots: they take long, and nobody waits for them. A tenth of a processor's time
+/// is left to them when all is busy.
+const SNAPSHOT_NICENESS: i32 = 10;
+
 /// The owner of a running replica.
 #[derive(Debug)]
 pub(crate) struct Driver<M: StateMachine> {
@@ -319,7 +323,13 @@ impl<M: StateMachine> Driver<M> {
         let spawned = std::thread::Builder::new()
             .name("snapshot".to_owned())
             // If the driver is gone there is nobody to tell.
-            .spawn(move || drop(requests.send(Request::Job(job.run()))));
+            .spawn(move || {
+                let background = rustix::process::setpriority_process(None, SNAPSHOT_NICENESS);
+                if let Err(error) = background {
+                    tracing::debug!("a snapshot runs at the usual priority: {error}");
+                }
+                drop(requests.send(Request::Job(job.run())));
+            });
         if let Err(error) = spawned {
             tracing::error!("no thread for a snapshot: {error}");
         }
