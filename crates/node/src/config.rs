@@ -99,7 +99,7 @@ impl Default for Tuning {
             tail_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,
             inflight_bytes_max: 8 << 20,
-            append_bytes_max: 1 << 20,
+            append_bytes_max: 128 << 10,
             snapshot_chunk_bytes: 256 << 10,
             command_bytes_max: 16 << 20,
         }
