@@ -1,6 +1,6 @@
 //! Takes frames of requests and has them done.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use prost::Message;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
-use super::{REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
+use super::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
 use crate::config::Limits;
 use crate::context::{Context, Version};
 use crate::etcd::error::store_status;
@@ -27,6 +27,7 @@ pub(super) struct Intake {
     window: Arc<Semaphore>,
     applied: UnboundedSender<Answer<kv::Response>>,
     ready: Sender<Ready>,
+    broken: Broken,
 }
 
 /// A read, with its number.
@@ -49,8 +50,9 @@ impl Intake {
         context: Arc<Context>,
         applied: UnboundedSender<Answer<kv::Response>>,
         ready: Sender<Ready>,
+        broken: Broken,
     ) -> Self {
-        Self { context, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready }
+        Self { context, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready, broken }
     }
 
     /// Takes frames until the client has sent the last one, or is gone.
@@ -60,7 +62,14 @@ impl Intake {
                 frame = frames.message() => frame,
                 () = self.ready.closed() => break,
             };
-            let Ok(Some(frame)) = frame else { break };
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(status) => {
+                    *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+                    break;
+                }
+            };
             let room = Arc::clone(&self.window).acquire_many_owned(weight(&frame));
             let hold = tokio::select! {
                 hold = room => hold,

@@ -11,7 +11,7 @@ mod intake;
 mod outlet;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use ruvector_api::ruvector::v1 as pb;
@@ -34,6 +34,9 @@ const READS_WAITING_MAX: usize = 64;
 /// The native service.
 pub(crate) struct NativeService(pub(crate) Arc<Context>);
 
+/// Why no more frames are read, if the client did not end the stream: told once, when all before is answered.
+type Broken = Arc<Mutex<Option<Status>>>;
+
 /// An answer that is not a command's.
 #[derive(Debug)]
 struct Ready {
@@ -54,9 +57,10 @@ impl Native for NativeService {
         leader::require(request.metadata(), &self.0.handle)?;
         let (applied_sender, applied) = mpsc::unbounded_channel();
         let (ready_sender, ready) = mpsc::channel(READS_WAITING_MAX);
-        let intake = intake::Intake::new(Arc::clone(&self.0), applied_sender, ready_sender);
+        let broken = Broken::default();
+        let intake = intake::Intake::new(Arc::clone(&self.0), applied_sender, ready_sender, broken.clone());
         tokio::spawn(intake.run(request.into_inner()));
-        let outlet = outlet::Outlet::new(Arc::clone(&self.0), applied, ready);
+        let outlet = outlet::Outlet::new(Arc::clone(&self.0), applied, ready, broken);
         Ok(Response::new(Box::pin(outlet)))
     }
 }

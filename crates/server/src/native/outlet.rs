@@ -1,7 +1,7 @@
 //! Gathers answers into frames.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{self, Poll};
 
 use futures::Stream;
@@ -14,7 +14,7 @@ use ruvector_node::{Answer, NodeId};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tonic::{Code, Status};
 
-use super::{REQUESTS_MAX, Ready, failure};
+use super::{Broken, REQUESTS_MAX, Ready, failure};
 use crate::admin;
 use crate::context::Context;
 use crate::etcd::convert;
@@ -31,6 +31,7 @@ pub(super) struct Outlet {
     context: Arc<Context>,
     applied: UnboundedReceiver<Answer<kv::Response>>,
     ready: Receiver<Ready>,
+    broken: Broken,
     gathered: Vec<Answer<kv::Response>>,
     /// The leader that the client was last told of.
     told_leader: Option<Option<NodeId>>,
@@ -41,8 +42,9 @@ impl Outlet {
         context: Arc<Context>,
         applied: UnboundedReceiver<Answer<kv::Response>>,
         ready: Receiver<Ready>,
+        broken: Broken,
     ) -> Self {
-        Self { context, applied, ready, gathered: Vec::new(), told_leader: None }
+        Self { context, applied, ready, broken, gathered: Vec::new(), told_leader: None }
     }
 
     /// Where the client is, if it was not told, or of another leader.
@@ -111,7 +113,10 @@ impl Stream for Outlet {
             return Poll::Ready(Some(Ok(frame)));
         }
         match (applied, ready) {
-            (Poll::Ready(0), Poll::Ready(None)) => Poll::Ready(None),
+            (Poll::Ready(0), Poll::Ready(None)) => {
+                let broken = this.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+                Poll::Ready(broken.map(Err))
+            }
             _ => Poll::Pending,
         }
     }

@@ -208,6 +208,17 @@ async fn a_client_that_does_not_read_its_answers_waits_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_frame_that_can_not_be_read_ends_the_stream_with_the_reason_when_all_before_is_answered() {
+    let server = TestServer::start().await;
+    let mut native = Native::with_session(&server).await;
+    native.send(0, [(2, put("before", "1"))]).await;
+    native.send(0, [(3, put("large", &"x".repeat(8 << 20)))]).await;
+    assert_eq!(native.answers(1).await.into_keys().collect::<Vec<_>>(), [2]);
+    let ended = timeout(PATIENCE, native.answers.message()).await.unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::OutOfRange);
+}
+
+#[tokio::test]
 async fn a_stream_ends_when_its_client_has_sent_everything_and_has_all_answers() {
     let server = TestServer::start().await;
     let mut native = Native::with_session(&server).await;
