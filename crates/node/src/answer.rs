@@ -71,7 +71,7 @@ impl<M: StateMachine> Courier<M> {
     }
 }
 
-/// Delivers what is handed over, until the driver is gone.
+/// Delivers what is handed over, until driver and handles are gone.
 pub(crate) async fn deliver<M: StateMachine>(mut answers: UnboundedReceiver<Vec<Answered<M>>>) {
     while let Some(answered) = answers.recv().await {
         answered.into_iter().for_each(Answered::deliver);

@@ -147,7 +147,7 @@ impl<M: StateMachine> Handle<M> {
         }
     }
 
-    /// Delivers answers to proposals and reads, many at a time, until the node has stopped. Works without; with this
+    /// Delivers answers to proposals and reads, many at a time, until no handle of the node is left. Works without; with this
     /// future spawned on the runtime whose tasks propose and read, waking them costs much less. Only the first one does
     /// anything.
     pub async fn deliver_answers(self) {
