@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Receiver;
 use ruvector_protocol::{Index, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::SnapshotInfo;
@@ -17,12 +17,13 @@ use crate::batch::{Answers, Batch};
 use crate::clock;
 use crate::flusher::{FlushOutcome, Flusher};
 use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
+use crate::mailbox::Mailbox;
 use crate::publication::Published;
 use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus, PeerStatus};
 
-/// Everything that reaches the driver.
+/// What reaches the driver from this node; what peers say comes by the transport.
 #[derive(Debug)]
 pub(crate) enum Request<M: StateMachine> {
     Propose { command: Bytes, reply: Reply<Applied<M::Response>> },
@@ -30,7 +31,6 @@ pub(crate) enum Request<M: StateMachine> {
     Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
     Publish { reply: Reply<Arc<Published<M::View>>> },
     Administration(Administration),
-    Transport(TransportEvent),
     Job(Event),
     Flushed(FlushOutcome),
     Stop,
@@ -69,8 +69,10 @@ pub(crate) struct Driver<M: StateMachine> {
     replica: Replica<M>,
     requests: Receiver<Request<M>>,
     /// For jobs to hand in what they did.
-    own_requests: Sender<Request<M>>,
+    own_requests: Mailbox<M>,
     transport: Transport,
+    /// What the transport told this turn.
+    arrived: Vec<TransportEvent>,
     flusher: Flusher,
     shared: Arc<Shared<M::View>>,
     courier: Arc<Courier<M>>,
@@ -92,7 +94,7 @@ impl<M: StateMachine> Driver<M> {
     pub(crate) fn new(
         replica: Replica<M>,
         requests: Receiver<Request<M>>,
-        own_requests: Sender<Request<M>>,
+        own_requests: Mailbox<M>,
         transport: Transport,
         flusher: Flusher,
         shared: Arc<Shared<M::View>>,
@@ -103,6 +105,7 @@ impl<M: StateMachine> Driver<M> {
             requests,
             own_requests,
             transport,
+            arrived: Vec::new(),
             flusher,
             shared,
             courier,
@@ -121,8 +124,8 @@ impl<M: StateMachine> Driver<M> {
         self.handle(Event::Wake)?;
         self.settle()?;
         loop {
-            let first = self.wait();
-            let turn = self.turn(first)?;
+            self.wait();
+            let turn = self.turn()?;
             self.settle()?;
             if turn == Turn::Stop {
                 return Ok(());
@@ -130,29 +133,23 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    /// Waits for a request or for the replica's deadline.
-    fn wait(&self) -> Option<Request<M>> {
+    /// Waits for a request, a message or the replica's deadline.
+    fn wait(&mut self) {
         let now = clock::now();
-        let received = match self.replica.deadline(now) {
-            Some(deadline) => self.requests.recv_timeout(Duration::from_micros(deadline.micros_since(now))),
-            None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match received {
-            Ok(request) => Some(request),
-            Err(RecvTimeoutError::Timeout) => None,
-            // This struct holds a sender.
-            Err(RecvTimeoutError::Disconnected) => Some(Request::Stop),
-        }
+        let longest = self.replica.deadline(now).map(|at| Duration::from_micros(at.micros_since(now)));
+        self.transport.wait(longest, || self.requests.is_empty());
     }
 
     /// Takes everything that waits. Proposals and reads are gathered, so that they share an append and a
     /// round.
-    fn turn(&mut self, first: Option<Request<M>>) -> Result<Turn, ReplicaError> {
+    fn turn(&mut self) -> Result<Turn, ReplicaError> {
+        self.hear_peers()?;
         let mut proposals = Vec::new();
         let mut reads = Vec::new();
         let mut taken = 0;
-        let mut next = first;
-        while let Some(request) = next {
+        while taken < TURN_REQUESTS_MAX
+            && let Ok(request) = self.requests.try_recv()
+        {
             match request {
                 Request::Propose { command, reply } => {
                     proposals.push((self.ticket(Waiter::Proposal(reply)), command));
@@ -170,7 +167,6 @@ impl<M: StateMachine> Driver<M> {
                     self.answered.push(Answered::Version(reply, Ok(version)));
                 }
                 Request::Stop => return Ok(Turn::Stop),
-                Request::Transport(event) => self.transport_event(event)?,
                 Request::Job(done) => self.handle(done)?,
                 Request::Flushed(outcome) => {
                     let flushed = self.flusher.take(outcome);
@@ -179,7 +175,6 @@ impl<M: StateMachine> Driver<M> {
                 Request::Administration(request) => self.administrate(request)?,
             }
             taken += 1;
-            next = if taken < TURN_REQUESTS_MAX { self.requests.try_recv().ok() } else { None };
         }
         if !proposals.is_empty() {
             self.handle(Event::Propose(proposals))?;
@@ -217,15 +212,20 @@ impl<M: StateMachine> Driver<M> {
         Ok(())
     }
 
-    fn transport_event(&mut self, event: TransportEvent) -> Result<(), ReplicaError> {
-        match event {
-            TransportEvent::Received(envelope) => self.handle(Event::Message(envelope)),
-            TransportEvent::PeerConnected { peer, client_address } => {
-                self.shared.learn_client_address(peer, client_address);
-                Ok(())
+    fn hear_peers(&mut self) -> Result<(), ReplicaError> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.transport.receive(&mut arrived);
+        for event in arrived.drain(..) {
+            match event {
+                TransportEvent::Received(envelope) => self.handle(Event::Message(envelope))?,
+                TransportEvent::PeerConnected { peer, client_address } => {
+                    self.shared.learn_client_address(peer, client_address);
+                }
+                TransportEvent::PeerLost(peer) => self.handle(Event::PeerLost(peer))?,
             }
-            TransportEvent::PeerLost(peer) => self.handle(Event::PeerLost(peer)),
         }
+        self.arrived = arrived;
+        Ok(())
     }
 
     fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
@@ -320,16 +320,13 @@ impl<M: StateMachine> Driver<M> {
 
     fn run_job(&self, job: SnapshotJob<M>) {
         let requests = self.own_requests.clone();
-        let spawned = std::thread::Builder::new()
-            .name("snapshot".to_owned())
-            // If the driver is gone there is nobody to tell.
-            .spawn(move || {
-                let background = rustix::process::setpriority_process(None, SNAPSHOT_NICENESS);
-                if let Err(error) = background {
-                    tracing::debug!("a snapshot runs at the usual priority: {error}");
-                }
-                drop(requests.send(Request::Job(job.run())));
-            });
+        let spawned = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            let background = rustix::process::setpriority_process(None, SNAPSHOT_NICENESS);
+            if let Err(error) = background {
+                tracing::debug!("a snapshot runs at the usual priority: {error}");
+            }
+            requests.send(Request::Job(job.run()));
+        });
         if let Err(error) = spawned {
             tracing::error!("no thread for a snapshot: {error}");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 use ruvector_protocol::{Index, LogPosition, NodeId, Term};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::SnapshotInfo;
@@ -13,6 +13,7 @@ use crate::answer::{self, Courier};
 use crate::batch::Batch;
 use crate::config::Member;
 use crate::driver::{Administration, Request};
+use crate::mailbox::Mailbox;
 use crate::publication::Published;
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus};
@@ -94,7 +95,7 @@ fn age(staleness_ms: Option<u64>) -> String {
 #[derive(Debug)]
 pub struct Handle<M: StateMachine> {
     shared: Arc<Shared<M::View>>,
-    requests: Sender<Request<M>>,
+    requests: Mailbox<M>,
     courier: Arc<Courier<M>>,
 }
 
@@ -109,11 +110,7 @@ impl<M: StateMachine> Clone for Handle<M> {
 }
 
 impl<M: StateMachine> Handle<M> {
-    pub(crate) fn new(
-        shared: Arc<Shared<M::View>>,
-        requests: Sender<Request<M>>,
-        courier: Arc<Courier<M>>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<M::View>>, requests: Mailbox<M>, courier: Arc<Courier<M>>) -> Self {
         Self { shared, requests, courier }
     }
 

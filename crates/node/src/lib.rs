@@ -14,6 +14,7 @@ mod driver;
 mod flusher;
 pub mod handle;
 mod identity;
+mod mailbox;
 mod metrics;
 mod node;
 mod publication;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{DirectoryLock, Disk, Identity, RealDisk};
 use ruvector_transport::{Transport, TransportConfig};
@@ -15,13 +14,13 @@ use crate::config::NodeConfig;
 use crate::driver::{Driver, Request};
 use crate::flusher::Flusher;
 use crate::handle::Handle;
+use crate::mailbox::Mailbox;
 use crate::publication::Published;
 use crate::replica::{Replica, ReplicaConfig, ReplicaError};
 use crate::shared::Shared;
 use crate::{clock, identity};
 
-/// How many requests and messages may wait for the driver. When it is full clients are refused, and peers'
-/// connections wait.
+/// How many requests may wait for the driver. When it is full clients are refused.
 const REQUESTS_MAX: usize = 16_384;
 /// How many bytes may wait to be sent to one peer.
 const PEER_QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -30,7 +29,7 @@ const PEER_QUEUE_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Node<M: StateMachine> {
     handle: Handle<M>,
-    requests: Sender<Request<M>>,
+    requests: Mailbox<M>,
     driver: Option<JoinHandle<()>>,
     /// Held until the driver has ended.
     _lock: DirectoryLock,
@@ -54,12 +53,11 @@ impl<M: StateMachine> Node<M> {
             config.tuning.command_bytes_max,
         ));
         let inline_sync_max = Duration::from_micros(config.tuning.inline_sync_max_us);
-        let (requests, receiver) = crossbeam_channel::bounded(REQUESTS_MAX);
-        let transport = start_transport(config, &identity, requests.clone())?;
+        let transport = start_transport(config, &identity)?;
+        let (requests, receiver) = Mailbox::new(REQUESTS_MAX, transport.bell());
         let tell = {
             let requests = requests.clone();
-            // A driver that has ended need not know.
-            move |outcome| drop(requests.send(Request::Flushed(outcome)))
+            move |outcome| requests.send(Request::Flushed(outcome))
         };
         let flusher = Flusher::start(inline_sync_max, shared.metrics.log_sync_seconds.clone(), tell)
             .map_err(|source| thread_error("the log", source))?;
@@ -93,7 +91,7 @@ impl<M: StateMachine> Node<M> {
 impl<M: StateMachine> Drop for Node<M> {
     fn drop(&mut self) {
         // A driver that has ended takes no request, which is fine.
-        drop(self.requests.send(Request::Stop));
+        self.requests.send(Request::Stop);
         if let Some(driver) = self.driver.take() {
             drop(driver.join());
         }
@@ -112,11 +110,7 @@ fn replica_config(config: &NodeConfig, identity: &Identity) -> ReplicaConfig {
     }
 }
 
-fn start_transport<M: StateMachine>(
-    config: NodeConfig,
-    identity: &Identity,
-    requests: Sender<Request<M>>,
-) -> Result<Transport, ReplicaError> {
+fn start_transport(config: NodeConfig, identity: &Identity) -> Result<Transport, ReplicaError> {
     let peers = identity
         .members
         .iter()
@@ -131,9 +125,7 @@ fn start_transport<M: StateMachine>(
         peers,
         queue_bytes_max: PEER_QUEUE_BYTES_MAX,
     };
-    // A full queue makes the peer's connection wait; a driver that has ended needs no messages.
-    let events = Arc::new(move |event| drop(requests.send(Request::Transport(event))));
-    Transport::start(config, events).map_err(|source| thread_error("transport", source))
+    Transport::start(config).map_err(|source| thread_error("transport", source))
 }
 
 fn spawn<M: StateMachine>(

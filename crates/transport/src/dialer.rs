@@ -89,7 +89,7 @@ fn attend(local: &Local, peer: &Peer, connection: &Arc<TcpStream>, client_addres
     peer.connect(Arc::clone(connection));
     peer.arrived();
     tracing::info!("connected to peer node {:x} at {}", peer.id.0, peer.address);
-    (local.events)(TransportEvent::PeerConnected { peer: peer.id, client_address });
+    local.tell(TransportEvent::PeerConnected { peer: peer.id, client_address });
     let end = watch(local, peer, connection);
     peer.disconnect();
     if local.is_stopping() {
@@ -97,7 +97,7 @@ fn attend(local: &Local, peer: &Peer, connection: &Arc<TcpStream>, client_addres
     }
     tracing::info!("connection to peer node {:x} at {} lost: {end}", peer.id.0, peer.address);
     if peer.loss_is_news() {
-        (local.events)(TransportEvent::PeerLost(peer.id));
+        local.tell(TransportEvent::PeerLost(peer.id));
     }
 }
 

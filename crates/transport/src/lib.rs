@@ -5,35 +5,41 @@
 //! repeats what matters.
 //!
 //! A message's way: [`Transport::send`] encodes it (`frame`) into the peer's queue (`sender`),
-//! [`Transport::flush`] writes the queue to the socket in the caller's thread; at the other end a thread for each
-//! connection reads (`receiver`) and calls the owner. A thread for each peer (`dialer`) makes the connection
-//! (`handshake`), makes it again when it broke, and writes what a full socket would not take at once.
+//! [`Transport::flush`] writes the queue to the socket in the owner's thread; at the other end the owner waits for its
+//! sockets ([`Transport::wait`]) and reads them (`inbox`). A thread for each peer (`dialer`) makes the connection
+//! (`handshake`), makes it again when it broke, and writes what a full socket would not take at once; one more
+//! (`acceptor`) takes the connections that peers make.
 //!
 //! What this crate does not do: it does not look into messages, it decides nothing about membership, and it
 //! neither encrypts nor authenticates.
 
+mod acceptor;
+mod bell;
 mod dialer;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handshake;
+mod inbox;
 mod notice;
-mod receiver;
 mod sender;
 mod wake;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ruvector_protocol::{Envelope, NodeId};
 
+use acceptor::Acceptor;
+pub use bell::Bell;
 pub use frame::FRAME_BYTES_MAX;
-use receiver::Receiver;
+use inbox::{Arrival, Inbox};
+use notice::Notices;
 use sender::Peer;
 
 /// What the transport needs to know.
@@ -53,7 +59,7 @@ pub struct TransportConfig {
     pub queue_bytes_max: usize,
 }
 
-/// What the transport tells its owner, from threads of its own.
+/// What the transport tells its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
     /// A message arrived. Its `from` and `to` have been checked against the connection's handshake.
@@ -82,57 +88,126 @@ pub struct PeerCounters {
     pub connected: bool,
 }
 
-/// A running transport; stops when dropped, and waits for its threads then: do not drop it in `events`.
+/// A running transport; stops when dropped, and waits for its threads then.
 #[derive(Debug)]
 pub struct Transport {
     local: Arc<Local>,
     peers: Arc<BTreeMap<NodeId, Arc<Peer>>>,
-    receiver: Arc<Receiver>,
+    acceptor: Arc<Acceptor>,
+    inbox: Inbox,
+    /// Whose connections had something to read when they were last waited for.
+    readable: Vec<NodeId>,
+    notices: Notices,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// What all threads know of this node.
+#[derive(Debug)]
 struct Local {
     cluster_id: u64,
     node: NodeId,
     client_address: String,
-    events: Arc<dyn Fn(TransportEvent) + Send + Sync>,
+    mail: Mutex<Mail>,
+    bell: Bell,
     stopping: AtomicBool,
 }
 
+/// What other threads have for the owner.
+#[derive(Debug, Default)]
+struct Mail {
+    events: Vec<TransportEvent>,
+    /// At most one of each peer, the newest.
+    arrivals: BTreeMap<NodeId, Arrival>,
+}
+
+/// How long to pause if there is no waiting for sockets, so as not to spin.
+const PAUSE_WITHOUT_POLL: Duration = Duration::from_millis(10);
+
 impl Transport {
-    /// Starts listening and dialling. `events` is called from the transport's threads and must not block
-    /// for long.
+    /// Starts listening and dialling.
     ///
     /// # Errors
     /// If a thread can't be started, or the client address is longer than a handshake takes (512 bytes).
-    pub fn start(
-        config: TransportConfig,
-        events: Arc<dyn Fn(TransportEvent) + Send + Sync>,
-    ) -> io::Result<Self> {
+    pub fn start(config: TransportConfig) -> io::Result<Self> {
         let TransportConfig { cluster_id, node, client_address, listener, peers, queue_bytes_max } = config;
         if client_address.len() > handshake::CLIENT_ADDRESS_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the client address is too long"));
         }
         listener.set_nonblocking(true)?;
-        let local =
-            Arc::new(Local { cluster_id, node, client_address, events, stopping: AtomicBool::new(false) });
+        let local = Arc::new(Local {
+            cluster_id,
+            node,
+            client_address,
+            mail: Mutex::default(),
+            bell: Bell::new()?,
+            stopping: AtomicBool::new(false),
+        });
         let peers = peers
             .into_iter()
             .filter(|(id, _)| *id != node)
             .map(|(id, address)| Ok((id, Arc::new(Peer::new(id, address, queue_bytes_max)?))))
             .collect::<io::Result<BTreeMap<_, _>>>()?;
         let peers = Arc::new(peers);
-        let receiver = Arc::new(Receiver::new(Arc::clone(&local), Arc::clone(&peers))?);
+        let acceptor = Arc::new(Acceptor::new(Arc::clone(&local), Arc::clone(&peers))?);
         // From here on dropping it ends the threads that were started, should one fail to start.
-        let mut transport = Self { local, peers, receiver, threads: Vec::new() };
-        let receiver = Arc::clone(&transport.receiver);
-        transport.spawn("peers-accept".to_owned(), move || receiver.run(&listener))?;
+        let mut transport = Self {
+            local,
+            peers,
+            acceptor,
+            inbox: Inbox::new(node),
+            readable: Vec::new(),
+            notices: Notices::default(),
+            threads: Vec::new(),
+        };
+        let acceptor = Arc::clone(&transport.acceptor);
+        transport.spawn("peers-accept".to_owned(), move || acceptor.run(&listener))?;
         for peer in transport.peers.clone().values().cloned() {
             let local = Arc::clone(&transport.local);
             transport.spawn(format!("peer-{}-out", peer.id), move || dialer::run(&local, &peer))?;
         }
         Ok(transport)
+    }
+
+    /// What ends a [`wait`](Self::wait) from other threads.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.local.bell.clone()
+    }
+
+    /// Waits until there may be something to [`receive`](Self::receive), the [`bell`](Self::bell) is rung, or `longest` is over
+    /// (`None`: as long as it takes); or not at all unless `nothing_to_do`, which is asked once rings are heard. May end
+    /// earlier.
+    pub fn wait(&mut self, longest: Option<Duration>, nothing_to_do: impl FnOnce() -> bool) {
+        let waker = self.local.bell.fall_asleep();
+        let timeout = if nothing_to_do() && self.local.mail().is_empty() {
+            let look = self.inbox.wants_look_within();
+            longest.map_or(look, |longest| Some(look.map_or(longest, |look| look.min(longest))))
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.readable.clear();
+        let waited = waker.wait_for_any(self.inbox.sockets(), timeout, &mut self.readable);
+        self.local.bell.awake();
+        if let Err(error) = waited {
+            self.notices.warn("wait", format_args!("waiting for messages of peers failed: {error}"));
+            thread::sleep(PAUSE_WITHOUT_POLL);
+            self.readable.extend(self.inbox.sockets().map(|(peer, _)| peer));
+        }
+    }
+
+    /// Takes what has arrived when the last [`wait`](Self::wait) ended, of each peer at most what one read gives and the
+    /// message that it completes; the next wait ends at once if there is more. Never blocks.
+    pub fn receive(&mut self, events: &mut Vec<TransportEvent>) {
+        let mail = std::mem::take(&mut *self.local.mail());
+        events.extend(mail.events);
+        // First: the end of a connection that has been replaced is no loss.
+        for arrival in mail.arrivals.into_values() {
+            self.inbox.adopt(arrival);
+        }
+        for peer in self.readable.drain(..) {
+            self.inbox.read(peer, events);
+        }
+        self.inbox.end_silent(events);
     }
 
     /// Queues a message for its `to`; never blocks. Dropped and counted if the peer is not connected or its
@@ -165,12 +240,12 @@ impl Transport {
 impl Drop for Transport {
     fn drop(&mut self) {
         self.local.stopping.store(true, Ordering::SeqCst);
-        self.receiver.interrupt();
+        self.acceptor.interrupt();
         for peer in self.peers.values() {
             peer.interrupt();
         }
         for thread in self.threads.drain(..) {
-            // A thread that panicked (in the owner's callback) has said so itself.
+            // A thread that panicked has said so itself.
             let _ = thread.join();
         }
     }
@@ -180,13 +255,26 @@ impl Local {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
+
+    /// Has the owner told of an event.
+    fn tell(&self, event: TransportEvent) {
+        self.mail().events.push(event);
+        self.bell.ring();
+    }
+
+    /// Has the owner read from a connection, in place of older ones of the same peer.
+    fn hand_over(&self, arrival: Arrival) {
+        self.mail().arrivals.insert(arrival.peer.id, arrival);
+        self.bell.ring();
+    }
+
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().expect("nothing panics while holding this lock")
+    }
 }
 
-impl fmt::Debug for Local {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local")
-            .field("cluster_id", &self.cluster_id)
-            .field("node", &self.node)
-            .finish_non_exhaustive()
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.arrivals.is_empty()
     }
 }

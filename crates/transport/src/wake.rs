@@ -1,6 +1,7 @@
 //! Waiting for a socket that another thread can cut short.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
 }
+
+/// How the system tells that the next operation on a socket will fail or end.
+const BROKEN: PollFlags = PollFlags::ERR.union(PollFlags::HUP).union(PollFlags::NVAL);
 
 /// What to wait for besides the waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +47,9 @@ impl Waker {
     }
 
     /// Waits for a wake for at most `timeout`.
-    pub(crate) fn sleep(&self, timeout: Duration) -> io::Result<Readiness> {
-        self.poll(&mut [PollFd::new(&self.near, PollFlags::IN)], timeout)
+    pub(crate) fn sleep(&self, timeout: Duration) -> io::Result<()> {
+        self.poll(&mut [PollFd::new(&self.near, PollFlags::IN)], Some(timeout))?;
+        Ok(())
     }
 
     /// Waits for a wake or for `socket`, for at most `timeout`. Errors and hang-ups of the socket count as
@@ -59,29 +64,52 @@ impl Waker {
             Interest::Readable => PollFlags::IN,
             Interest::ReadableOrWritable => PollFlags::IN | PollFlags::OUT,
         };
-        self.poll(&mut [PollFd::new(&self.near, PollFlags::IN), PollFd::new(socket, flags)], timeout)
+        let mut descriptors = [PollFd::new(&self.near, PollFlags::IN), PollFd::new(socket, flags)];
+        self.poll(&mut descriptors, Some(timeout))?;
+        let [_, socket] = descriptors;
+        let returned = socket.revents();
+        Ok(Readiness {
+            readable: returned.intersects(PollFlags::IN | BROKEN),
+            writable: returned.intersects(PollFlags::OUT | BROKEN),
+        })
     }
 
-    fn poll(&self, descriptors: &mut [PollFd<'_>], timeout: Duration) -> io::Result<Readiness> {
-        let deadline = Instant::now() + timeout;
+    /// Waits for a wake or until one of `sockets` has something to read, for at most `timeout` if there is one. Adds to `readable` whose
+    /// have. Errors and hang-ups count, too.
+    pub(crate) fn wait_for_any<'a, T>(
+        &self,
+        sockets: impl Iterator<Item = (T, &'a TcpStream)>,
+        timeout: Option<Duration>,
+        readable: &mut Vec<T>,
+    ) -> io::Result<()> {
+        let mut owners = Vec::new();
+        let mut descriptors = vec![PollFd::new(&self.near, PollFlags::IN)];
+        for (owner, socket) in sockets {
+            owners.push(owner);
+            descriptors.push(PollFd::new(socket, PollFlags::IN));
+        }
+        self.poll(&mut descriptors, timeout)?;
+        let found = owners.into_iter().zip(&descriptors[1..]);
+        readable.extend(found.filter(|(_, socket)| !socket.revents().is_empty()).map(|(owner, _)| owner));
+        Ok(())
+    }
+
+    /// Waits, and takes the wakes that have come; the first descriptor is the waker's own.
+    fn poll(&self, descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(io::Error::other)?;
-            match poll(descriptors, Some(&left)) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = left.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+            match poll(descriptors, left.as_ref()) {
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let returned = |at: usize| descriptors.get(at).map_or(PollFlags::empty(), PollFd::revents);
-        if !returned(0).is_empty() {
+        if !descriptors[0].revents().is_empty() {
             self.drain();
         }
-        let broken = returned(1).intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
-        Ok(Readiness {
-            readable: broken || returned(1).contains(PollFlags::IN),
-            writable: broken || returned(1).contains(PollFlags::OUT),
-        })
+        Ok(())
     }
 
     fn drain(&self) {

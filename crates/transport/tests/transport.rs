@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,7 +22,8 @@ struct Node {
     id: NodeId,
     address: String,
     transport: Transport,
-    events: Receiver<TransportEvent>,
+    /// What the transport told and nothing has asked for yet, oldest first.
+    told: Vec<TransportEvent>,
 }
 
 /// Bound listeners for nodes 1 to `count`, so that all addresses are known before the first node starts.
@@ -42,14 +42,11 @@ fn start(
     addresses: &BTreeMap<NodeId, String>,
     queue_bytes_max: usize,
 ) -> Node {
-    let (sender, events): (Sender<TransportEvent>, _) = channel();
     let mut peers = addresses.clone();
     let address = peers.remove(&id).unwrap();
     let client_address = format!("client-of-{id}");
     let config = TransportConfig { cluster_id, node: id, client_address, listener, peers, queue_bytes_max };
-    // The receiving end is gone once the test is over.
-    let on_event = Arc::new(move |event| sender.send(event).unwrap_or(()));
-    Node { id, address, transport: Transport::start(config, on_event).unwrap(), events }
+    Node { id, address, transport: Transport::start(config).unwrap(), told: Vec::new() }
 }
 
 fn cluster(count: u64) -> Vec<Node> {
@@ -79,18 +76,30 @@ impl Node {
     }
 
     /// Takes events until one fits.
-    fn await_event<T>(&self, what: &str, mut fits: impl FnMut(TransportEvent) -> Option<T>) -> T {
+    fn await_event<T>(&mut self, what: &str, mut fits: impl FnMut(TransportEvent) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let event = self.events.recv_timeout(left).unwrap_or_else(|_| panic!("no {what}"));
-            if let Some(found) = fits(event) {
-                return found;
+            while !self.told.is_empty() {
+                if let Some(found) = fits(self.told.remove(0)) {
+                    return found;
+                }
             }
+            assert!(Instant::now() < deadline, "no {what}");
+            self.listen(Duration::from_millis(100));
         }
     }
 
-    fn await_connected(&self, to: NodeId) -> String {
+    /// Takes what there is, or comes within `longest`.
+    fn listen(&mut self, longest: Duration) {
+        self.transport.wait(Some(longest), || true);
+        self.transport.receive(&mut self.told);
+    }
+
+    fn next_event(&mut self) -> TransportEvent {
+        self.await_event("event", Some)
+    }
+
+    fn await_connected(&mut self, to: NodeId) -> String {
         self.await_event("connection", |event| match event {
             TransportEvent::PeerConnected { peer, client_address } if peer == to => Some(client_address),
             TransportEvent::PeerConnected { .. }
@@ -99,14 +108,14 @@ impl Node {
         })
     }
 
-    fn await_message(&self) -> Envelope {
+    fn await_message(&mut self) -> Envelope {
         self.await_event("message", |event| match event {
             TransportEvent::Received(envelope) => Some(envelope),
             TransportEvent::PeerConnected { .. } | TransportEvent::PeerLost(_) => None,
         })
     }
 
-    fn await_lost(&self, peer: NodeId) {
+    fn await_lost(&mut self, peer: NodeId) {
         self.await_event("loss", |event| (event == TransportEvent::PeerLost(peer)).then_some(()));
     }
 
@@ -123,9 +132,16 @@ fn await_condition(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Runs something that would go on for ever if what it tests were broken.
+fn ends<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
+    let (ended, has_ended) = channel();
+    std::thread::spawn(move || ended.send(run()));
+    has_ended.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{what} never ends: {error}"))
+}
+
 #[test]
 fn three_nodes_hear_each_other_in_order() {
-    let nodes = cluster(3);
+    let mut nodes = cluster(3);
     for node in &nodes {
         for other in nodes.iter().filter(|other| other.id != node.id) {
             await_condition("connection", || node.is_connected(other.id));
@@ -139,7 +155,7 @@ fn three_nodes_hear_each_other_in_order() {
             node.transport.flush();
         }
     }
-    for node in &nodes {
+    for node in &mut nodes {
         let mut expected: BTreeMap<NodeId, u64> = BTreeMap::new();
         for _ in 0..2000 {
             let envelope = node.await_message();
@@ -156,14 +172,14 @@ fn three_nodes_hear_each_other_in_order() {
 
 #[test]
 fn peers_tell_each_other_where_their_clients_go() {
-    let nodes = cluster(2);
+    let mut nodes = cluster(2);
     assert_eq!(nodes[0].await_connected(NodeId(2)), "client-of-2");
     assert_eq!(nodes[1].await_connected(NodeId(1)), "client-of-1");
 }
 
 #[test]
 fn more_than_the_sockets_hold_arrives_whole_and_in_order() {
-    let nodes = cluster(2);
+    let mut nodes = cluster(2);
     nodes[0].await_connected(NodeId(2));
     let data: Vec<u8> = (0..8 << 20).map(|i: u32| (i % 253) as u8).collect();
     let data = Bytes::from(data);
@@ -188,7 +204,7 @@ fn a_peer_that_stops_is_reported_once_and_found_again_when_it_is_back() {
         .into_iter()
         .map(|(id, listener)| start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX))
         .collect();
-    let (second, first) = (nodes.pop().unwrap(), nodes.pop().unwrap());
+    let (mut second, mut first) = (nodes.pop().unwrap(), nodes.pop().unwrap());
     first.await_connected(NodeId(2));
     second.await_connected(NodeId(1));
     second.send(NodeId(1), 0, Bytes::new());
@@ -202,7 +218,8 @@ fn a_peer_that_stops_is_reported_once_and_found_again_when_it_is_back() {
     first.send(NodeId(2), 1, Bytes::new());
     assert_eq!(first.transport.counters()[&NodeId(2)].dropped_messages, 1);
 
-    let second = start(CLUSTER, NodeId(2), TcpListener::bind(address).unwrap(), &addresses, QUEUE_BYTES_MAX);
+    let mut second =
+        start(CLUSTER, NodeId(2), TcpListener::bind(address).unwrap(), &addresses, QUEUE_BYTES_MAX);
     let mut losses = 0;
     first.await_event("second connection", |event| match event {
         TransportEvent::PeerLost(_) => {
@@ -223,7 +240,7 @@ fn a_peer_of_another_cluster_or_with_another_id_is_refused_by_both_sides() {
     let listeners = listeners(3);
     let addresses = addresses(&listeners);
     let mut listeners = listeners.into_values();
-    let first = start(CLUSTER, NodeId(1), listeners.next().unwrap(), &addresses, QUEUE_BYTES_MAX);
+    let mut first = start(CLUSTER, NodeId(1), listeners.next().unwrap(), &addresses, QUEUE_BYTES_MAX);
     let stranger = start(0xbad, NodeId(2), listeners.next().unwrap(), &addresses, QUEUE_BYTES_MAX);
     // Node 3's address is answered by one that calls itself node 4.
     let mut misplaced = addresses.clone();
@@ -236,7 +253,8 @@ fn a_peer_of_another_cluster_or_with_another_id_is_refused_by_both_sides() {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(first.events.try_recv().is_err(), "a refused peer was reported");
+    first.listen(Duration::ZERO);
+    assert_eq!(first.told, [], "a refused peer was reported");
     // It was refused over real connections, not for want of one.
     await_condition("refusal of node 4 by node 1", || {
         let mut probe = TcpStream::connect(&first.address).unwrap();
@@ -296,7 +314,7 @@ fn is_closed(connection: &mut TcpStream) -> bool {
 
 #[test]
 fn garbage_and_other_protocols_are_closed_and_harm_nobody() {
-    let nodes = cluster(2);
+    let mut nodes = cluster(2);
     nodes[1].await_connected(NodeId(1));
     let mut version = hello(CLUSTER, 2, 1);
     version[8] = 99;
@@ -330,7 +348,7 @@ fn a_damaged_oversized_or_misaddressed_frame_ends_the_connection() {
     // A peer that does not answer, so that only this test's connections speak for it.
     addresses.insert(NodeId(2), "127.0.0.1:1".to_owned());
     let (id, listener) = listeners.into_iter().next().unwrap();
-    let node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let mut node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
     let good = frame(&message(NodeId(2), NodeId(1), 5, Bytes::new()));
     let mut damaged = good.clone();
     *damaged.last_mut().unwrap() ^= 1;
@@ -346,9 +364,8 @@ fn a_damaged_oversized_or_misaddressed_frame_ends_the_connection() {
         connection.write_all(&good).unwrap();
         assert_eq!(number_of(&node.await_message()), 5);
         connection.write_all(&bytes).unwrap();
+        assert_eq!(node.next_event(), TransportEvent::PeerLost(NodeId(2)), "after {bytes:?}");
         assert!(is_closed(&mut connection), "still open after {bytes:?}");
-        let next = node.events.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(next, TransportEvent::PeerLost(NodeId(2)), "after {bytes:?}");
     }
 }
 
@@ -358,12 +375,14 @@ fn a_newer_connection_replaces_the_older_without_a_loss() {
     let mut addresses = addresses(&listeners);
     addresses.insert(NodeId(2), "127.0.0.1:1".to_owned());
     let (id, listener) = listeners.into_iter().next().unwrap();
-    let node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let mut node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
     let mut older = shake_hands(&node, 2);
+    node.listen(PATIENCE);
     let mut newer = shake_hands(&node, 2);
+    node.listen(PATIENCE);
     assert!(is_closed(&mut older));
     newer.write_all(&frame(&message(NodeId(2), NodeId(1), 9, Bytes::new()))).unwrap();
-    let first = node.events.recv_timeout(PATIENCE).unwrap();
+    let first = node.next_event();
     assert!(matches!(first, TransportEvent::Received(_)), "{first:?}");
     drop(newer);
     node.await_lost(NodeId(2));
@@ -371,7 +390,7 @@ fn a_newer_connection_replaces_the_older_without_a_loss() {
 
 #[test]
 fn strangers_are_bounded_and_leave_room_again() {
-    let nodes = cluster(2);
+    let mut nodes = cluster(2);
     nodes[0].await_connected(NodeId(2));
     nodes[1].await_connected(NodeId(1));
     let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&nodes[0].address).unwrap()).collect();
@@ -398,7 +417,7 @@ fn a_full_queue_drops_the_newest_and_counts_them() {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     addresses.insert(NodeId(2), peer.local_addr().unwrap().to_string());
     let (id, listener) = listeners.into_iter().next().unwrap();
-    let node = start(CLUSTER, id, listener, &addresses, 1 << 20);
+    let mut node = start(CLUSTER, id, listener, &addresses, 1 << 20);
     let (mut connection, _) = peer.accept().unwrap();
     let mut hello_prefix = [0; 20];
     connection.read_exact(&mut hello_prefix).unwrap();
@@ -436,8 +455,68 @@ fn dropping_a_transport_ends_its_threads_even_while_they_wait() {
     let node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
     let (_dialling, _) = silent.accept().unwrap();
     let _stranger = TcpStream::connect(&node.address).unwrap();
-    let Node { transport, events, .. } = node;
-    drop(transport);
-    // The threads held the senders: the channel is closed once they are gone.
-    assert_eq!(events.recv_timeout(PATIENCE), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    // Waits for all its threads.
+    ends("dropping", move || drop(node));
+}
+
+#[test]
+fn every_ring_ends_a_wait_or_keeps_it_from_beginning() {
+    let mut node = cluster(1).remove(0);
+    let bell = node.transport.bell();
+    let (give, take) = channel();
+    let (given_back, got) = channel();
+    let other = std::thread::spawn(move || {
+        for number in 0..5_000 {
+            give.send(number).unwrap();
+            bell.ring();
+            // The next one is due while the owner is on its way to sleep.
+            assert_eq!(got.recv(), Ok(number));
+        }
+    });
+    ends("waiting", move || {
+        for expected in 0..5_000 {
+            let mut next = None;
+            while next.is_none() {
+                node.transport.wait(None, || {
+                    next = take.try_recv().ok();
+                    // Room for a ring between having looked and falling asleep.
+                    std::thread::yield_now();
+                    next.is_none()
+                });
+            }
+            assert_eq!(next, Some(expected));
+            given_back.send(expected).unwrap();
+        }
+    });
+    other.join().unwrap();
+}
+
+#[test]
+fn what_came_before_a_wait_ends_it() {
+    let listeners = listeners(1);
+    let mut addresses = addresses(&listeners);
+    addresses.insert(NodeId(2), "127.0.0.1:1".to_owned());
+    let (id, listener) = listeners.into_iter().next().unwrap();
+    let mut node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let _connection = shake_hands(&node, 2);
+    ends("waiting", move || node.transport.wait(None, || true));
+}
+
+#[test]
+fn many_connections_of_one_peer_before_the_owner_looks_are_one_and_it_is_the_newest() {
+    let listeners = listeners(1);
+    let mut addresses = addresses(&listeners);
+    addresses.insert(NodeId(2), "127.0.0.1:1".to_owned());
+    let (id, listener) = listeners.into_iter().next().unwrap();
+    let mut node = start(CLUSTER, id, listener, &addresses, QUEUE_BYTES_MAX);
+    let mut connections: Vec<TcpStream> = (0..20).map(|_| shake_hands(&node, 2)).collect();
+    let mut newest = connections.pop().unwrap();
+    for older in &mut connections {
+        assert!(is_closed(older), "an older connection is open though the owner never looked");
+    }
+    newest.write_all(&frame(&message(NodeId(2), NodeId(1), 9, Bytes::new()))).unwrap();
+    assert_eq!(number_of(&node.await_message()), 9);
+    drop(newest);
+    node.await_lost(NodeId(2));
+    assert_eq!(node.told, []);
 }
