@@ -63,8 +63,8 @@ pub struct Tuning {
     /// How long a command or read may wait, in milliseconds, before its caller is told that the outcome is
     /// unknown.
     pub request_timeout_ms: u64,
-    /// While syncs of the log take no longer than this of late, in microseconds, the node waits for them; longer ones run
-    /// beside everything else it does. That costs two changes of threads a sync. 0: all run beside.
+    /// While syncs of the log take no longer than this of late, in microseconds, and nobody reads, the node waits for them;
+    /// others run beside everything else it does. That costs two changes of threads a sync. 0: all run beside.
     pub inline_sync_max_us: u64,
     /// Size of a log segment, in bytes.
     pub segment_bytes: u64,

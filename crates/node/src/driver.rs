@@ -243,7 +243,8 @@ impl<M: StateMachine> Driver<M> {
                 self.replica.apply(clock::now(), &mut self.outputs)?;
                 self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
             } else if self.replica.needs_flush() && !self.flusher.is_busy() {
-                if let Some(flushed) = self.flusher.flush(self.replica.flush_job()) {
+                let reads_begun = self.replica.reads_begun();
+                if let Some(flushed) = self.flusher.flush(self.replica.flush_job(), reads_begun) {
                     self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
                 }
             } else if self.outputs.is_empty() {

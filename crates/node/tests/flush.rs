@@ -7,10 +7,10 @@ mod group;
 mod recorder;
 
 use bytes::Bytes;
-use group::{FIRST, Group, SECOND};
+use group::{FIRST, Group, SECOND, THIRD};
 use recorder::Recorder;
 use ruvector_node::replica::{Event, FlushJob, Output, Ticket};
-use ruvector_node::{Index, Tuning};
+use ruvector_node::{Index, ReadLevel, Tuning};
 use ruvector_protocol::Message;
 use ruvector_protocol::message::AppendOutcome;
 
@@ -99,4 +99,28 @@ fn what_a_flush_that_never_ran_would_have_written_is_lost_by_a_crash_and_was_nev
     drop(group.replica(SECOND).flush_job());
     group.restart(SECOND, 2);
     assert_eq!(entries(&mut group), 1);
+}
+
+#[test]
+fn a_read_is_noticed_by_all_who_take_part_in_it_and_a_write_by_nobody() {
+    let mut group: Group<Recorder> = Group::start(&Tuning::default());
+    group.elect(FIRST, |_| false);
+    let counts =
+        |group: &mut Group<Recorder>| [FIRST, SECOND, THIRD].map(|node| group.replica(node).reads_begun());
+    let risen = |group: &mut Group<Recorder>, node, event| {
+        let before = counts(group);
+        group.handle(node, event);
+        group.deliver(|_| false);
+        let after = counts(group);
+        [0, 1, 2].map(|at| after[at] > before[at])
+    };
+    let read = |number| Event::Read(vec![(Ticket(number), ReadLevel::Strong)]);
+    // The leader's own needs a round that both others hear of; one of a follower needs the leader, and a round, too.
+    assert_eq!(risen(&mut group, FIRST, read(1)), [true; 3]);
+    assert_eq!(risen(&mut group, SECOND, read(2)), [true; 3]);
+    let write = |number| Event::Propose(vec![(Ticket(number), Bytes::from("w"))]);
+    assert_eq!(risen(&mut group, FIRST, write(3)), [false; 3]);
+    assert_eq!(risen(&mut group, SECOND, write(4)), [false; 3]);
+    group.heartbeat(FIRST, |_| false);
+    assert_eq!((group.read.len(), group.proposed.len()), (2, 2));
 }

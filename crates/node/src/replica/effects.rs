@@ -93,6 +93,7 @@ impl<M: StateMachine> Replica<M> {
             tracing::warn!("dropped a message for group {} of node {:x}", envelope.group, envelope.to.0);
             return Ok(());
         }
+        self.reads.notice(&envelope.message);
         match envelope.message {
             Message::SnapshotChunk(chunk) => self.receive_chunk(envelope.from, envelope.term, chunk, outputs),
             Message::SnapshotChunkResponse(response) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruvector_protocol::{Index, Input, ReadId, Timestamp};
+use ruvector_protocol::{Index, Input, Message, ReadId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, ReadGrant, Replica, ReplicaError, Ticket};
@@ -22,6 +22,16 @@ pub(super) struct PendingReads {
     timeout_us: u64,
     retry_us: u64,
     count_max: usize,
+    activity: ReadActivity,
+}
+
+/// How much reading this replica has had a part in.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReadActivity {
+    /// Reads of this node's clients, batches of followers, and rounds of leaders.
+    count: u64,
+    /// Of the leader heard last.
+    newest_round: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +54,29 @@ impl PendingReads {
             timeout_us,
             retry_us,
             count_max,
+            activity: ReadActivity::default(),
+        }
+    }
+
+    /// Notices what a message has to do with reads.
+    pub(super) fn notice(&mut self, message: &Message) {
+        match message {
+            Message::ReadIndexRequest(_) => self.activity.count += 1,
+            Message::AppendRequest(request) => self.activity.hear_round(request.stamp.read_round),
+            Message::Heartbeat(heartbeat) => self.activity.hear_round(heartbeat.stamp.read_round),
+            Message::PreVoteRequest(_)
+            | Message::PreVoteResponse(_)
+            | Message::VoteRequest(_)
+            | Message::VoteResponse(_)
+            | Message::AppendResponse(_)
+            | Message::HeartbeatResponse(_)
+            | Message::ForwardProposals(_)
+            | Message::ReadIndexResponse(_)
+            | Message::IntroductionRequest(_)
+            | Message::IntroductionResponse(_)
+            | Message::SnapshotChunk(_)
+            | Message::SnapshotChunkResponse(_)
+            | Message::StateHash(_) => {}
         }
     }
 
@@ -59,6 +92,7 @@ impl PendingReads {
         }
         let id = ReadId(self.next);
         self.next += 1;
+        self.activity.count += 1;
         let deadline = now.after_micros(self.timeout_us);
         self.waiting.insert(id, Waiting { ticket, level, deadline, granted: None });
         Some(id)
@@ -91,7 +125,21 @@ impl PendingReads {
     }
 }
 
+impl ReadActivity {
+    fn hear_round(&mut self, round: u64) {
+        self.count += u64::from(round != self.newest_round);
+        self.newest_round = round;
+    }
+}
+
 impl<M: StateMachine> Replica<M> {
+    /// How often this replica has had a part in making a read linearizable: one of this node's clients, of a follower, or
+    /// a round of its leader. While it rises, somebody waits for more than writes.
+    #[must_use]
+    pub fn reads_begun(&self) -> u64 {
+        self.reads.activity.count
+    }
+
     pub(super) fn read(
         &mut self,
         now: Timestamp,
