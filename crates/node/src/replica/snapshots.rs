@@ -1,5 +1,7 @@
 //! Taking snapshots of this replica, dropping the log behind them, and putting a peer's in place.
 
+mod unhurried;
+
 use std::io::{self, Read, Write};
 
 use ruvector_protocol::{Index, Input, PlantedBug, SnapshotMeta, Timestamp};
@@ -9,6 +11,7 @@ use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 use super::origins::OriginWindow;
 use super::{Event, GROUP, JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::handle::NodeError;
+use unhurried::Unhurried;
 
 /// What a replica knows of its own snapshots.
 #[derive(Debug)]
@@ -62,8 +65,10 @@ fn write_contents<M: StateMachine>(
     origins: &OriginWindow,
 ) -> Result<SnapshotInfo, StorageError> {
     let mut writer = store.create(name, GROUP, meta)?;
-    write_origins(&mut writer, origins)
-        .and_then(|()| M::write_snapshot(view, &mut writer))
+    // Hardly anybody waits for it: a follower that is far behind gets a snapshot that is there.
+    let mut unhurried = Unhurried::new(&mut writer, std::thread::sleep);
+    write_origins(&mut unhurried, origins)
+        .and_then(|()| M::write_snapshot(view, &mut unhurried))
         .map_err(|source| StorageError::Io { action: "writing", file: format!("snapshot {name}"), source })?;
     writer.finish()
 }
