@@ -1,5 +1,6 @@
 //! Taking snapshots of this replica, dropping the log behind them, and putting a peer's in place.
 
+mod restoring;
 mod unhurried;
 
 use std::io::{self, Read, Write};
@@ -11,6 +12,7 @@ use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 use super::origins::OriginWindow;
 use super::{Event, GROUP, JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::handle::NodeError;
+use restoring::restore;
 use unhurried::Unhurried;
 
 /// What a replica knows of its own snapshots.
@@ -111,7 +113,7 @@ pub(super) fn restore_contents<M: StateMachine>(
 ) -> Result<OriginWindow, ReplicaError> {
     let mut reader = store.open_contents(name)?;
     let restored =
-        read_origins(&mut reader).and_then(|origins| machine.restore(&mut reader).map(|()| origins));
+        read_origins(&mut reader).and_then(|origins| restore(machine, &mut reader).map(|()| origins));
     restored.map_err(|source| ReplicaError::Restore { name: name.to_owned(), source })
 }
 
