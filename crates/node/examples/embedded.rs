@@ -17,6 +17,7 @@ struct Counter {
 impl StateMachine for Counter {
     type Response = Result<i64, String>;
     type View = i64;
+    type Part = i64;
 
     fn apply(&mut self, entry: &Committed) -> Self::Response {
         let text = std::str::from_utf8(&entry.command).map_err(|error| error.to_string())?;
@@ -43,10 +44,21 @@ impl StateMachine for Counter {
         writer.write_all(&view.to_le_bytes())
     }
 
-    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+    fn read_snapshot(
+        reader: &mut (dyn Read + Send),
+    ) -> impl Iterator<Item = Result<i64, RestoreError>> + Send {
         let mut total = [0; 8];
-        reader.read_exact(&mut total)?;
-        self.total = i64::from_le_bytes(total);
+        let read = reader.read_exact(&mut total);
+        std::iter::once(read.map(|()| i64::from_le_bytes(total)).map_err(RestoreError::from))
+    }
+
+    fn restore_parts(
+        &mut self,
+        parts: impl Iterator<Item = Result<i64, RestoreError>>,
+    ) -> Result<(), RestoreError> {
+        for total in parts {
+            self.total = total?;
+        }
         Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub trait StateMachine: Send + 'static {
     type Response: std::fmt::Debug + Send + 'static;
     /// An immutable version of the state, cheap to clone, that readers work on while commands are applied.
     type View: Clone + std::fmt::Debug + Send + Sync + 'static;
+    /// A piece of a snapshot that was read. A small machine has one for its whole state.
+    type Part: Send;
 
     /// Applies one command.
     fn apply(&mut self, entry: &Committed) -> Self::Response;
@@ -42,17 +44,36 @@ pub trait StateMachine: Send + 'static {
     /// A hash of the contents, in O(1); equal on all replicas at an equal applied index.
     fn state_hash(&self) -> u128;
 
-    /// Writes a version so that [`restore`](Self::restore) can read it. Runs in the background.
+    /// Writes a version so that [`read_snapshot`](Self::read_snapshot) can read it. Runs in the background.
     ///
     /// # Errors
     /// Those of the writer.
     fn write_snapshot(view: &Self::View, writer: &mut dyn Write) -> io::Result<()>;
 
+    /// Reads what [`write_snapshot`](Self::write_snapshot) wrote: the parts in order, and nothing behind an error.
+    ///
+    /// To read and check is about half of the work of a restore. Since it needs no machine it can be done on another
+    /// thread than [`restore_parts`](Self::restore_parts), which takes the parts as they come.
+    fn read_snapshot(
+        reader: &mut (dyn Read + Send),
+    ) -> impl Iterator<Item = Result<Self::Part, RestoreError>> + Send;
+
+    /// Replaces the whole state by that of a snapshot.
+    ///
+    /// # Errors
+    /// The error among the parts, or if they make no state; the state is then unchanged.
+    fn restore_parts(
+        &mut self,
+        parts: impl Iterator<Item = Result<Self::Part, RestoreError>>,
+    ) -> Result<(), RestoreError>;
+
     /// Replaces the whole state by what [`write_snapshot`](Self::write_snapshot) wrote.
     ///
     /// # Errors
     /// If the bytes can't be read or are no snapshot; the state is then unchanged.
-    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError>;
+    fn restore(&mut self, reader: &mut (dyn Read + Send)) -> Result<(), RestoreError> {
+        self.restore_parts(Self::read_snapshot(reader))
+    }
 }
 
 /// Why a snapshot could not be restored.

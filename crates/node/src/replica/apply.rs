@@ -32,6 +32,7 @@ impl<M: StateMachine> Replica<M> {
         if self.tick_awaited.is_some_and(|awaited| awaited <= self.applied.index) {
             self.tick_awaited = None;
         }
+        self.snapshots.tell_applied(self.applied.index);
         self.release_reads(outputs);
         self.step(now, Input::Applied(self.applied.index), outputs)?;
         self.snapshot_if_due(outputs);

@@ -1,5 +1,8 @@
 //! What happens to a replica and what it wants done.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use bytes::Bytes;
 use ruvector_protocol::{Envelope, Index, NodeId, SnapshotMeta, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
@@ -107,6 +110,8 @@ pub enum SnapshotJob<M: StateMachine> {
         view: M::View,
         /// What is remembered of origins, which belongs to the state.
         origins: OriginWindow,
+        /// The index that is applied by now: while it moves the replica is busy, and this takes its time.
+        applied: Arc<AtomicU64>,
         /// Where it goes.
         store: ruvector_storage::SnapshotStore,
     },

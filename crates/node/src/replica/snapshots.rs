@@ -1,6 +1,11 @@
 //! Taking snapshots of this replica, dropping the log behind them, and putting a peer's in place.
 
+mod restoring;
+mod unhurried;
+
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ruvector_protocol::{Index, Input, PlantedBug, SnapshotMeta, Timestamp};
 use ruvector_state_machine::{RestoreError, StateMachine};
@@ -9,6 +14,8 @@ use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 use super::origins::OriginWindow;
 use super::{Event, GROUP, JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::handle::NodeError;
+use restoring::restore;
+use unhurried::Unhurried;
 
 /// What a replica knows of its own snapshots.
 #[derive(Debug)]
@@ -21,11 +28,24 @@ pub(super) struct Snapshots {
     not_before: Index,
     /// Compactions that wait for a snapshot that covers them.
     compactions: Vec<(Ticket, Index)>,
+    /// The index that is applied, for the threads that write snapshots to see whether the replica is busy.
+    applied: Arc<AtomicU64>,
 }
 
 impl Snapshots {
     pub(super) fn new(newest: Option<SnapshotInfo>) -> Self {
-        Self { newest, running: false, not_before: Index(0), compactions: Vec::new() }
+        Self {
+            newest,
+            running: false,
+            not_before: Index(0),
+            compactions: Vec::new(),
+            applied: Arc::default(),
+        }
+    }
+
+    /// Tells those that write snapshots what is applied.
+    pub(super) fn tell_applied(&self, index: Index) {
+        self.applied.store(index.0, Ordering::Relaxed);
     }
 
     pub(super) fn newest(&self) -> Option<Index> {
@@ -42,8 +62,8 @@ impl<M: StateMachine> SnapshotJob<M> {
     #[must_use]
     pub fn run(self) -> Event {
         Event::JobDone(match self {
-            Self::Write { name, ticket, meta, view, origins, store } => {
-                let result = write_contents::<M>(&store, &name, &meta, &view, &origins);
+            Self::Write { name, ticket, meta, view, origins, applied, store } => {
+                let result = write_contents::<M>(&store, &name, &meta, &view, &origins, &applied);
                 JobDone::Written { ticket, result }
             }
             Self::Complete { from, term, meta, receiver } => {
@@ -60,10 +80,19 @@ fn write_contents<M: StateMachine>(
     meta: &SnapshotMeta,
     view: &M::View,
     origins: &OriginWindow,
+    applied: &AtomicU64,
 ) -> Result<SnapshotInfo, StorageError> {
     let mut writer = store.create(name, GROUP, meta)?;
-    write_origins(&mut writer, origins)
-        .and_then(|()| M::write_snapshot(view, &mut writer))
+    // Hardly anybody waits for it: a follower that is far behind gets a snapshot that is there.
+    let mut seen = applied.load(Ordering::Relaxed);
+    let is_busy = || {
+        let before = seen;
+        seen = applied.load(Ordering::Relaxed);
+        seen != before
+    };
+    let mut unhurried = Unhurried::new(&mut writer, is_busy, std::thread::sleep);
+    write_origins(&mut unhurried, origins)
+        .and_then(|()| M::write_snapshot(view, &mut unhurried))
         .map_err(|source| StorageError::Io { action: "writing", file: format!("snapshot {name}"), source })?;
     writer.finish()
 }
@@ -106,7 +135,7 @@ pub(super) fn restore_contents<M: StateMachine>(
 ) -> Result<OriginWindow, ReplicaError> {
     let mut reader = store.open_contents(name)?;
     let restored =
-        read_origins(&mut reader).and_then(|origins| machine.restore(&mut reader).map(|()| origins));
+        read_origins(&mut reader).and_then(|origins| restore(machine, &mut reader).map(|()| origins));
     restored.map_err(|source| ReplicaError::Restore { name: name.to_owned(), source })
 }
 
@@ -159,6 +188,7 @@ impl<M: StateMachine> Replica<M> {
             meta,
             view: self.machine.view(),
             origins: self.origins.clone(),
+            applied: Arc::clone(&self.snapshots.applied),
             store: self.store.clone(),
         }
     }
@@ -213,6 +243,8 @@ impl<M: StateMachine> Replica<M> {
         for (ticket, before) in std::mem::take(&mut self.snapshots.compactions) {
             self.compact_log(now, ticket, before, outputs)?;
         }
+        // The log may have grown as large again meanwhile, and perhaps nothing more is applied for long.
+        self.snapshot_if_due(outputs);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ pub(crate) struct Recorder {
 impl StateMachine for Recorder {
     type Response = usize;
     type View = Vec<Bytes>;
+    type Part = Vec<Bytes>;
 
     fn apply(&mut self, entry: &Committed) -> usize {
         self.commands.push(entry.command.clone());
@@ -55,23 +56,36 @@ impl StateMachine for Recorder {
         Ok(())
     }
 
-    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
-        let mut all = Vec::new();
-        reader.read_to_end(&mut all)?;
-        let mut rest = Bytes::from(all);
-        let mut commands = Vec::new();
-        while !rest.is_empty() {
-            if rest.len() < 4 {
-                return Err(RestoreError::Format("it ends within a length".to_owned()));
-            }
-            let length = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-            if rest.len() < 4 + length {
-                return Err(RestoreError::Format("it ends within a command".to_owned()));
-            }
-            commands.push(rest.slice(4..4 + length));
-            rest = rest.slice(4 + length..);
-        }
-        self.commands = commands;
+    fn read_snapshot(
+        reader: &mut (dyn Read + Send),
+    ) -> impl Iterator<Item = Result<Vec<Bytes>, RestoreError>> + Send {
+        std::iter::once(read_commands(reader))
+    }
+
+    fn restore_parts(
+        &mut self,
+        parts: impl Iterator<Item = Result<Vec<Bytes>, RestoreError>>,
+    ) -> Result<(), RestoreError> {
+        self.commands = parts.collect::<Result<Vec<_>, _>>()?.concat();
         Ok(())
     }
+}
+
+fn read_commands(reader: &mut dyn Read) -> Result<Vec<Bytes>, RestoreError> {
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all)?;
+    let mut rest = Bytes::from(all);
+    let mut commands = Vec::new();
+    while !rest.is_empty() {
+        if rest.len() < 4 {
+            return Err(RestoreError::Format("it ends within a length".to_owned()));
+        }
+        let length = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+        if rest.len() < 4 + length {
+            return Err(RestoreError::Format("it ends within a command".to_owned()));
+        }
+        commands.push(rest.slice(4..4 + length));
+        rest = rest.slice(4 + length..);
+    }
+    Ok(commands)
 }

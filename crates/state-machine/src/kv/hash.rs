@@ -20,6 +20,11 @@ impl ContentHash {
         self.0 = self.0.wrapping_add(record.0);
     }
 
+    /// All records of another sum have come.
+    pub(super) fn add_all(&mut self, records: Self) {
+        self.0 = self.0.wrapping_add(records.0);
+    }
+
     /// A record has gone.
     pub(super) fn remove(&mut self, record: RecordHash) {
         self.0 = self.0.wrapping_sub(record.0);
@@ -38,11 +43,13 @@ pub(super) struct RecordHash(u128);
 impl RecordHash {
     /// Of one version of a key, tombstones included.
     pub(super) fn of_version(version: &Version<'_>) -> Self {
-        let mut fields = Fields::new(Tag::Version);
-        fields.integer(version.create_revision.0);
-        fields.integer(version.mod_revision.0);
-        fields.integer(version.version);
-        fields.integer(version.lease.map_or(0, |lease| lease.0));
+        let numbers = [
+            version.create_revision.0,
+            version.mod_revision.0,
+            version.version,
+            version.lease.map_or(0, |lease| lease.0),
+        ];
+        let mut fields = Fields::new(Tag::Version, numbers.map(i64::cast_unsigned));
         fields.bytes(version.key);
         fields.bytes(version.value);
         fields.finish()
@@ -50,36 +57,25 @@ impl RecordHash {
 
     /// Of a change's place in history.
     pub(super) fn of_history(sequence: u64, version: &Version<'_>) -> Self {
-        let mut fields = Fields::new(Tag::History);
-        fields.unsigned(sequence);
-        fields.integer(version.mod_revision.0);
+        let mut fields = Fields::new(Tag::History, [sequence, version.mod_revision.0.cast_unsigned()]);
         fields.bytes(version.key);
         fields.finish()
     }
 
     /// Of a lease. Its keys need no hash of their own: every version names its lease.
     pub(super) fn of_lease(id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64) -> Self {
-        let mut fields = Fields::new(Tag::Lease);
-        fields.integer(id.0);
-        fields.integer(granted_ttl_seconds);
-        fields.unsigned(expires_at_ms);
-        fields.finish()
+        let numbers = [id.0.cast_unsigned(), granted_ttl_seconds.cast_unsigned(), expires_at_ms];
+        Fields::new(Tag::Lease, numbers).finish()
     }
 
     /// Of a session.
     pub(super) fn of_session(id: SessionId) -> Self {
-        let mut fields = Fields::new(Tag::Session);
-        fields.unsigned(id.0);
-        fields.finish()
+        Fields::new(Tag::Session, [id.0]).finish()
     }
 
     /// Of an answer that a session remembers.
     pub(super) fn of_answer(id: SessionId, sequence: u64, revision: Revision) -> Self {
-        let mut fields = Fields::new(Tag::Answer);
-        fields.unsigned(id.0);
-        fields.unsigned(sequence);
-        fields.integer(revision.0);
-        fields.finish()
+        Fields::new(Tag::Answer, [id.0, sequence, revision.0.cast_unsigned()]).finish()
     }
 
     /// Of the counters that belong to no record.
@@ -90,13 +86,9 @@ impl RecordHash {
         history_first_sequence: u64,
         sessions_opened: u64,
     ) -> Self {
-        let mut fields = Fields::new(Tag::Counters);
-        fields.integer(revision.0);
-        fields.integer(compacted.0);
-        fields.unsigned(time_ms);
-        fields.unsigned(history_first_sequence);
-        fields.unsigned(sessions_opened);
-        fields.finish()
+        let (revision, compacted) = (revision.0.cast_unsigned(), compacted.0.cast_unsigned());
+        let numbers = [revision, compacted, time_ms, history_first_sequence, sessions_opened];
+        Fields::new(Tag::Counters, numbers).finish()
     }
 }
 
@@ -115,7 +107,8 @@ enum Tag {
 /// the work for a record that is short.
 const SHORT_BYTES_MAX: usize = 512;
 
-/// The fields of one record on their way into its hash; byte strings go in with their length before them.
+/// The fields of one record on their way into its hash: its numbers, signed ones as two's complement, and then its byte
+/// strings, each with its length before it.
 ///
 /// The fields of a short record are gathered, and hashed at once; the hash is the same.
 struct Fields {
@@ -126,42 +119,42 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(tag: Tag) -> Self {
-        let mut fields = Self { gathered: [0; SHORT_BYTES_MAX], length: 0, long: None };
-        fields.update(&[tag as u8]);
-        fields
-    }
-
-    fn integer(&mut self, value: i64) {
-        self.update(&value.to_le_bytes());
-    }
-
-    fn unsigned(&mut self, value: u64) {
-        self.update(&value.to_le_bytes());
+    fn new<const COUNT: usize>(tag: Tag, numbers: [u64; COUNT]) -> Self {
+        let mut gathered = [0; SHORT_BYTES_MAX];
+        gathered[0] = tag as u8;
+        for (place, number) in gathered[1..].chunks_exact_mut(size_of::<u64>()).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        Self { gathered, length: 1 + COUNT * size_of::<u64>(), long: None }
     }
 
     fn bytes(&mut self, value: &[u8]) {
-        self.unsigned(value.len() as u64);
+        self.update(&(value.len() as u64).to_le_bytes());
         self.update(value);
     }
 
+    #[inline]
     fn update(&mut self, bytes: &[u8]) {
-        if let Some(long) = &mut self.long {
-            return long.update(bytes);
+        match self.gathered[self.length..].get_mut(..bytes.len()) {
+            Some(free) if self.long.is_none() => {
+                free.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            Some(_) | None => self.update_long(bytes),
         }
-        if let Some(free) = self.gathered[self.length..].get_mut(..bytes.len()) {
-            free.copy_from_slice(bytes);
-            self.length += bytes.len();
-            return;
-        }
-        let mut long = Box::new(Xxh3Default::new());
-        long.update(&self.gathered[..self.length]);
-        long.update(bytes);
-        self.long = Some(long);
     }
 
-    fn finish(self) -> RecordHash {
-        RecordHash(match self.long {
+    fn update_long(&mut self, bytes: &[u8]) {
+        let long = self.long.get_or_insert_with(|| {
+            let mut long = Box::new(Xxh3Default::new());
+            long.update(&self.gathered[..self.length]);
+            long
+        });
+        long.update(bytes);
+    }
+
+    fn finish(&self) -> RecordHash {
+        RecordHash(match &self.long {
             Some(long) => long.digest128(),
             None => xxh3_128(&self.gathered[..self.length]),
         })
@@ -176,13 +169,15 @@ mod tests {
     fn a_record_hashes_alike_whether_it_is_gathered_or_not() {
         for length in (0..2 * SHORT_BYTES_MAX).step_by(7).chain(SHORT_BYTES_MAX - 20..SHORT_BYTES_MAX + 20) {
             let bytes: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
-            let mut fields = Fields::new(Tag::Version);
+            let mut fields = Fields::new(Tag::Version, [(-1_i64).cast_unsigned()]);
             fields.bytes(&bytes);
-            fields.integer(-1);
+            fields.bytes(b"end");
             let mut whole = vec![Tag::Version as u8];
+            whole.extend((-1_i64).to_le_bytes());
             whole.extend((length as u64).to_le_bytes());
             whole.extend(&bytes);
-            whole.extend((-1_i64).to_le_bytes());
+            whole.extend(3_u64.to_le_bytes());
+            whole.extend(b"end");
             assert_eq!(fields.finish(), RecordHash(xxh3_128(&whole)), "{length} bytes");
         }
     }

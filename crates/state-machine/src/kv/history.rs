@@ -42,11 +42,6 @@ impl History {
         self.records.front()
     }
 
-    /// The latest record.
-    pub(super) fn newest(&self) -> Option<&StoredVersion> {
-        self.records.last()
-    }
-
     /// All records, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &StoredVersion> {
         self.records.iter()

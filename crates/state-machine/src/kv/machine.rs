@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::command::{Command, KvError, Outcome, Response};
 use super::session::{Admission, InSession};
-use super::snapshot;
+use super::snapshot::{self, SnapshotPart};
 use super::store::Store;
 use super::view::KvView;
 use crate::machine::{Committed, RestoreError, StateMachine};
@@ -51,6 +51,7 @@ impl KvMachine {
 impl StateMachine for KvMachine {
     type Response = Response;
     type View = KvView;
+    type Part = SnapshotPart;
 
     fn apply(&mut self, entry: &Committed) -> Response {
         self.entry(entry.time_ms, |store| match InSession::split(&entry.command) {
@@ -80,11 +81,20 @@ impl StateMachine for KvMachine {
         snapshot::write(view.store(), writer)
     }
 
-    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+    fn read_snapshot(
+        reader: &mut (dyn Read + Send),
+    ) -> impl Iterator<Item = Result<SnapshotPart, RestoreError>> + Send {
+        snapshot::parts(reader)
+    }
+
+    fn restore_parts(
+        &mut self,
+        parts: impl Iterator<Item = Result<SnapshotPart, RestoreError>>,
+    ) -> Result<(), RestoreError> {
         #[cfg(feature = "planted-bugs")]
         let planted_bug = self.store.planted_bug;
         let sessions_max = self.store.sessions.max();
-        self.store = snapshot::read(reader)?;
+        self.store = snapshot::rebuild(parts)?;
         self.store.sessions.set_max(sessions_max);
         #[cfg(feature = "planted-bugs")]
         self.store.plant(planted_bug);

@@ -31,5 +31,6 @@ pub use command::*;
 pub use lease::LEASE_TTL_SECONDS_MAX;
 pub use machine::KvMachine;
 pub use session::{InSession, SESSION_ANSWERS_MAX, SESSIONS_MAX, SessionId};
+pub use snapshot::SnapshotPart;
 pub use txn::TXN_DEPTH_MAX;
 pub use view::{Event, EventKind, KvView, LeaseInfo};

@@ -209,40 +209,45 @@ impl Store {
         self.live_keys = self.live_keys + usize::from(!parts.is_tombstone()) - usize::from(existed);
     }
 
-    /// Adds the version of a key that the start of history rests on, while a store is read. Refuses it, after which
+    /// Adds the version of a key that the start of history rests on, while a store is rebuilt. Refuses it, after which
     /// the store is of no use, if the key has a version.
-    pub(super) fn insert_base(&mut self, version: StoredVersion) -> Result<(), OutOfOrder> {
-        let parts = version.parts();
-        self.account_for(&parts);
+    pub(super) fn insert_base(&mut self, key: Key, version: StoredVersion) -> Result<(), OutOfOrder> {
         self.live_keys += 1;
-        match self.keys.insert(Key::from(parts.key), Versions::One(version.clone())) {
+        match self.keys.insert(key, Versions::One(version)) {
             None => Ok(()),
             Some(_) => Err(OutOfOrder),
         }
     }
 
-    /// Adds a version as the latest change of all, while a store is read. Refuses it, after which the store is of no use,
-    /// if it is not newer than those that the key has.
+    /// Adds a version as the latest change of all, while a store is rebuilt. Refuses it, after which the store is of no
+    /// use, if it is not newer than those that the key has.
     ///
     /// Most keys are new then, so that the map is searched only once for them.
-    pub(super) fn insert_change(&mut self, version: StoredVersion) -> Result<(), OutOfOrder> {
-        let parts = version.parts();
-        self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
-        self.account_for(&parts);
+    pub(super) fn insert_change(
+        &mut self,
+        key: Key,
+        version: StoredVersion,
+        is_tombstone: bool,
+    ) -> Result<(), OutOfOrder> {
         self.history.push(version.clone());
-        self.live_keys += usize::from(!parts.is_tombstone());
-        let Some(mut versions) = self.keys.insert(Key::from(parts.key), Versions::One(version.clone()))
-        else {
+        self.live_keys += usize::from(!is_tombstone);
+        let Some(mut versions) = self.keys.insert(key.clone(), Versions::One(version.clone())) else {
             return Ok(());
         };
         let newest = versions.newest();
-        if newest.mod_revision() >= parts.mod_revision {
+        if newest.mod_revision() >= version.mod_revision() {
             return Err(OutOfOrder);
         }
         self.live_keys -= usize::from(!newest.is_tombstone());
-        versions.push(version.clone());
-        self.keys.insert(Key::from(parts.key), versions);
+        versions.push(version);
+        self.keys.insert(key, versions);
         Ok(())
+    }
+
+    /// Counts versions that are inserted while a store is rebuilt.
+    pub(super) fn account_for_all(&mut self, tally: Tally) {
+        self.contents.add_all(tally.contents);
+        self.size_bytes += tally.size_bytes;
     }
 
     /// Takes the oldest record out of history, with all that it makes unreachable: the version before it,
@@ -253,12 +258,14 @@ impl Store {
         self.contents.remove(RecordHash::of_history(sequence, &parts));
         let versions = self.keys.get(parts.key).expect("every key of history has versions");
         let has_older = versions.oldest().mod_revision() < parts.mod_revision;
-        let has_newer = versions.newest().mod_revision() > parts.mod_revision;
+        // Memory that was not looked at for long: nothing is that need not be.
+        let is_followed_tombstone =
+            parts.is_tombstone() && versions.newest().mod_revision() > parts.mod_revision;
         if has_older {
             self.forget_oldest_version(parts.key);
         }
         if parts.is_tombstone() {
-            if has_newer {
+            if is_followed_tombstone {
                 self.forget_oldest_version(parts.key);
             } else {
                 self.keys.remove(parts.key);
@@ -317,6 +324,26 @@ impl Store {
 /// A key's versions come in another order than they were made in.
 #[derive(Debug)]
 pub(super) struct OutOfOrder;
+
+/// What versions that are not in a store yet will add to its hash and its size.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    contents: ContentHash,
+    size_bytes: u64,
+}
+
+impl Tally {
+    /// A version of a key.
+    pub(super) fn add_version(&mut self, version: &Version<'_>) {
+        self.contents.add(RecordHash::of_version(version));
+        self.size_bytes += version_bytes(version);
+    }
+
+    /// A version's place in history.
+    pub(super) fn add_change(&mut self, sequence: u64, version: &Version<'_>) {
+        self.contents.add(RecordHash::of_history(sequence, version));
+    }
+}
 
 fn version_bytes(version: &Version<'_>) -> u64 {
     (version.key.len() + version.value.len()) as u64 + VERSION_OVERHEAD_BYTES

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use ruvector_protocol::{GroupId, SnapshotMeta};
 
-use super::format::{Header, Trailer};
+use super::format::{CHUNK_BYTES, Header, Trailer};
 use super::name::{self, DIRECTORY};
 use super::{SnapshotInfo, SnapshotReader, SnapshotReceiver, SnapshotWriter};
 use crate::disk::{Disk, DiskFile};
@@ -78,7 +78,8 @@ impl SnapshotStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(StorageError::io("opening", &file)(error)),
         }
-        SnapshotWriter::begin(self.begin_file()?, reservation, Header { group, meta: meta.clone() })
+        let file = self.begin_file(SYNC_WRITTEN_EVERY_BYTES)?;
+        SnapshotWriter::begin(file, reservation, Header { group, meta: meta.clone() })
     }
 
     /// The complete snapshots, by group and position.
@@ -138,7 +139,7 @@ impl SnapshotStore {
         total_bytes: u64,
     ) -> Result<SnapshotReceiver, StorageError> {
         let announced = Header { group, meta: meta.clone() };
-        Ok(SnapshotReceiver::begin(self.begin_file()?, announced, total_bytes))
+        Ok(SnapshotReceiver::begin(self.begin_file(SYNC_RECEIVED_EVERY_BYTES)?, announced, total_bytes))
     }
 
     /// Removes a snapshot.
@@ -158,10 +159,18 @@ impl SnapshotStore {
         Ok((info, file))
     }
 
-    fn begin_file(&self) -> Result<TemporaryFile, StorageError> {
+    fn begin_file(&self, sync_every_bytes: u64) -> Result<TemporaryFile, StorageError> {
         let path = name::temporary(self.shared.next_temporary.fetch_add(1, Ordering::Relaxed));
         let file = self.shared.disk.open(&path, true).map_err(StorageError::io("creating", &path))?;
-        Ok(TemporaryFile { store: self.clone(), path, file, written: 0, synced: 0, kept: false })
+        Ok(TemporaryFile {
+            store: self.clone(),
+            path,
+            file,
+            sync_every_bytes,
+            written: 0,
+            synced: 0,
+            kept: false,
+        })
     }
 
     fn sync_directory(&self) -> Result<(), StorageError> {
@@ -209,9 +218,11 @@ impl Drop for Reservation {
     }
 }
 
-/// A file is synced each time that it has grown by this much: one large flush at the end would hold up the
-/// syncs of the log.
-const SYNC_EVERY_BYTES: u64 = 8 << 20;
+/// A file that is written is synced each time that it has grown by this much, which is a chunk: whatever is flushed holds
+/// up the syncs of the log, for which clients wait, for as long as it takes.
+const SYNC_WRITTEN_EVERY_BYTES: u64 = CHUNK_BYTES as u64;
+/// One that is received comes to a node that is behind, and has to catch up more than it has to answer.
+const SYNC_RECEIVED_EVERY_BYTES: u64 = 8 << 20;
 
 /// A file that is removed again unless it is published.
 #[derive(Debug)]
@@ -219,6 +230,8 @@ pub(super) struct TemporaryFile {
     store: SnapshotStore,
     pub(super) path: String,
     pub(super) file: Box<dyn DiskFile>,
+    /// How much is written before it is synced.
+    sync_every_bytes: u64,
     pub(super) written: u64,
     synced: u64,
     kept: bool,
@@ -228,7 +241,7 @@ impl TemporaryFile {
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.file.write_at(bytes, self.written).map_err(StorageError::io("writing", &self.path))?;
         self.written += bytes.len() as u64;
-        if self.written - self.synced >= SYNC_EVERY_BYTES {
+        if self.written - self.synced >= self.sync_every_bytes {
             self.sync()?;
         }
         Ok(())

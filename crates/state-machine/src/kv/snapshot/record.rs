@@ -1,6 +1,7 @@
 //! The records of a snapshot and their framing.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,9 @@ use crate::machine::RestoreError;
 
 const MAGIC: [u8; 8] = *b"rvkvsnap";
 const FORMAT_VERSION: u32 = 2;
-const BUFFER_BYTES: usize = 64 * 1024;
+const WRITE_BUFFER_BYTES: usize = 64 << 10;
+/// As much as files have in a chunk.
+const READ_BUFFER_BYTES: usize = 256 << 10;
 /// The longest record body. A command of that size never gets into a log.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 
@@ -40,20 +43,6 @@ pub(super) enum Record<'bytes> {
     End { records: u64, state_hash: u128 },
 }
 
-impl Record<'_> {
-    /// The lease of the version that it is.
-    pub(super) fn lease(&self) -> Option<LeaseId> {
-        match self {
-            Self::Base(version) | Self::Change(version) => version.lease,
-            Self::Header { .. }
-            | Self::Lease { .. }
-            | Self::Session { .. }
-            | Self::Answer { .. }
-            | Self::End { .. } => None,
-        }
-    }
-}
-
 /// Writes records; [`finish`](Self::finish) ends the snapshot.
 pub(super) struct RecordWriter<'writer> {
     writer: BufWriter<&'writer mut dyn Write>,
@@ -65,7 +54,7 @@ pub(super) struct RecordWriter<'writer> {
 impl<'writer> RecordWriter<'writer> {
     /// Writes what stands before the records.
     pub(super) fn start(writer: &'writer mut dyn Write) -> io::Result<Self> {
-        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, writer);
+        let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, writer);
         writer.write_all(&MAGIC)?;
         writer.write_all(&FORMAT_VERSION.to_le_bytes())?;
         Ok(Self { writer, body: Vec::new(), records: 0 })
@@ -89,35 +78,36 @@ impl<'writer> RecordWriter<'writer> {
     }
 }
 
-/// Reads records.
+/// Reads records, and decodes them where they were read to.
 pub(super) struct RecordReader<'reader> {
-    reader: BufReader<&'reader mut dyn Read>,
-    body: Vec<u8>,
+    reader: &'reader mut (dyn Read + Send),
+    buffer: Vec<u8>,
+    /// What of the buffer was read and not yet taken.
+    unread: Range<usize>,
     records: u64,
 }
 
 impl<'reader> RecordReader<'reader> {
-    /// Reads what stands before the records.
-    pub(super) fn start(reader: &'reader mut dyn Read) -> Result<Self, RestoreError> {
-        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        let mut this = Self { reader, body: Vec::new(), records: 0 };
-        require(this.array()? == MAGIC, "it is no snapshot of this machine")?;
-        let version = u32::from_le_bytes(this.array()?);
-        require(version == FORMAT_VERSION, &format!("its format version {version} is not known"))?;
-        Ok(this)
+    /// Reads records from the beginning.
+    pub(super) fn new(reader: &'reader mut (dyn Read + Send)) -> Self {
+        Self { reader, buffer: vec![0; READ_BUFFER_BYTES], unread: 0..0, records: 0 }
     }
 
-    /// Reads one record.
-    pub(super) fn next(&mut self) -> Result<Record<'_>, RestoreError> {
+    /// Reads what stands before the records.
+    pub(super) fn start(&mut self) -> Result<(), RestoreError> {
+        require(self.array()? == MAGIC, "it is no snapshot of this machine")?;
+        let version = u32::from_le_bytes(self.array()?);
+        require(version == FORMAT_VERSION, &format!("its format version {version} is not known"))
+    }
+
+    /// Reads one record; returns the length of its body, too.
+    pub(super) fn next(&mut self) -> Result<(Record<'_>, usize), RestoreError> {
         let length = u32::from_le_bytes(self.array()?) as usize;
         require(length <= RECORD_BYTES_MAX, "a record is too long")?;
-        self.body.clear();
-        // Memory grows with the bytes that really come, not with the length that was claimed.
-        let read = (&mut self.reader).take(length as u64).read_to_end(&mut self.body)?;
-        require(read == length, "it ends early")?;
         self.records += 1;
-        match postcard::take_from_bytes(&self.body) {
-            Ok((record, [])) => Ok(record),
+        let body = self.take(length)?;
+        match postcard::take_from_bytes(body) {
+            Ok((record, [])) => Ok((record, length)),
             Ok(_) => Err(damaged("a record is longer than its contents")),
             Err(error) => Err(damaged(&format!("a record can't be decoded: {error}"))),
         }
@@ -126,17 +116,41 @@ impl<'reader> RecordReader<'reader> {
     /// After the end record, which says how many came before it.
     pub(super) fn expect_end(&mut self, records: u64) -> Result<(), RestoreError> {
         require(records + 1 == self.records, "records are missing")?;
-        let read = self.reader.read(&mut [0])?;
-        require(read == 0, "it goes on after its end")
+        let goes_on = !self.unread.is_empty() || self.reader.read(&mut [0])? != 0;
+        require(!goes_on, "it goes on after its end")
     }
 
     fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], RestoreError> {
-        let mut array = [0; LENGTH];
-        match self.reader.read_exact(&mut array) {
-            Ok(()) => Ok(array),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(damaged("it ends early")),
-            Err(error) => Err(error.into()),
+        let bytes = self.take(LENGTH)?;
+        Ok(bytes.try_into().expect("as many bytes were taken as the array has"))
+    }
+
+    fn take(&mut self, count: usize) -> Result<&[u8], RestoreError> {
+        while self.unread.len() < count {
+            self.read_more()?;
         }
+        let start = self.unread.start;
+        self.unread.start += count;
+        Ok(&self.buffer[start..start + count])
+    }
+
+    /// Reads what comes next behind what is unread. The buffer grows when it is full of bytes that really came, not with
+    /// a length that was claimed.
+    fn read_more(&mut self) -> Result<(), RestoreError> {
+        if self.unread.end == self.buffer.len() {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+            if self.unread.end == self.buffer.len() {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+        match self.reader.read(&mut self.buffer[self.unread.end..]) {
+            Ok(0) => return Err(damaged("it ends early")),
+            Ok(count) => self.unread.end += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 }
 

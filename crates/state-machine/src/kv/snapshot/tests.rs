@@ -1,9 +1,11 @@
 //! Snapshots made by hand, of contents that could never be.
 #![allow(clippy::unwrap_used)]
 
-use super::super::command::{Outcome, Revision};
-use super::record::RecordWriter;
+use super::super::command::{LeaseId, Outcome, Response, Revision};
+use super::super::session::SessionId;
+use super::super::stored::Version;
 use super::*;
+use crate::machine::RestoreError;
 
 const HEADER: Record<'static> = Record::Header {
     revision: Revision(9),
@@ -32,6 +34,10 @@ fn lease(id: i64, granted_ttl_seconds: i64) -> Record<'static> {
     Record::Lease { id: LeaseId(id), granted_ttl_seconds, expires_at_ms: 5 }
 }
 
+fn read(mut bytes: &[u8]) -> Result<Store, RestoreError> {
+    rebuild(parts(&mut bytes))
+}
+
 /// Why a snapshot of these records is refused; the hash is checked last.
 fn refusal(records: &[Record<'_>]) -> String {
     let mut bytes = Vec::new();
@@ -40,7 +46,7 @@ fn refusal(records: &[Record<'_>]) -> String {
         writer.write(record).unwrap();
     }
     writer.finish(0).unwrap();
-    read(&mut &bytes[..]).unwrap_err().to_string()
+    read(&bytes).unwrap_err().to_string()
 }
 
 #[test]
@@ -118,5 +124,51 @@ fn missing_records_are_noticed() {
     writer.write(&HEADER).unwrap();
     writer.records += 1;
     writer.finish(0).unwrap();
-    assert!(read(&mut &bytes[..]).unwrap_err().to_string().contains("records are missing"));
+    assert!(read(&bytes).unwrap_err().to_string().contains("records are missing"));
+}
+
+/// Gives at most so many bytes at once.
+struct Dribble<'bytes>(&'bytes [u8], usize);
+
+impl std::io::Read for Dribble<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.1.min(buffer.len());
+        std::io::Read::read(&mut self.0, &mut buffer[..count])
+    }
+}
+
+#[test]
+fn many_and_long_records_come_back_however_they_are_read() {
+    let mut store = Store::default();
+    let long = vec![b'l'; 3 << 20];
+    for number in 0..5_000_u64 {
+        let value = if number == 2_500 { &long[..] } else { b"short" };
+        let key = number.to_be_bytes();
+        store.change(|store, at| {
+            let version =
+                Version { key: &key, value, create_revision: at, mod_revision: at, version: 1, lease: None };
+            store.append(version.into());
+        });
+    }
+    let mut bytes = Vec::new();
+    write(&store, &mut bytes).unwrap();
+    for at_once in [1_021, 200_003, usize::MAX] {
+        let mut count = 0;
+        let read = rebuild(parts(&mut Dribble(&bytes, at_once)).inspect(|_| count += 1)).unwrap();
+        assert_eq!(read.state_hash(), store.state_hash());
+        assert_eq!((read.size_bytes(), read.live_keys()), (store.size_bytes(), store.live_keys()));
+        assert_eq!(read.get(&2_500_u64.to_be_bytes()).unwrap().parts().value, long);
+        assert!(count > 4, "{count} parts");
+    }
+}
+
+#[test]
+fn nothing_follows_an_error() {
+    let mut bytes = Vec::new();
+    let mut writer = RecordWriter::start(&mut bytes).unwrap();
+    writer.write(&HEADER).unwrap();
+    writer.write(&HEADER).unwrap();
+    writer.finish(0).unwrap();
+    let parts: Vec<_> = parts(&mut &bytes[..]).collect();
+    assert!(matches!(parts[..], [Err(_)]), "{parts:?}");
 }

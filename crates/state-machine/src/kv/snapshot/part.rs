@@ -1,0 +1,241 @@
+//! The first half of reading a snapshot: from bytes to versions, each checked, packed and hashed by itself.
+
+use std::io::Read;
+
+use super::super::command::{LeaseId, Response, Revision};
+use super::super::key::Key;
+use super::super::session::SessionId;
+use super::super::store::Tally;
+use super::super::stored::{StoredVersion, Version};
+use super::record::{Record, RecordReader, damaged, require};
+use crate::machine::RestoreError;
+
+/// No counter of a real store comes near this; with this bound none can overflow after a restore.
+const COUNTER_MAX: i64 = i64::MAX / 2;
+/// A part is full when it has so many records,
+const PART_RECORDS_MAX: usize = 1024;
+/// or records of so many bytes.
+const PART_BYTES_MAX: usize = 256 << 10;
+
+/// Some of the records of a snapshot, each checked as far as that goes without the others.
+#[derive(Debug, Default)]
+pub struct SnapshotPart {
+    pub(super) pieces: Vec<Piece>,
+    /// What the versions among them add to hash and size.
+    pub(super) tally: Tally,
+    pub(super) some_are_leased: bool,
+    /// The last part has the hash that all parts together must make.
+    pub(super) state_hash: Option<u128>,
+}
+
+/// A record of a part.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Header(Header),
+    Lease { id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64 },
+    Session { id: SessionId, settled_below: u64, used_at_ms: u64 },
+    Answer { sequence: u64, answer: Box<Response> },
+    Base(ReadVersion),
+    Change(ReadVersion),
+}
+
+/// The counters of a store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) revision: Revision,
+    pub(super) compacted: Revision,
+    pub(super) time_ms: u64,
+    pub(super) history_first_sequence: u64,
+    pub(super) sessions_opened: u64,
+}
+
+/// A version as it will be stored, and what has to be known to find its place.
+#[derive(Debug)]
+pub(super) struct ReadVersion {
+    pub(super) key: Key,
+    pub(super) version: StoredVersion,
+    pub(super) is_tombstone: bool,
+}
+
+/// Reads the parts of a snapshot, in order; nothing follows an error.
+pub(in super::super) fn parts(
+    reader: &mut (dyn Read + Send),
+) -> impl Iterator<Item = Result<SnapshotPart, RestoreError>> + Send {
+    let mut reader = PartReader { records: RecordReader::new(reader), begun: None, ended: false };
+    std::iter::from_fn(move || {
+        if reader.ended {
+            return None;
+        }
+        let part = reader.part();
+        reader.ended = part.as_ref().map_or(true, |part| part.state_hash.is_some());
+        Some(part)
+    })
+}
+
+struct PartReader<'reader> {
+    records: RecordReader<'reader>,
+    /// Once the header was read.
+    begun: Option<Progress>,
+    ended: bool,
+}
+
+/// What the next record is checked against.
+#[derive(Clone, Copy)]
+struct Progress {
+    header: Header,
+    section: Section,
+    next_sequence: u64,
+    newest_change: Revision,
+}
+
+impl PartReader<'_> {
+    fn part(&mut self) -> Result<SnapshotPart, RestoreError> {
+        let mut part = SnapshotPart::default();
+        let progress = match &mut self.begun {
+            Some(progress) => progress,
+            None => {
+                self.records.start()?;
+                let header = read_header(&mut self.records)?;
+                part.pieces.push(Piece::Header(header));
+                self.begun.insert(Progress::new(header))
+            }
+        };
+        let mut bytes = 0;
+        while part.pieces.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX {
+            let (record, record_bytes) = self.records.next()?;
+            bytes += record_bytes;
+            if let Some(end) = progress.take(record, &mut part)? {
+                self.records.expect_end(end.records)?;
+                part.state_hash = Some(end.state_hash);
+                break;
+            }
+        }
+        Ok(part)
+    }
+}
+
+fn read_header(records: &mut RecordReader<'_>) -> Result<Header, RestoreError> {
+    match records.next()?.0 {
+        Record::Header { revision, compacted, time_ms, history_first_sequence, sessions_opened } => {
+            require((1..COUNTER_MAX).contains(&revision.0), "its revision is out of bounds")?;
+            require((0..=revision.0).contains(&compacted.0), "it is compacted beyond its revision")?;
+            let sequence_in_bounds = history_first_sequence < COUNTER_MAX.unsigned_abs();
+            require(sequence_in_bounds, "its number of changes is out of bounds")?;
+            require(sessions_opened < COUNTER_MAX.unsigned_abs(), "its number of sessions is out of bounds")?;
+            Ok(Header { revision, compacted, time_ms, history_first_sequence, sessions_opened })
+        }
+        Record::Lease { .. }
+        | Record::Session { .. }
+        | Record::Answer { .. }
+        | Record::Base(_)
+        | Record::Change(_)
+        | Record::End { .. } => Err(damaged("the header is not first")),
+    }
+}
+
+/// What the end record says.
+struct End {
+    records: u64,
+    state_hash: u128,
+}
+
+impl Progress {
+    fn new(header: Header) -> Self {
+        let next_sequence = header.history_first_sequence;
+        Self { header, section: Section::Leases, next_sequence, newest_change: Revision(0) }
+    }
+
+    /// Checks a record and adds it to a part, or returns that it is the end.
+    fn take(&mut self, record: Record<'_>, part: &mut SnapshotPart) -> Result<Option<End>, RestoreError> {
+        self.section = self.section.after(&record)?;
+        let piece = match record {
+            Record::Lease { id, granted_ttl_seconds, expires_at_ms } => {
+                Piece::Lease { id, granted_ttl_seconds, expires_at_ms }
+            }
+            Record::Session { id, settled_below, used_at_ms } => {
+                Piece::Session { id, settled_below, used_at_ms }
+            }
+            Record::Answer { sequence, answer } => Piece::Answer { sequence, answer: Box::new(answer) },
+            Record::Base(version) => {
+                self.check_base(&version)?;
+                Piece::Base(part.version(&version))
+            }
+            Record::Change(version) => {
+                self.check_change(&version)?;
+                part.tally.add_change(self.next_sequence, &version);
+                self.next_sequence += 1;
+                self.newest_change = version.mod_revision;
+                Piece::Change(part.version(&version))
+            }
+            Record::Header { .. } => return Err(damaged("a second header")),
+            Record::End { records, state_hash } => return Ok(Some(End { records, state_hash })),
+        };
+        part.pieces.push(piece);
+        Ok(None)
+    }
+
+    fn check_base(&self, version: &Version<'_>) -> Result<(), RestoreError> {
+        self.check_version(version)?;
+        require(!version.is_tombstone(), "a deletion is older than history")?;
+        let is_compacted = version.mod_revision <= self.header.compacted;
+        require(is_compacted, "a version older than history is not compacted")
+    }
+
+    fn check_change(&self, version: &Version<'_>) -> Result<(), RestoreError> {
+        self.check_version(version)?;
+        require(self.newest_change <= version.mod_revision, "history is out of order")
+    }
+
+    fn check_version(&self, version: &Version<'_>) -> Result<(), RestoreError> {
+        require(
+            version.mod_revision.0 > 1 && version.mod_revision <= self.header.revision,
+            "a change is of no revision that was",
+        )?;
+        require(version.lease != Some(LeaseId(0)), "a lease id is 0")?;
+        if version.is_tombstone() {
+            return require(
+                version.lease.is_none() && version.value.is_empty(),
+                "a deletion has a lease or a value",
+            );
+        }
+        require(
+            (2..=version.mod_revision.0).contains(&version.create_revision.0),
+            "a key is changed before it is created",
+        )?;
+        let versions_possible = version.mod_revision.0 - version.create_revision.0 + 1;
+        require((1..=versions_possible).contains(&version.version), "a version number is out of bounds")
+    }
+}
+
+impl SnapshotPart {
+    fn version(&mut self, version: &Version<'_>) -> ReadVersion {
+        self.tally.add_version(version);
+        self.some_are_leased |= version.lease.is_some();
+        let is_tombstone = version.is_tombstone();
+        ReadVersion { key: Key::from(version.key), version: (*version).into(), is_tombstone }
+    }
+}
+
+/// Which kind of records is being read.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Section {
+    Leases,
+    Sessions,
+    Base,
+    Changes,
+    End,
+}
+
+impl Section {
+    fn after(self, record: &Record<'_>) -> Result<Self, RestoreError> {
+        let section = match record {
+            Record::Header { .. } | Record::Lease { .. } => Self::Leases,
+            Record::Session { .. } | Record::Answer { .. } => Self::Sessions,
+            Record::Base(_) => Self::Base,
+            Record::Change(_) => Self::Changes,
+            Record::End { .. } => Self::End,
+        };
+        require(self <= section, "its records are out of order")?;
+        Ok(section)
+    }
+}
