@@ -105,7 +105,7 @@ impl Drop for Node {
 }
 
 /// Small segments and frequent snapshots: a run of minutes sees as much of them as a day would. One node waits for its
-/// syncs, as on a quick disk, and the others run them beside, as on a slow one.
+/// syncs in the moments in which nobody reads, as on a quick disk, and the others run all beside, as on a slow one.
 fn configuration(place: Place, disk: &Disk) -> String {
     let peers: Vec<String> =
         Place::all().map(|place| format!("{place} = \"{}:{PEER_PORT}\"", place.address())).collect();
