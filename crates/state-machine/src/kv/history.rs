@@ -4,21 +4,44 @@ use imbl::Vector;
 
 use super::command::Revision;
 use super::store::Store;
-use super::stored::StoredVersion;
-use super::versions::partition_point;
+use super::stored::{FIRST_VERSION, StoredVersion, Version};
 use super::view::{Event, EventKind};
 
 /// All changes that are not physically compacted, oldest first.
 ///
-/// A record is the version that the change made, shared with the key's version list, so history costs
-/// two words a change. Records are numbered from the first that the store ever had, and the number goes into
+/// Records are numbered from the first that the store ever had, and the number goes into
 /// the state hash: it fixes the order of the changes within one revision.
 ///
-/// Invariant: modification revisions never fall.
+/// Invariants: modification revisions never fall; a record's link leads to an earlier record of the same key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    records: Vector<StoredVersion>,
+    records: Vector<Record>,
     first_sequence: u64,
+}
+
+/// A change.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    /// What it made of its key.
+    pub(super) version: StoredVersion,
+    /// The change of the same key before it.
+    pub(super) previous: Link,
+}
+
+/// The way to a record, or to none. A record that is taken out of history is found by no link any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// One more than the number of the record, so that 0 is free to mean that there is none.
+    sequence_plus_one: u64,
+}
+
+impl Link {
+    /// To nothing.
+    pub(super) const NONE: Self = Self { sequence_plus_one: 0 };
+
+    fn to(sequence: u64) -> Self {
+        Self { sequence_plus_one: sequence + 1 }
+    }
 }
 
 impl History {
@@ -37,49 +60,104 @@ impl History {
         self.first_sequence + self.records.len() as u64
     }
 
-    /// The oldest record.
+    /// The version of the oldest record.
     pub(super) fn oldest(&self) -> Option<&StoredVersion> {
-        self.records.front()
+        self.records.front().map(|record| &record.version)
     }
 
-    /// All records, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &StoredVersion> {
-        self.records.iter()
+    /// The versions of all records, oldest first.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &StoredVersion> {
+        self.records.iter().map(|record| &record.version)
+    }
+
+    /// A record, if it is here.
+    pub(super) fn get(&self, link: Link) -> Option<&Record> {
+        let index = link.sequence_plus_one.checked_sub(self.first_sequence + 1)?;
+        self.records.get(usize::try_from(index).ok()?)
+    }
+
+    /// Whether a record is here. This does not touch it.
+    pub(super) fn holds(&self, link: Link) -> bool {
+        link.sequence_plus_one > self.first_sequence
+    }
+
+    /// What will lead to the next record.
+    pub(super) fn next_link(&self) -> Link {
+        Link::to(self.next_sequence())
     }
 
     /// Adds the latest change.
-    pub(super) fn push(&mut self, record: StoredVersion) {
+    pub(super) fn push(&mut self, record: Record) {
         self.records.push_back(record);
     }
 
-    /// Takes the oldest record and its number out.
-    pub(super) fn pop(&mut self) -> Option<(u64, StoredVersion)> {
-        let record = self.records.pop_front()?;
+    /// Takes the oldest record out.
+    pub(super) fn pop(&mut self) -> Option<Popped> {
+        let Record { version, previous: _ } = self.records.pop_front()?;
         let sequence = self.first_sequence;
         self.first_sequence += 1;
-        Some((sequence, record))
+        Some(Popped { version, sequence, link: Link::to(sequence) })
     }
 
     /// The records of revisions `from..=through`.
-    fn between(&self, from: Revision, through: Revision) -> impl Iterator<Item = &StoredVersion> {
-        let start = partition_point(&self.records, |revision| revision < from);
+    fn between(&self, from: Revision, through: Revision) -> impl Iterator<Item = &Record> {
+        let start = partition_point(&self.records, |record| record.version.mod_revision() < from);
         let rest = self.records.focus().narrow(start..).into_iter();
-        rest.take_while(move |record| record.mod_revision() <= through)
+        rest.take_while(move |record| record.version.mod_revision() <= through)
     }
+}
+
+/// The oldest record, taken out.
+#[derive(Debug)]
+pub(super) struct Popped {
+    /// What it made of its key.
+    pub(super) version: StoredVersion,
+    /// Its number.
+    pub(super) sequence: u64,
+    /// What led to it.
+    pub(super) link: Link,
+}
+
+/// The index of the first element that is not on the left side, of a vector that has all on the left side first.
+pub(super) fn partition_point<T: Clone>(vector: &Vector<T>, is_left: impl Fn(&T) -> bool) -> usize {
+    let (mut low, mut high) = (0, vector.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_left(&vector[middle]) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 impl Store {
     /// The changes of revisions `from..=through`, all above the compacted revision, as events.
     pub(super) fn events(&self, from: Revision, through: Revision) -> impl Iterator<Item = Event> {
         self.history.between(from, through).map(|record| {
-            let parts = record.parts();
-            let versions = self.keys.get(parts.key);
-            let previous = versions.and_then(|versions| versions.before(parts.mod_revision));
+            let parts = record.version.parts();
             Event {
                 kind: if parts.is_tombstone() { EventKind::Delete } else { EventKind::Put },
-                kv: record.key_value(),
-                prev_kv: previous.map(StoredVersion::key_value),
+                kv: record.version.key_value(),
+                prev_kv: self.before(record, &parts).map(StoredVersion::key_value),
             }
         })
+    }
+
+    /// What was there just before a change, if its key existed.
+    fn before<'store>(
+        &'store self,
+        record: &'store Record,
+        changed: &Version<'_>,
+    ) -> Option<&'store StoredVersion> {
+        if changed.version == FIRST_VERSION {
+            return None;
+        }
+        let before = match self.history.get(record.previous) {
+            Some(before) => Some(&before.version),
+            None => self.keys.get(changed.key)?.base(&self.history),
+        };
+        before.filter(|version| !version.is_tombstone())
     }
 }

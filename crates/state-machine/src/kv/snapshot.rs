@@ -13,11 +13,9 @@ mod part;
 mod rebuild;
 mod record;
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::store::Store;
-use super::stored::StoredVersion;
 use record::{Record, RecordWriter};
 
 pub use part::SnapshotPart;
@@ -45,30 +43,13 @@ pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
             writer.write(&Record::Answer { sequence, answer: answer.clone() })?;
         }
     }
-    for version in base_versions(store) {
+    for version in store.keys.values().filter_map(|versions| versions.base(&store.history)) {
         writer.write(&Record::Base(version.parts()))?;
     }
-    for version in store.history.iter() {
+    for version in store.history.versions() {
         writer.write(&Record::Change(version.parts()))?;
     }
     writer.finish(store.state_hash())
-}
-
-/// The versions that are older than history, by key. Compaction may have stopped in the middle of
-/// a revision; its changes that are still in history are no base.
-fn base_versions(store: &Store) -> impl Iterator<Item = &StoredVersion> {
-    let history_start = store.history.oldest().map(StoredVersion::mod_revision);
-    let first_in_history: BTreeSet<&[u8]> = store
-        .history
-        .iter()
-        .take_while(|version| Some(version.mod_revision()) == history_start)
-        .map(StoredVersion::key)
-        .collect();
-    store.keys.values().map(super::versions::Versions::oldest).filter(move |version| match history_start {
-        None => true,
-        Some(start) if version.mod_revision() == start => !first_in_history.contains(version.key()),
-        Some(start) => version.mod_revision() < start,
-    })
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use imbl::OrdMap;
 
 use super::command::{DeleteRequest, DeleteResponse, KeyRange, LeaseId, PutRequest, PutResponse, Revision};
 use super::hash::{ContentHash, RecordHash};
-use super::history::History;
+use super::history::{History, Link, Popped, Record};
 use super::key::Key;
 use super::lease::Leases;
 use super::session::Sessions;
-use super::stored::{StoredVersion, Version};
+use super::stored::{FIRST_VERSION, StoredVersion, TOMBSTONE, Version};
 use super::versions::{ReadPoint, Versions};
 
 /// What a stored version costs beside its key and value, in bytes: for [`Store::size_bytes`] only.
@@ -105,7 +105,7 @@ impl Store {
 
     /// The present version of a key.
     pub(super) fn get(&self, key: &[u8]) -> Option<&StoredVersion> {
-        self.keys.get(key)?.at(ReadPoint::Newest)
+        self.keys.get(key)?.at(ReadPoint::Newest, &self.history)
     }
 
     /// The keys of a range that exist at `point`, ascending.
@@ -120,7 +120,7 @@ impl Store {
             RangeBounds::Empty => (None, None),
         };
         let interval = interval.into_iter().flatten().map(|(_, versions)| versions);
-        single.into_iter().chain(interval).filter_map(move |versions| versions.at(point))
+        single.into_iter().chain(interval).filter_map(move |versions| versions.at(point, &self.history))
     }
 
     /// Runs a change at the next revision, which becomes the present one if the change changed a key.
@@ -149,7 +149,7 @@ impl Store {
             value: kept_value.unwrap_or(&request.value),
             create_revision: before.map_or(at, |before| before.create_revision),
             mod_revision: at,
-            version: before.map_or(1, |before| before.version + 1),
+            version: before.map_or(FIRST_VERSION, |before| before.version + 1),
             lease,
         };
         self.move_between_leases(version.key, before.and_then(|before| before.lease), lease);
@@ -194,26 +194,28 @@ impl Store {
         let parts = version.parts();
         self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
         self.account_for(&parts);
-        self.history.push(version.clone());
-        let existed = match self.keys.get_mut(parts.key) {
+        let link = self.history.next_link();
+        let mut previous = Link::NONE;
+        match self.keys.get_mut(parts.key) {
             Some(versions) => {
-                let existed = !versions.newest().is_tombstone();
-                versions.push(version.clone());
-                existed
+                self.live_keys -= usize::from(!versions.newest().is_tombstone());
+                previous = versions.link();
+                versions.push(version.clone(), parts.version, link, &self.history);
             }
             None => {
-                self.keys.insert(Key::from(parts.key), Versions::One(version.clone()));
-                false
+                let versions = Versions::of_record(version.clone(), parts.version, link);
+                self.keys.insert(Key::from(parts.key), versions);
             }
-        };
-        self.live_keys = self.live_keys + usize::from(!parts.is_tombstone()) - usize::from(existed);
+        }
+        self.live_keys += usize::from(!parts.is_tombstone());
+        self.history.push(Record { version: version.clone(), previous });
     }
 
     /// Adds the version of a key that the start of history rests on, while a store is rebuilt. Refuses it, after which
     /// the store is of no use, if the key has a version.
     pub(super) fn insert_base(&mut self, key: Key, version: StoredVersion) -> Result<(), OutOfOrder> {
         self.live_keys += 1;
-        match self.keys.insert(key, Versions::One(version)) {
+        match self.keys.insert(key, Versions::of_base(version)) {
             None => Ok(()),
             Some(_) => Err(OutOfOrder),
         }
@@ -227,19 +229,20 @@ impl Store {
         &mut self,
         key: Key,
         version: StoredVersion,
-        is_tombstone: bool,
+        number: i64,
     ) -> Result<(), OutOfOrder> {
-        self.history.push(version.clone());
-        self.live_keys += usize::from(!is_tombstone);
-        let Some(mut versions) = self.keys.insert(key.clone(), Versions::One(version.clone())) else {
-            return Ok(());
-        };
+        let link = self.history.next_link();
+        let replaced = self.keys.insert(key.clone(), Versions::of_record(version.clone(), number, link));
+        let previous = replaced.as_ref().map_or(Link::NONE, Versions::link);
+        self.history.push(Record { version: version.clone(), previous });
+        self.live_keys += usize::from(number != TOMBSTONE);
+        let Some(mut versions) = replaced else { return Ok(()) };
         let newest = versions.newest();
         if newest.mod_revision() >= version.mod_revision() {
             return Err(OutOfOrder);
         }
         self.live_keys -= usize::from(!newest.is_tombstone());
-        versions.push(version);
+        versions.push(version, number, link, &self.history);
         self.keys.insert(key, versions);
         Ok(())
     }
@@ -253,31 +256,24 @@ impl Store {
     /// Takes the oldest record out of history, with all that it makes unreachable: the version before it,
     /// and itself if it is a deletion.
     pub(super) fn forget_oldest_change(&mut self) {
-        let Some((sequence, record)) = self.history.pop() else { return };
-        let parts = record.parts();
+        let Some(Popped { version, sequence, link }) = self.history.pop() else { return };
+        let parts = version.parts();
         self.contents.remove(RecordHash::of_history(sequence, &parts));
-        let versions = self.keys.get(parts.key).expect("every key of history has versions");
-        let has_older = versions.oldest().mod_revision() < parts.mod_revision;
-        // Memory that was not looked at for long: nothing is that need not be.
-        let is_followed_tombstone =
-            parts.is_tombstone() && versions.newest().mod_revision() > parts.mod_revision;
-        if has_older {
-            self.forget_oldest_version(parts.key);
-        }
         if parts.is_tombstone() {
-            if is_followed_tombstone {
-                self.forget_oldest_version(parts.key);
-            } else {
-                self.keys.remove(parts.key);
-                self.no_longer_account_for(&parts);
+            self.no_longer_account_for(&parts);
+        }
+        let versions = self.keys.get(parts.key).expect("every key of history has versions");
+        let is_gone = parts.is_tombstone() && versions.link() == link;
+        // Memory that was not looked at for long: nothing is that need not be.
+        if !versions.stays_when_forgotten(link) {
+            let versions = self.keys.get_mut(parts.key).expect("it was there a moment ago");
+            if let Some(forgotten) = versions.forget(link, &version) {
+                self.no_longer_account_for(&forgotten.parts());
             }
         }
-    }
-
-    fn forget_oldest_version(&mut self, key: &[u8]) {
-        let versions = self.keys.get_mut(key).expect("every key of history has versions");
-        let forgotten = versions.pop_oldest().expect("a newer version follows");
-        self.no_longer_account_for(&forgotten.parts());
+        if is_gone {
+            self.keys.remove(parts.key);
+        }
     }
 
     fn account_for(&mut self, version: &Version<'_>) {

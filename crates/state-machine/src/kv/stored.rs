@@ -19,7 +19,10 @@ use super::command::{KeyValue, LeaseId, Revision};
 pub(super) struct StoredVersion(Arc<[u8]>);
 
 /// The number of a version that is the end of a key's existence.
-const TOMBSTONE: i64 = 0;
+pub(super) const TOMBSTONE: i64 = 0;
+
+/// The number of the version with which a key begins to exist.
+pub(super) const FIRST_VERSION: i64 = 1;
 
 /// More than [`StoredVersion`] takes beside its key and its value.
 const COUNTER_BYTES_MAX: usize = 56;
@@ -66,10 +69,6 @@ impl StoredVersion {
 
     pub(super) fn mod_revision(&self) -> Revision {
         self.decode().0
-    }
-
-    pub(super) fn key(&self) -> &[u8] {
-        self.parts().key
     }
 
     pub(super) fn is_tombstone(&self) -> bool {

@@ -54,7 +54,7 @@ pub(super) struct Header {
 pub(super) struct ReadVersion {
     pub(super) key: Key,
     pub(super) version: StoredVersion,
-    pub(super) is_tombstone: bool,
+    pub(super) number: i64,
 }
 
 /// Reads the parts of a snapshot, in order; nothing follows an error.
@@ -211,8 +211,7 @@ impl SnapshotPart {
     fn version(&mut self, version: &Version<'_>) -> ReadVersion {
         self.tally.add_version(version);
         self.some_are_leased |= version.lease.is_some();
-        let is_tombstone = version.is_tombstone();
-        ReadVersion { key: Key::from(version.key), version: (*version).into(), is_tombstone }
+        ReadVersion { key: Key::from(version.key), version: (*version).into(), number: version.version }
     }
 }
 

@@ -47,8 +47,8 @@ fn add(store: &mut Store, session: &mut Option<InSession>, piece: Piece) -> Resu
             let inserted = store.insert_base(key, version);
             inserted.map_err(|OutOfOrder| damaged("a key has two versions older than history"))?;
         }
-        Piece::Change(ReadVersion { key, version, is_tombstone }) => {
-            let inserted = store.insert_change(key, version, is_tombstone);
+        Piece::Change(ReadVersion { key, version, number }) => {
+            let inserted = store.insert_change(key, version, number);
             inserted.map_err(|OutOfOrder| damaged("a key's changes are out of order"))?;
         }
     }

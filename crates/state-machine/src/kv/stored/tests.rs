@@ -39,7 +39,7 @@ proptest! {
         prop_assert_eq!(&*stored.key_value(), &kv);
         prop_assert_eq!(stored.parts(), borrowed(&kv));
         prop_assert_eq!(stored.mod_revision(), kv.mod_revision);
-        prop_assert_eq!(stored.key(), &kv.key[..]);
+        prop_assert_eq!(stored.parts().key, &kv.key[..]);
         prop_assert_eq!(&*stored.key_value_without_value(), &KeyValue { value: Bytes::new(), ..kv });
     }
 
