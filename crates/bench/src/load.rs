@@ -81,8 +81,7 @@ pub(crate) struct Settings {
 /// All loads, in the order in which they run: those that leave a system the worse for it come last.
 pub(crate) fn all() -> Vec<Box<dyn Load>> {
     let mut loads = key_value::loads();
-    loads.push(Box::new(native::Native::put()));
-    loads.push(Box::new(native::Native::get()));
+    loads.extend(native::loads());
     loads.push(Box::new(transaction::Transaction));
     loads.push(Box::new(watch::Watch::new(100)));
     loads.push(Box::new(watch::Watch::new(1_000)));

@@ -13,24 +13,30 @@ use crate::recording::Outcome;
 use crate::session::{Consistency, key};
 use crate::system::{Cluster, System};
 
-/// Requests under way at a time.
-const UNDER_WAY: usize = 256;
-
 /// A load of one client that does not wait for one answer before it asks for the next.
 #[derive(Debug)]
 pub(super) struct Native {
     name: &'static str,
     operation: Operation,
+    /// Requests at a time.
+    under_way: usize,
 }
 
-impl Native {
-    pub(super) fn put() -> Self {
-        Self { name: "native-put", operation: Operation::Put }
-    }
+/// As many as a busy program has, and more than a round of syncs is long.
+const SHALLOW: usize = 256;
+/// As many as keep a node busy while syncs are under way.
+const DEEP: usize = 1024;
 
-    pub(super) fn get() -> Self {
-        Self { name: "native-get", operation: Operation::Get(Consistency::Linearizable) }
-    }
+/// Puts and gets, each of few and of many requests at a time.
+pub(super) fn loads() -> Vec<Box<dyn Load>> {
+    let get = Operation::Get(Consistency::Linearizable);
+    let loads = [
+        Native { name: "native-put", operation: Operation::Put, under_way: SHALLOW },
+        Native { name: "native-put-1024", operation: Operation::Put, under_way: DEEP },
+        Native { name: "native-get", operation: get, under_way: SHALLOW },
+        Native { name: "native-get-1024", operation: get, under_way: DEEP },
+    ];
+    loads.into_iter().map(|load| Box::new(load) as Box<dyn Load>).collect()
 }
 
 impl Load for Native {
@@ -40,7 +46,8 @@ impl Load for Native {
 
     fn description(&self) -> String {
         let operation = if self.operation == Operation::Put { "put" } else { "linearizable get" };
-        format!("{operation}, one client with {UNDER_WAY} under way (etcd: {UNDER_WAY} clients)")
+        let under_way = self.under_way;
+        format!("{operation}, one client with {under_way} under way (etcd: {under_way} clients)")
     }
 
     fn runs_on(&self, system: System) -> bool {
@@ -61,7 +68,7 @@ impl Load for Native {
             let recording = if cluster.system == System::Ruvector {
                 drive(self.workers(cluster, settings)?, pace, span, &processes).await?
             } else {
-                let workers = KeyValueWorker::many(self.operation, UNDER_WAY, cluster, settings).await?;
+                let workers = KeyValueWorker::many(self.operation, self.under_way, cluster, settings).await?;
                 drive(workers, pace, span, &processes).await?
             };
             Ok(recording.outcome())
@@ -82,7 +89,7 @@ impl Native {
             value: value.clone(),
             random: worker_random(number),
         };
-        Ok((0..UNDER_WAY).map(worker).collect())
+        Ok((0..self.under_way).map(worker).collect())
     }
 }
 
