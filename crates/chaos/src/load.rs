@@ -1,4 +1,4 @@
-//! Clients that write and read all the time, at a bounded rate, and remember what they were told.
+//! Clients that write all the time and read half of it, at a bounded rate, and remember what they were told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const CLIENTS: usize = 3 * NODES;
 const KEYS: u64 = 4;
 /// How long a client rests between two operations, in milliseconds: this bounds the rate.
 const REST_MS: (u64, u64) = (5, 25);
+/// How many operations of ten are reads, in a round with reads.
+const READS_IN_TEN: u64 = 4;
 /// Values of a client are above this times its number, so that all values differ.
 const VALUES: u64 = 1_000_000_000;
 
@@ -131,9 +133,11 @@ impl Worker {
         Ok(self.history)
     }
 
+    /// In every other round nobody reads: nodes that nobody reads from sync their log in another way.
     fn draw(&mut self, key: Key) -> Action {
-        match self.random.between(0, 9) {
-            0..=3 => Action::Get,
+        let reads = key.round.is_multiple_of(2);
+        match self.random.between(if reads { 0 } else { READS_IN_TEN }, 9) {
+            0..READS_IN_TEN => Action::Get,
             4..=6 => Action::Put { value: self.next_value(), lease: None },
             _ => {
                 let expected = self.known.get(&key).copied().flatten();
