@@ -381,8 +381,9 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(commit, stamp)| Message::Heartbeat(Heartbeat { commit: Index(commit), stamp })),
         any_follower_stamp().prop_map(|stamp| Message::HeartbeatResponse(HeartbeatResponse { stamp })),
         Just(Message::ForwardProposals(ForwardProposals { proposals: Vec::new() })),
-        (any::<u64>(), any::<bool>())
-            .prop_map(|(batch, lease)| Message::ReadIndexRequest(ReadIndexRequest { batch, lease })),
+        (any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(batch, lease, is_newcomer)| {
+            Message::ReadIndexRequest(ReadIndexRequest { batch, lease, is_newcomer })
+        }),
         any_number().prop_map(|incarnation| {
             Message::IntroductionRequest(IntroductionRequest { incarnation: Incarnation(incarnation) })
         }),
