@@ -10,6 +10,7 @@ use crate::network::links_between;
 use crate::node::Host;
 use crate::trace::Place;
 use crate::violation::Violation;
+use crate::workload::Freshness;
 use crate::world::{Happening, Relief, World};
 
 /// A kind of fault.
@@ -51,7 +52,8 @@ pub enum FaultKind {
     Pause,
     /// A leader is replaced as fast as can be by nodes that were just started, and asked to read.
     Ambush,
-    /// A leader is cut off and replaced while answers that were long under way still reach it, and asked to read.
+    /// A leader is cut off, alone or with a follower, and replaced while answers that were long under way still reach
+    /// it; both are asked to read. The follower may have lost its disk after it voted for the next leader.
     LateAnswers,
     /// A voter crashes as it votes, and others than its candidate go on to ask for its vote.
     CrashAtVote,
@@ -240,7 +242,7 @@ impl World {
         self.statistics.isolations += 1;
         let others: Vec<usize> = (0..self.hosts.len()).filter(|other| *other != node).collect();
         self.cut_between(&[node], &others);
-        self.tempt_later(node, 8..22);
+        self.tempt_later(node, Freshness::Lease, 8..22);
     }
 
     fn cut_between(&mut self, left: &[usize], right: &[usize]) {
@@ -287,7 +289,7 @@ impl World {
             self.fault_duration_us()
         };
         self.hosts[node].paused_until_us = self.now_us + pause_us;
-        self.tempt_later(node, 8..22);
+        self.tempt_later(node, Freshness::Lease, 8..22);
     }
 
     fn keep_down(&mut self) {
