@@ -5,6 +5,7 @@ use std::ops::Range;
 use ruvector_storage::disk::simulated::Crash;
 
 use crate::network::links_between;
+use crate::trace::Place;
 use crate::violation::Violation;
 use crate::workload::{Freshness, Key, Request};
 use crate::world::{Happening, Relief, World};
@@ -13,6 +14,10 @@ use crate::world::{Happening, Relief, World};
 const TEMPTATIONS: u64 = 6;
 /// How many election timeouts a late answer is late at most.
 const LATE_TIMEOUTS_MAX: u64 = 3;
+/// In how many election timeouts a leader that does not run is replaced, if at all.
+const ELECTION_TIMEOUTS: u64 = 5;
+/// How many of a thousand looks at a replaced leader are the last, ten looks to an election timeout.
+const DEFECTION_PER_MILLE: u64 = 300;
 /// Within how many tenths of an election timeout a leader with late answers is likely to be replaced and not know it.
 const LATE_TENTHS: Range<u64> = 15..45;
 /// How soon an ambushed process is started again at most, in microseconds.
@@ -79,58 +84,73 @@ impl World {
 
     /// What is sent to the leader takes any time up to a few election timeouts; soon after, nothing more is sent
     /// to it nor heard from it. While the others replace it, answers of before go on to reach it. Half of the time
-    /// it keeps the company of a follower, who is asked to read.
+    /// a follower stays with it, if the others are enough to replace it without, and is asked to read as well.
     pub(crate) fn delay_answers(&mut self) {
         let Some(leader) = (0..self.hosts.len()).find(|node| self.leads(*node)) else { return };
         self.statistics.late_answers += 1;
         let timeout_us = self.election_timeout_us();
-        let followers: Vec<usize> = (0..self.hosts.len()).filter(|node| *node != leader).collect();
+        let followers = self.all_but(&[leader]);
         let to_leader: Vec<(usize, usize)> = followers.iter().map(|node| (*node, leader)).collect();
         self.network.slow_down(&to_leader, timeout_us * LATE_TIMEOUTS_MAX);
         let cut_at_us = self.now_us + self.random.between(timeout_us / 2, timeout_us);
         self.plan(cut_at_us, Happening::Relieve(Relief::Slowness(to_leader)));
-        let cut_us = cut_at_us..cut_at_us + timeout_us * (LATE_TIMEOUTS_MAX + 1);
-        let companion = self.random.chance(500).then(|| self.random.pick(&followers).copied()).flatten();
-        match companion {
-            None => self.cut_during(cut_us, &[leader], &followers),
-            Some(companion) => self.keep_company(leader, companion, cut_us),
+        let mut minority = vec![leader];
+        if self.hosts.len() > 4 && self.random.chance(500) {
+            let companion = followers[self.random.index(followers.len())];
+            minority.push(companion);
+            self.tempt_later(companion, Freshness::Strong, LATE_TENTHS);
         }
+        let links = links_between(&minority, &self.all_but(&minority));
+        self.plan(cut_at_us, Happening::Cut(links.clone()));
+        let mended_at_us = cut_at_us + timeout_us * (LATE_TIMEOUTS_MAX + 1);
+        self.plan(mended_at_us, Happening::Relieve(Relief::Links(links)));
         self.tempt_later(leader, Freshness::Lease, LATE_TENTHS);
     }
 
-    /// A follower is cut off with the leader. If the rest are too few to elect another, it first helps them to, then
-    /// forgets that with its disk, and only then comes to the leader.
-    fn keep_company(&mut self, leader: usize, companion: usize, cut_us: Range<u64>) {
-        let others: Vec<usize> =
-            (0..self.hosts.len()).filter(|node| *node != leader && *node != companion).collect();
-        if 2 * others.len() > self.hosts.len() {
-            self.cut_during(cut_us, &[leader, companion], &others);
-            self.tempt_later(companion, Freshness::Strong, LATE_TENTHS);
-            return;
-        }
-        let timeout_us = self.election_timeout_us();
-        let back_at_us = cut_us.start + self.random.between(timeout_us * 13 / 10, timeout_us * 5 / 2);
-        self.cut_during(cut_us.clone(), &[leader], &others);
-        self.cut_during(cut_us.start..back_at_us, &[leader], &[companion]);
-        self.cut_during(back_at_us..cut_us.end, &[companion], &others);
-        self.plan(back_at_us, Happening::Forget(companion));
+    /// One of three leads, and from now on gets no time to run and hears nobody.
+    pub(crate) fn prepare_defection(&mut self, leader: usize) {
+        let followers = self.all_but(&[leader]);
+        let companion = followers[self.random.index(followers.len())];
+        self.network.cut(&links_between(&[leader], &followers));
+        let until_us = self.now_us + self.election_timeout_us() * ELECTION_TIMEOUTS;
+        self.defect(leader, companion, until_us);
     }
 
-    /// A node loses its disk, is back at once, and is asked to read.
-    pub(crate) fn forget(&mut self, node: usize) {
-        if !self.stormy || self.hosts[node].process.is_none() {
+    /// Some time after the others have replaced the leader, one of them loses its disk, and is back at once. It hears only
+    /// the former leader, which runs again and does not know, and is asked to read.
+    pub(crate) fn defect(&mut self, leader: usize, companion: usize, until_us: u64) {
+        if !self.stormy {
             return;
         }
-        self.crash(node, Crash::ProcessOnly);
-        self.replace_disk(node);
+        let others = self.all_but(&[leader, companion]);
+        let is_over = self.now_us >= until_us || !self.leads(leader);
+        if !is_over && !(self.is_replaced_leader(leader) && self.random.chance(DEFECTION_PER_MILLE)) {
+            let at_us = self.now_us + self.election_timeout_us() / 10;
+            self.hosts[leader].paused_until_us = at_us + 1;
+            self.plan(at_us, Happening::Defect { leader, companion, until_us });
+            return;
+        }
+        self.network.mend(&links_between(&[leader], &[companion]));
+        if is_over || self.hosts[companion].process.is_none() {
+            self.network.mend(&links_between(&[leader], &others));
+            return;
+        }
+        self.trace.record(self.now_us, Place::World, companion, || {
+            format!("fault: node {} defects to node {}", companion + 1, leader + 1)
+        });
+        let links = links_between(&[companion], &others);
+        self.network.cut(&links);
+        self.plan(until_us, Happening::Relieve(Relief::Links(links)));
+        self.plan(until_us, Happening::Relieve(Relief::Links(links_between(&[leader], &others))));
+        self.crash(companion, Crash::ProcessOnly);
+        self.replace_disk(companion);
         let at_us = self.now_us + self.random.between(500, RESTART_US_MAX);
-        self.plan(at_us, Happening::Start(node));
-        self.tempt_later(node, Freshness::Strong, 0..10);
+        self.plan(at_us, Happening::Start(companion));
+        self.hosts[leader].paused_until_us = at_us;
+        self.tempt_later(companion, Freshness::Strong, 0..3);
     }
 
-    fn cut_during(&mut self, time_us: Range<u64>, left: &[usize], right: &[usize]) {
-        let links = links_between(left, right);
-        self.plan(time_us.start, Happening::Cut(links.clone()));
-        self.plan(time_us.end, Happening::Relieve(Relief::Links(links)));
+    fn all_but(&self, nodes: &[usize]) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|node| !nodes.contains(node)).collect()
     }
 }

@@ -48,12 +48,13 @@ pub enum FaultKind {
     OneWayCut,
     /// A link goes down and up many times.
     FlappingLink,
-    /// A node, often the leader, gets no time to run.
+    /// A node, often the leader, gets no time to run. When it runs again, one that helped to replace it may have
+    /// lost its disk, follow it and be asked to read.
     Pause,
     /// A leader is replaced as fast as can be by nodes that were just started, and asked to read.
     Ambush,
     /// A leader is cut off, alone or with a follower, and replaced while answers that were long under way still reach
-    /// it; both are asked to read. The follower may have lost its disk after it voted for the next leader.
+    /// it; both are asked to read.
     LateAnswers,
     /// A voter crashes as it votes, and others than its candidate go on to ask for its vote.
     CrashAtVote,
@@ -91,6 +92,8 @@ impl FaultKind {
 
 /// How many times as long as an election timeout a fault lasts at most.
 const DURATION_TIMEOUTS_MAX: u64 = 8;
+/// How many of a thousand pauses of a leader of three end with another node on its side that has lost its disk.
+const DEFECTIONS_PER_MILLE: u64 = 500;
 /// How long a machine stays down at most that is to miss a lot, in microseconds.
 const ABSENCE_US_MAX: u64 = 3_000_000;
 
@@ -281,6 +284,10 @@ impl World {
     fn pause(&mut self) {
         let Some(node) = self.victim() else { return };
         self.statistics.pauses += 1;
+        if self.leads(node) && self.hosts.len() == 3 && self.random.chance(DEFECTIONS_PER_MILLE) {
+            self.prepare_defection(node);
+            return;
+        }
         // As long as it takes to be replaced, or any other time.
         let timeout_us = self.election_timeout_us();
         let pause_us = if self.random.chance(500) {

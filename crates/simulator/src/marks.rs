@@ -255,7 +255,7 @@ impl World {
     }
 
     /// Whether a node leads, and another does in a later term.
-    fn is_replaced_leader(&self, node: usize) -> bool {
+    pub(crate) fn is_replaced_leader(&self, node: usize) -> bool {
         let led_term = |node: usize| {
             let replica = self.replica(node).filter(|_| self.leads(node));
             replica.map(|replica| replica.raft().term())

@@ -86,8 +86,8 @@ pub(crate) enum Happening {
     Fault,
     /// A client asks a node to read that may no longer lead, or no longer follow the newest leader.
     Tempt { node: usize, level: Freshness },
-    /// A node loses its disk and is back at once.
-    Forget(usize),
+    /// See [`World::defect`].
+    Defect { leader: usize, companion: usize, until_us: u64 },
     /// See [`World::prepare_ambush`].
     Ambush { leader: usize, candidate: usize },
     /// A fault ends.
@@ -277,8 +277,8 @@ impl World {
             Happening::Look(watcher) => self.look(watcher),
             Happening::Fault => self.next_fault(),
             Happening::Tempt { node, level } => self.tempt(node, level),
-            Happening::Forget(node) => {
-                self.forget(node);
+            Happening::Defect { leader, companion, until_us } => {
+                self.defect(leader, companion, until_us);
                 Ok(())
             }
             Happening::Ambush { leader, candidate } => {
