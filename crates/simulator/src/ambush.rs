@@ -124,7 +124,8 @@ impl World {
         }
         let others = self.all_but(&[leader, companion]);
         let is_over = self.now_us >= until_us || !self.leads(leader);
-        if !is_over && !(self.is_replaced_leader(leader) && self.random.chance(DEFECTION_PER_MILLE)) {
+        let is_due = self.is_replaced_leader(leader) && self.random.chance(DEFECTION_PER_MILLE);
+        if !is_over && !is_due {
             let at_us = self.now_us + self.election_timeout_us() / 10;
             self.hosts[leader].paused_until_us = at_us + 1;
             self.plan(at_us, Happening::Defect { leader, companion, until_us });

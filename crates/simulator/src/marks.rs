@@ -219,7 +219,12 @@ impl World {
 
     /// Counts what a message shows that leaves a node.
     pub(crate) fn mark_message(&mut self, node: usize, envelope: &Envelope, is_lost: bool) {
-        let is_to_replaced = self.is_replaced_leader(place_of(envelope.to));
+        if let Message::ReadIndexRequest(request) = &envelope.message
+            && self.is_replaced_leader(place_of(envelope.to))
+        {
+            self.marks.replaced_leaders_asked += 1;
+            self.marks.replaced_leaders_asked_by_newcomers += u64::from(request.is_newcomer);
+        }
         let hears_leader = self.replica(node).is_some_and(|replica| replica.raft().leader().is_some());
         let marks = &mut self.marks;
         match &envelope.message {
@@ -232,10 +237,6 @@ impl World {
                 marks.appends_refused += u64::from(is_refused);
             }
             Message::ForwardProposals(_) => marks.forwarded_lost += u64::from(is_lost),
-            Message::ReadIndexRequest(request) => {
-                marks.replaced_leaders_asked += u64::from(is_to_replaced);
-                marks.replaced_leaders_asked_by_newcomers += u64::from(is_to_replaced && request.is_newcomer);
-            }
             Message::ReadIndexResponse(response) => {
                 marks.read_indexes_refused += u64::from(response.index.is_none());
             }
@@ -247,6 +248,7 @@ impl World {
             | Message::AppendRequest(_)
             | Message::Heartbeat(_)
             | Message::HeartbeatResponse(_)
+            | Message::ReadIndexRequest(_)
             | Message::SnapshotChunk(_)
             | Message::StateHash(_)
             | Message::IntroductionRequest(_)
