@@ -133,7 +133,11 @@ impl Around<'_> {
             6 => Message::Heartbeat(Heartbeat { commit: self.index(input), stamp: self.leader_stamp(input) }),
             7 => Message::HeartbeatResponse(HeartbeatResponse { stamp: self.follower_stamp(input) }),
             8 => Message::ForwardProposals(ForwardProposals { proposals: proposals(input) }),
-            9 => Message::ReadIndexRequest(ReadIndexRequest { batch: number(input, 9), lease: flag(input) }),
+            9 => Message::ReadIndexRequest(ReadIndexRequest {
+                batch: number(input, 9),
+                lease: flag(input),
+                is_newcomer: flag(input),
+            }),
             10 => Message::ReadIndexResponse(ReadIndexResponse {
                 batch: number(input, 9),
                 index: flag(input).then(|| self.index(input)),

@@ -192,8 +192,10 @@ pub struct ForwardProposals {
 pub struct ReadIndexRequest {
     /// The asker's number for the batch of reads that waits; comes back in the answer.
     pub batch: u64,
-    /// Whether the leader's lease is enough, or leadership must be confirmed by a round.
+    /// Whether the leader's lease is enough, or leadership must be confirmed.
     pub lease: bool,
+    /// The asker is a newcomer: that it asks confirms nothing.
+    pub is_newcomer: bool,
 }
 
 /// The answer to a [`ReadIndexRequest`].

@@ -20,6 +20,11 @@ pub(crate) fn quorum_size(voter_count: usize) -> usize {
     voter_count / 2 + 1
 }
 
+/// Whether `nodes`, each named once, are a majority of the voters; nodes that are no voters don't count.
+pub(crate) fn is_quorum(voters: &BTreeSet<NodeId>, nodes: &[NodeId]) -> bool {
+    nodes.iter().filter(|node| voters.contains(node)).count() >= quorum_size(voters.len())
+}
+
 /// The highest value that a majority of voters has reached, given every voter's own value. For matched
 /// indexes this is what may be committed (Raft thesis section 3.6.2); for the times at which followers
 /// were heard, the time at which a quorum was last heard. The type's lowest value if there is no voter.
@@ -86,6 +91,20 @@ mod tests {
         #[test]
         fn a_quorum_reached_what_its_slowest_member_reached(values in prop::collection::vec(0..20_u64, 0..8)) {
             prop_assert_eq!(reached_by_quorum(values.iter().copied()), reached_by_any_quorum(&values));
+        }
+
+        #[test]
+        fn nodes_are_a_quorum_if_a_majority_is_among_them(
+            voter_count in 1..8_usize,
+            chosen in prop::collection::vec(any::<bool>(), 10),
+        ) {
+            let voters = (0..voter_count as u64).map(NodeId).collect();
+            let nodes: Vec<NodeId> = (0..10).filter(|node| chosen[*node as usize]).map(NodeId).collect();
+            let holds_majority = subsets(voter_count)
+                .into_iter()
+                .filter(|members| 2 * members.len() > voter_count)
+                .any(|members| members.iter().all(|member| chosen[*member]));
+            prop_assert_eq!(is_quorum(&voters, &nodes), holds_majority);
         }
 
         #[test]

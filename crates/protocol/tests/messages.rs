@@ -296,6 +296,47 @@ fn a_replica_whose_log_ends_before_what_it_acknowledged_says_so() {
 }
 
 #[test]
+fn only_a_members_question_in_the_leaders_own_term_confirms_it() {
+    let question =
+        |is_newcomer| Message::ReadIndexRequest(ReadIndexRequest { batch: 7, lease: false, is_newcomer });
+    let answer = |index| Message::ReadIndexResponse(ReadIndexResponse { batch: 7, index });
+    let mut replica = Replica::leader();
+    let cases = [
+        (1, question(false), vec![answer(Some(Index(1)))], "a member's"),
+        (0, question(false), vec![], "of an older term"),
+        (2, question(false), vec![answer(None)], "of a later term"),
+    ];
+    for (term, question, answers, which) in cases {
+        replica.sent.clear();
+        replica.receive(3, term, question);
+        let sent: Vec<Message> = replica.sent.drain(..).map(|envelope| envelope.message).collect();
+        assert_eq!(sent, answers, "after a question {which}");
+    }
+    assert_eq!(replica.raft.status().role, RoleName::Follower, "deposed by the later term");
+    let mut replica = Replica::leader();
+    replica.sent.clear();
+    replica.receive(3, 1, question(true));
+    let heartbeats = replica.sent.iter().filter(|sent| matches!(sent.message, Message::Heartbeat(_))).count();
+    assert_eq!((heartbeats, replica.sent.len()), (2, 2), "a newcomer's question opens a round");
+}
+
+#[test]
+fn a_question_renews_no_lease() {
+    let mut replica = Replica::leader();
+    let before = (replica.raft.lease_until(replica.now), replica.raft.status().followers[1].heard_at);
+    assert!(before.0.is_some());
+    replica.now = replica.now.after_micros(200_000);
+    for (batch, lease) in [(7, false), (8, true)] {
+        let question = ReadIndexRequest { batch, lease, is_newcomer: false };
+        replica.receive(3, 1, Message::ReadIndexRequest(question));
+    }
+    let after = (replica.raft.lease_until(replica.now), replica.raft.status().followers[1].heard_at);
+    assert_eq!(after, before);
+    replica.now = replica.now.after_micros(100_000);
+    assert_eq!(replica.raft.lease_until(replica.now), None);
+}
+
+#[test]
 fn an_alive_follower_is_sent_again_what_seems_lost_but_not_more_than_once_an_interval() {
     let mut replica = Replica::leader();
     let origin = Origin { node: NodeId(1), incarnation: Incarnation(1), sequence: 1, settled_below: 0 };
@@ -381,8 +422,9 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(commit, stamp)| Message::Heartbeat(Heartbeat { commit: Index(commit), stamp })),
         any_follower_stamp().prop_map(|stamp| Message::HeartbeatResponse(HeartbeatResponse { stamp })),
         Just(Message::ForwardProposals(ForwardProposals { proposals: Vec::new() })),
-        (any::<u64>(), any::<bool>())
-            .prop_map(|(batch, lease)| Message::ReadIndexRequest(ReadIndexRequest { batch, lease })),
+        (any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(batch, lease, is_newcomer)| {
+            Message::ReadIndexRequest(ReadIndexRequest { batch, lease, is_newcomer })
+        }),
         any_number().prop_map(|incarnation| {
             Message::IntroductionRequest(IntroductionRequest { incarnation: Incarnation(incarnation) })
         }),

@@ -237,3 +237,8 @@ fn a_commit_of_an_older_term_by_counting_is_found() {
 fn a_read_index_before_the_noop_is_found() {
     assert!(seed_that_finds(PlantedBug::ReadIndexBeforeNoop).is_some());
 }
+
+#[test]
+fn a_read_that_joins_a_question_asked_before_is_found() {
+    assert!(seed_that_finds(PlantedBug::ReadJoinsAskedBatch).is_some());
+}

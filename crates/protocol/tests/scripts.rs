@@ -27,22 +27,21 @@
 mod cluster;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cluster::{Cluster, Disk};
-use ruvector_protocol::{Config, GroupId, Incarnation, Input, NodeId, ReadLevel, RoleName};
+use ruvector_protocol::{Config, GroupId, Incarnation, Input, NodeId, PlantedBug, ReadLevel, RoleName};
 
 #[test]
 fn the_stories_come_out_as_written() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     let mut paths: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 15, "only {} scripts were found", paths.len());
     let mut different = Vec::new();
     for path in paths {
         let written = std::fs::read_to_string(&path).unwrap();
-        let Ok(happened) = std::panic::catch_unwind(|| play(&written)) else {
+        let Ok(happened) = std::panic::catch_unwind(|| play(&written, None)) else {
             different.push(format!("{} can't be played to its end", path.display()));
             continue;
         };
@@ -60,14 +59,31 @@ fn the_stories_come_out_as_written() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
+/// Mistakes that take more than accidents to show: in their story a read misses what was committed before it.
+#[test]
+fn stories_of_reads_show_what_they_are_about() {
+    for (story, bug) in [
+        ("read_asked_in_minority", PlantedBug::MinorityConfirmsRead),
+        ("read_asked_by_newcomer", PlantedBug::NewcomerConfirmsRead),
+    ] {
+        let written = std::fs::read_to_string(directory().join(story).with_extension("txt")).unwrap();
+        assert!(std::panic::catch_unwind(|| play(&written, None)).is_ok(), "{story} itself fails");
+        assert!(std::panic::catch_unwind(|| play(&written, Some(bug))).is_err(), "{story} allows {bug:?}");
+    }
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")
+}
+
 /// The script with its commands and comments, and with what happens now below each command.
-fn play(script: &str) -> String {
+fn play(script: &str, bug: Option<PlantedBug>) -> String {
     let mut cluster = Cluster::new(1, |node| Config::new(GroupId::METADATA, node, Incarnation(1), 1));
     let mut output = String::new();
     for line in script.lines() {
         if let Some(command) = line.strip_prefix("> ") {
             writeln!(output, "{line}").unwrap();
-            run(&mut cluster, command.trim_end_matches(" quietly"));
+            run(&mut cluster, command.trim_end_matches(" quietly"), bug);
             let trace = std::mem::take(&mut cluster.trace);
             if !command.ends_with(" quietly") {
                 trace.iter().for_each(|event| writeln!(output, "{event}").unwrap());
@@ -79,11 +95,11 @@ fn play(script: &str) -> String {
     output
 }
 
-fn run(cluster: &mut Cluster, command: &str) {
+fn run(cluster: &mut Cluster, command: &str, bug: Option<PlantedBug>) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
-        ["nodes", count, ref sizes @ ..] => *cluster = new_cluster(count.parse().unwrap(), sizes),
-        ["new", "nodes", count] => *cluster = unfounded_cluster(count.parse().unwrap()),
+        ["nodes", count, ref sizes @ ..] => *cluster = new_cluster(count.parse().unwrap(), sizes, bug),
+        ["new", "nodes", count] => *cluster = unfounded_cluster(count.parse().unwrap(), bug),
         ["timeout", id] => time_out(cluster, node(id)),
         ["campaign", id] => campaign(cluster, node(id)),
         ["propose", id, text] => cluster.propose(node(id), text),
@@ -133,8 +149,8 @@ fn micros(word: &str) -> u64 {
 }
 
 /// Nodes that have never run, all of them down.
-fn unfounded_cluster(count: u64) -> Cluster {
-    let mut cluster = new_cluster(count, &[]);
+fn unfounded_cluster(count: u64, bug: Option<PlantedBug>) -> Cluster {
+    let mut cluster = new_cluster(count, &[], bug);
     for id in cluster.ids() {
         cluster.crash(id, 0);
         cluster.replace_disk(id, Disk::empty());
@@ -143,9 +159,10 @@ fn unfounded_cluster(count: u64) -> Cluster {
     cluster
 }
 
-fn new_cluster(count: u64, sizes: &[&str]) -> Cluster {
+fn new_cluster(count: u64, sizes: &[&str], bug: Option<PlantedBug>) -> Cluster {
     Cluster::new(count, |node| {
         let mut config = Config::new(GroupId::METADATA, node, Incarnation(1), node.0);
+        config.planted_bug = bug;
         for (name, bytes) in sizes.iter().map(|size| size.split_once('=').unwrap()) {
             let bytes = bytes.parse().unwrap();
             match name {

@@ -94,7 +94,7 @@ impl World {
     /// A client asks a running node for something.
     pub(crate) fn ask(&mut self, client: usize, node: usize, request: Request) -> Result<(), Violation> {
         let ticket = Ticket(self.next_number());
-        let operation = self.history.begin(self.now_us, request.clone());
+        let operation = self.history.begin(self.now_us, request.clone(), &self.events);
         self.trace.record(self.now_us, Place::Client(client), &request, || {
             format!("asks node {} as {}: {request:?}", node + 1, ticket.0)
         });

@@ -101,6 +101,12 @@ impl EventLog {
         Ok(())
     }
 
+    /// The newest revision that any replica has applied.
+    #[must_use]
+    pub fn newest(&self) -> Revision {
+        Revision(FIRST.0 + i64::try_from(self.revisions.len()).expect("a simulation is short"))
+    }
+
     /// The changes of a revision, if they are known.
     #[must_use]
     pub fn changes(&self, revision: Revision) -> Option<&[Change]> {

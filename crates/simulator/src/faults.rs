@@ -10,6 +10,7 @@ use crate::network::links_between;
 use crate::node::Host;
 use crate::trace::Place;
 use crate::violation::Violation;
+use crate::workload::Freshness;
 use crate::world::{Happening, Relief, World};
 
 /// A kind of fault.
@@ -47,11 +48,13 @@ pub enum FaultKind {
     OneWayCut,
     /// A link goes down and up many times.
     FlappingLink,
-    /// A node, often the leader, gets no time to run.
+    /// A node, often the leader, gets no time to run. When it runs again, one that helped to replace it may have
+    /// lost its disk, follow it and be asked to read.
     Pause,
     /// A leader is replaced as fast as can be by nodes that were just started, and asked to read.
     Ambush,
-    /// A leader is cut off and replaced while answers that were long under way still reach it, and asked to read.
+    /// A leader is cut off, alone or with a follower, and replaced while answers that were long under way still reach
+    /// it; both are asked to read.
     LateAnswers,
     /// A voter crashes as it votes, and others than its candidate go on to ask for its vote.
     CrashAtVote,
@@ -89,6 +92,8 @@ impl FaultKind {
 
 /// How many times as long as an election timeout a fault lasts at most.
 const DURATION_TIMEOUTS_MAX: u64 = 8;
+/// How many of a thousand pauses of a leader of three end with another node on its side that has lost its disk.
+const DEFECTIONS_PER_MILLE: u64 = 500;
 /// How long a machine stays down at most that is to miss a lot, in microseconds.
 const ABSENCE_US_MAX: u64 = 3_000_000;
 
@@ -240,7 +245,7 @@ impl World {
         self.statistics.isolations += 1;
         let others: Vec<usize> = (0..self.hosts.len()).filter(|other| *other != node).collect();
         self.cut_between(&[node], &others);
-        self.tempt_later(node, 8..22);
+        self.tempt_later(node, Freshness::Lease, 8..22);
     }
 
     fn cut_between(&mut self, left: &[usize], right: &[usize]) {
@@ -279,6 +284,10 @@ impl World {
     fn pause(&mut self) {
         let Some(node) = self.victim() else { return };
         self.statistics.pauses += 1;
+        if self.leads(node) && self.hosts.len() == 3 && self.random.chance(DEFECTIONS_PER_MILLE) {
+            self.prepare_defection(node);
+            return;
+        }
         // As long as it takes to be replaced, or any other time.
         let timeout_us = self.election_timeout_us();
         let pause_us = if self.random.chance(500) {
@@ -287,7 +296,7 @@ impl World {
             self.fault_duration_us()
         };
         self.hosts[node].paused_until_us = self.now_us + pause_us;
-        self.tempt_later(node, 8..22);
+        self.tempt_later(node, Freshness::Lease, 8..22);
     }
 
     fn keep_down(&mut self) {

@@ -34,7 +34,8 @@ struct Recorded {
     request: Request,
     invoked_us: u64,
     invoked: Moment,
-    /// The newest revision that anyone had been answered with when it began.
+    /// What it must at least see: the newest revision that anyone had been answered with when it began, and for a
+    /// linearizable read also what any replica had applied, since all of that is committed.
     floor: Revision,
     end: End,
 }
@@ -63,10 +64,21 @@ pub struct History {
 }
 
 impl History {
-    /// A client asks.
-    pub fn begin(&mut self, now_us: u64, request: Request) -> OperationId {
+    /// A client asks, when these changes are known to have been made.
+    pub fn begin(&mut self, now_us: u64, request: Request, events: &EventLog) -> OperationId {
         let invoked = self.next_moment(now_us);
-        let floor = self.floor();
+        let floor = match request {
+            Request::Get { level: Freshness::Strong | Freshness::Lease, .. } => {
+                self.floor().max(events.newest())
+            }
+            Request::Get { level: Freshness::Stale(_), .. }
+            | Request::Recall { .. }
+            | Request::Write(_)
+            | Request::Grant { .. }
+            | Request::Renew(_)
+            | Request::Revoke(_)
+            | Request::Compact(_) => self.floor(),
+        };
         if let Request::Compact(revision) = request {
             self.compacted = self.compacted.max(revision);
         }
@@ -191,7 +203,7 @@ fn check_real_time(recorded: &Recorded, reply: &Reply) -> Result<(), Violation> 
     ensure!(
         enough,
         RealTimeOrder,
-        "{:?} was answered at revision {}, but revision {} had been answered before it began",
+        "{:?} was answered at revision {}, but revision {} had been made before it began",
         recorded.request,
         reply.revision.0,
         recorded.floor.0

@@ -12,7 +12,7 @@ use ruvector_storage::StorageError;
 
 use crate::node::Turn;
 use crate::statistics::counters;
-use crate::world::World;
+use crate::world::{World, place_of};
 
 counters! {
     /// How often each of the rare situations was reached.
@@ -53,6 +53,10 @@ counters! {
         reads_over_leader_change: "reads waiting at a leader change",
         /// A follower asked for a read index what was no longer a leader.
         read_indexes_refused: "read indexes refused by former leaders",
+        /// A follower asked a leader for a read index that another had replaced.
+        replaced_leaders_asked: "read indexes asked of a leader that was replaced",
+        /// The same, and the follower's disk had been replaced by an empty one.
+        replaced_leaders_asked_by_newcomers: "read indexes asked of a replaced leader by a newcomer",
         /// A stale read was refused because the node knew of nothing fresh enough.
         stale_reads_refused: "stale reads refused as too old",
         /// A watcher went on at a node that lags behind what it was told.
@@ -215,6 +219,12 @@ impl World {
 
     /// Counts what a message shows that leaves a node.
     pub(crate) fn mark_message(&mut self, node: usize, envelope: &Envelope, is_lost: bool) {
+        if let Message::ReadIndexRequest(request) = &envelope.message
+            && self.is_replaced_leader(place_of(envelope.to))
+        {
+            self.marks.replaced_leaders_asked += 1;
+            self.marks.replaced_leaders_asked_by_newcomers += u64::from(request.is_newcomer);
+        }
         let hears_leader = self.replica(node).is_some_and(|replica| replica.raft().leader().is_some());
         let marks = &mut self.marks;
         match &envelope.message {
@@ -244,6 +254,15 @@ impl World {
             | Message::IntroductionRequest(_)
             | Message::IntroductionResponse(_) => {}
         }
+    }
+
+    /// Whether a node leads, and another does in a later term.
+    pub(crate) fn is_replaced_leader(&self, node: usize) -> bool {
+        let led_term = |node: usize| {
+            let replica = self.replica(node).filter(|_| self.leads(node));
+            replica.map(|replica| replica.raft().term())
+        };
+        led_term(node).is_some_and(|term| (0..self.hosts.len()).any(|other| led_term(other) > Some(term)))
     }
 
     /// Counts what the end of a job shows.

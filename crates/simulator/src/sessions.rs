@@ -67,7 +67,7 @@ impl World {
     pub(crate) fn begin_in_session(&mut self, client: usize, request: Request) -> Result<(), Violation> {
         // Now and then a client comes back without its memory.
         let starts_anew = self.session_random.chance(20);
-        let operation = self.history.begin(self.now_us, request.clone());
+        let operation = self.history.begin(self.now_us, request.clone(), &self.events);
         let Some(session) = &mut self.clients[client].session else { return Ok(()) };
         if starts_anew {
             session.id = None;

@@ -36,7 +36,8 @@ pub enum Rule {
     AnswerFitsHistory,
     /// The history of every key is linearizable.
     Linearizability,
-    /// What was answered before an operation began is seen by it.
+    /// What was answered before an operation began is seen by it, and a linearizable read sees what any replica had
+    /// applied.
     RealTimeOrder,
     /// A watch is told every change once, in order, all of a revision together, wherever it goes on.
     WatchGuarantee,

@@ -23,6 +23,7 @@ use crate::trace::{Place, Trace};
 use crate::traps::{Chase, PowerTrap, VoteTrap};
 use crate::violation::Violation;
 use crate::watchers::Watcher;
+use crate::workload::Freshness;
 
 /// A cluster, its clients, its faults and its judges.
 #[derive(Debug)]
@@ -83,8 +84,10 @@ pub(crate) enum Happening {
     Look(usize),
     /// The next fault.
     Fault,
-    /// A client asks a node for a lease read that may no longer lead.
-    Tempt(usize),
+    /// A client asks a node to read that may no longer lead, or no longer follow the newest leader.
+    Tempt { node: usize, level: Freshness },
+    /// See [`World::defect`].
+    Defect { leader: usize, companion: usize, until_us: u64 },
     /// See [`World::prepare_ambush`].
     Ambush { leader: usize, candidate: usize },
     /// A fault ends.
@@ -273,7 +276,11 @@ impl World {
             Happening::LosePatience { client, ticket } => self.lose_patience(client, ticket),
             Happening::Look(watcher) => self.look(watcher),
             Happening::Fault => self.next_fault(),
-            Happening::Tempt(node) => self.tempt(node),
+            Happening::Tempt { node, level } => self.tempt(node, level),
+            Happening::Defect { leader, companion, until_us } => {
+                self.defect(leader, companion, until_us);
+                Ok(())
+            }
             Happening::Ambush { leader, candidate } => {
                 self.ambush(leader, candidate);
                 Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::clock::ClusterClock;
 use super::core::Core;
 use super::planted::PlantedBug;
-use super::reads::{LeaderReads, Reader};
+use super::reads::{self, LeaderReads, Reader};
 use super::status::{FollowerStatus, LeaderQueues};
 use crate::io::{ReadId, ReadLevel};
 use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
@@ -242,10 +242,14 @@ impl Leader {
         }
     }
 
-    /// Reads of a follower.
+    /// Reads of a follower. That it asks may be all the confirmation there need be; it renews no lease.
     pub(super) fn read_for_follower(&mut self, core: &mut Core, from: NodeId, request: &ReadIndexRequest) {
         let reader = Reader::Follower { node: from, batch: request.batch };
-        self.take_read(core, reader, request.lease);
+        if self.may_give_index(core) && reads::is_confirmation(core, from, request) {
+            reader.serve(core, core.commit(), None);
+        } else {
+            self.take_read(core, reader, request.lease);
+        }
     }
 
     fn take_read(&mut self, core: &mut Core, reader: Reader, may_use_lease: bool) {
@@ -258,11 +262,15 @@ impl Leader {
         }
     }
 
-    /// Opens a round of confirmations for the reads that wait, once the term's no-op is committed: before
-    /// that this leader may not know of everything that is committed (Raft thesis section 6.4, step 1).
+    /// Whether the commit index will do for reads: before the term's no-op is committed this leader may not
+    /// know of everything that is committed (Raft thesis section 6.4, step 1).
+    fn may_give_index(&self, core: &Core) -> bool {
+        self.is_established(core) || core.config.planted(PlantedBug::ReadIndexBeforeNoop)
+    }
+
+    /// Opens a round of confirmations for the reads that wait.
     fn open_round(&mut self, core: &mut Core) {
-        let may_open = self.is_established(core) || core.config.planted(PlantedBug::ReadIndexBeforeNoop);
-        if may_open && self.reads.open_round(core.commit()) {
+        if self.may_give_index(core) && self.reads.open_round(core.commit()) {
             if core.is_alone() {
                 self.reads.confirm(core, self.reads.round());
             } else {

@@ -39,6 +39,12 @@ pub enum PlantedBug {
     // Reads.
     /// A read index is given out before the term's no-op committed (against section 6.4).
     ReadIndexBeforeNoop,
+    /// A follower's question for a read index confirms its leader among any number of voters.
+    MinorityConfirmsRead,
+    /// A newcomer's question for a read index confirms its leader.
+    NewcomerConfirmsRead,
+    /// A read that comes to a follower while it asks its leader is served by the answer to that question.
+    ReadJoinsAskedBatch,
     /// Any answer to a heartbeat, however old, confirms the newest round of reads (against section 6.4).
     OldAnswerConfirmsRead,
     /// The leader's lease is counted from when it was answered, and not from when it had asked (against
@@ -95,7 +101,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::EmptyDiskTrusted,
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
@@ -109,6 +115,9 @@ impl PlantedBug {
         Self::CommitBeyondMatch,
         Self::UncommittedUnbounded,
         Self::ReadIndexBeforeNoop,
+        Self::MinorityConfirmsRead,
+        Self::NewcomerConfirmsRead,
+        Self::ReadJoinsAskedBatch,
         Self::OldAnswerConfirmsRead,
         Self::LeaseFromAnswer,
         Self::LeaseWithoutEnd,
@@ -148,6 +157,9 @@ impl PlantedBug {
             Self::CommitBeyondMatch => "commit-beyond-match",
             Self::UncommittedUnbounded => "uncommitted-unbounded",
             Self::ReadIndexBeforeNoop => "read-before-noop",
+            Self::MinorityConfirmsRead => "minority-confirms-read",
+            Self::NewcomerConfirmsRead => "newcomer-confirms-read",
+            Self::ReadJoinsAskedBatch => "read-joins-asked-batch",
             Self::OldAnswerConfirmsRead => "old-answer-confirms-read",
             Self::LeaseFromAnswer => "lease-from-answer",
             Self::LeaseWithoutEnd => "lease-without-end",

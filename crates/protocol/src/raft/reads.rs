@@ -1,9 +1,33 @@
 //! How reads are made safe: a round of confirmations at the leader, a batch to the leader at a follower
 //! (Raft thesis section 6.4).
+//!
+//! Where a leader and one follower are a quorum, as among three voters, a follower's question needs no round: it
+//! is the confirmation. Say a client asked the follower `F` to read at `t0`; `F` asked at `t1`, in term `T`; the
+//! leader `L` of `T`, which has committed an entry of `T`, answers at `t2` with its commit index. Then
+//! `t0 <= t1 <= t2`, and every write that was acknowledged before `t0` is within that index:
+//!
+//! - In term `T`, `L` itself committed it before `t0`, and its commit index never falls.
+//! - In an earlier term, it lies before the entries of `T` in the log of `L`, one of which is committed.
+//! - In a later term, it was not acknowledged. The leader of that term would have been elected before `t0`, by a
+//!   majority, one of whom is `L` or `F`. Whose vote counted has that term durably and never returns to an
+//!   earlier one; but `F` was in `T` at `t1` still, and `L` at `t2`.
+//!
+//! How long the question was on its way does not matter, nor how often it arrives. What matters is
+//!
+//! - that `F` asks only for reads that it already has: what comes later is the next batch;
+//! - that `F` was in no later term than `L`. A question of a later term deposes `L`, as any message does. One of
+//!   an earlier term would confirm as well, but `F` could do nothing with the answer, and it is not handled;
+//! - that `F` remembers its terms, so a newcomer's question goes the ordinary way, by what it says itself: `L`
+//!   may not have heard yet that it forgot. Once it is a member, it is in no earlier term than any that its
+//!   forgotten self helped to begin ([`newcomer`](super::newcomer)).
+//!
+//! Such an answer says nothing about the future, so no lease is counted from it, nor from the question.
 
 use super::core::Core;
+use super::planted::PlantedBug;
 use crate::io::{Effect, ReadId, ReadLevel, RejectReason};
 use crate::message::{Message, ReadIndexRequest, ReadIndexResponse};
+use crate::quorum;
 use crate::types::{Index, NodeId, Timestamp};
 
 /// How many reads may wait at one replica; more are refused as [`RejectReason::TooBusy`].
@@ -130,6 +154,15 @@ impl Reader {
     }
 }
 
+/// Whether a follower's question, which is of this leader's term, shows that nobody led in a later term when it was
+/// asked.
+pub(super) fn is_confirmation(core: &Core, from: NodeId, request: &ReadIndexRequest) -> bool {
+    let is_member = !request.is_newcomer || core.config.planted(PlantedBug::NewcomerConfirmsRead);
+    let is_quorum = quorum::is_quorum(&core.membership.voters, &[core.config.node, from])
+        || core.config.planted(PlantedBug::MinorityConfirmsRead);
+    is_member && is_quorum
+}
+
 /// Answers a follower that takes this replica for the leader.
 pub(super) fn refuse_read_index(core: &mut Core, from: NodeId, request: &ReadIndexRequest) {
     let response = ReadIndexResponse { batch: request.batch, index: None };
@@ -158,6 +191,12 @@ impl FollowerReads {
     pub(super) fn add(&mut self, core: &mut Core, leader: NodeId, ids: Vec<ReadId>, level: ReadLevel) {
         if self.waiting.len() + ids.len() > READS_WAITING_MAX {
             core.reject_reads(ids, RejectReason::TooBusy);
+            return;
+        }
+        if core.config.planted(PlantedBug::ReadJoinsAskedBatch)
+            && let Some(asked) = &mut self.asked
+        {
+            asked.ids.extend(ids);
             return;
         }
         self.waiting.extend(ids);
@@ -221,7 +260,11 @@ impl FollowerReads {
 
 impl AskedBatch {
     fn ask(&self, core: &mut Core, leader: NodeId) {
-        let request = ReadIndexRequest { batch: self.number, lease: self.lease };
+        let request = ReadIndexRequest {
+            batch: self.number,
+            lease: self.lease,
+            is_newcomer: core.writes.is_newcomer_durably(),
+        };
         core.send(leader, Message::ReadIndexRequest(request));
     }
 }

@@ -118,8 +118,11 @@ fn message(message: &Message) -> String {
                 .collect();
             format!("propose {}", commands.join(" "))
         }
-        Message::ReadIndexRequest(request) if request.lease => "read index? (lease)".to_owned(),
-        Message::ReadIndexRequest(_) => "read index?".to_owned(),
+        Message::ReadIndexRequest(request) => {
+            let lease = if request.lease { " (lease)" } else { "" };
+            let newcomer = if request.is_newcomer { ", newcomer" } else { "" };
+            format!("read index?{lease}{newcomer}")
+        }
         Message::ReadIndexResponse(response) => match response.index {
             Some(index) => format!("read index {index}"),
             None => "no read index".to_owned(),

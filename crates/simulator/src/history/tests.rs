@@ -1,7 +1,7 @@
 use super::*;
 
 fn write(history: &mut History, at_us: u64, value: u64) -> OperationId {
-    history.begin(at_us, Request::put(&[(Key(0), Value(value))], None))
+    history.begin(at_us, Request::put(&[(Key(0), Value(value))], None), &EventLog::default())
 }
 
 fn reply(revision: i64) -> Reply {
@@ -43,7 +43,7 @@ fn a_read_that_misses_an_answered_write_is_no_linearizable_history() {
     let operation = write(&mut history, 0, 1);
     assert_eq!(history.answer(1, operation, reply(2), &events), Ok(()));
     let get = Request::Get { keys: vec![Key(0)], level: Freshness::Strong };
-    let read = history.begin(2, get);
+    let read = history.begin(2, get, &events);
     let missed = Reply { observations: vec![(Key(0), Observation::Held(None))], ..reply(2) };
     assert_eq!(history.answer(3, read, missed, &events), Ok(()));
     let violation = history.check(&events, 0).expect_err("the write was answered");
