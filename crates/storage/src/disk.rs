@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 
+mod closer;
 mod real;
 pub mod simulated;
 
@@ -32,7 +33,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file. What it held may be given up later, and is not before it is closed everywhere.
     ///
     /// # Errors
     /// As the operating system has it.

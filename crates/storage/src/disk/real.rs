@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::closer::Closer;
 use super::{Disk, DiskFile};
 
 /// Files are readable by their owner only: they hold everything that clients store.
@@ -14,14 +15,19 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    closer: Closer,
 }
+
+/// The system takes about 0.2 ms a MiB to give up the memory and the blocks of a file that is gone. One that has so many
+/// bytes is given up where nobody waits.
+const LARGE_BYTES: u64 = 1 << 20;
 
 impl RealDisk {
     /// The tree below `root`, which must exist ([`DirectoryLock::acquire`](crate::DirectoryLock::acquire)
     /// makes it).
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), closer: Closer::default() }
     }
 
     /// Where the tree is.
@@ -73,8 +79,17 @@ impl Disk for RealDisk {
         fs::rename(self.path(from), self.path(to))
     }
 
+    /// Takes the file's name away. While it is open nothing more of it goes: that happens when it is closed.
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
+        let path = self.path(name);
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        fs::remove_file(path)?;
+        if let Ok((bytes, file)) = opened
+            && bytes >= LARGE_BYTES
+        {
+            self.closer.close(file);
+        }
+        Ok(())
     }
 
     fn sync_directory(&self, name: &str) -> io::Result<()> {
@@ -106,5 +121,58 @@ impl DiskFile for RealFile {
 
     fn set_size(&mut self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Whoever closes it waits until it is opened, or dropped.
+    struct Gate(Receiver<()>);
+
+    impl Drop for Gate {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+
+    /// Files in a directory that are open and have no name any more.
+    fn open_without_name(directory: &TempDir) -> usize {
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let paths = open.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        paths.filter(|path| path.starts_with(directory.path())).count()
+    }
+
+    #[test]
+    fn a_large_file_is_gone_at_once_and_given_up_by_somebody_else() {
+        let directory = TempDir::new().unwrap();
+        let disk = RealDisk::new(directory.path());
+        let (opener, gate) = channel();
+        disk.closer.close(Gate(gate));
+        for (name, bytes, left_open) in [("small", LARGE_BYTES - 1, 0), ("large", LARGE_BYTES, 1)] {
+            let mut file = disk.open(name, true).unwrap();
+            file.set_size(bytes).unwrap();
+            drop(file);
+            disk.remove(name).unwrap();
+            assert_eq!(disk.list("").unwrap(), [""; 0], "{name}");
+            assert_eq!(open_without_name(&directory), left_open, "{name}");
+        }
+        drop(opener);
+        while open_without_name(&directory) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_can_not_be_removed() {
+        let directory = TempDir::new().unwrap();
+        let error = RealDisk::new(directory.path()).remove("absent").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }
