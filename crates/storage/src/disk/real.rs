@@ -124,7 +124,8 @@ impl DiskFile for RealFile {
     }
 }
 
-#[cfg(test)]
+// Linux tells what is open in /proc.
+#[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::mpsc::{Receiver, channel};
