@@ -146,16 +146,15 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    /// A snapshot costs as much as the state is large, so it waits until the log is twice as large as the last one:
-    /// then all snapshots together cost about half as much as the log itself. But not for ever: to read many small
+    /// A snapshot costs as much as the state is large, so it waits until the log is as large as the last one:
+    /// then all snapshots together cost about as much as the log itself. But not for ever: to read many small
     /// entries again at a start takes its time too.
     fn is_snapshot_due(&self) -> bool {
         let newest = self.snapshots.newest().unwrap_or_default();
         let new_entries = self.applied.index.0.saturating_sub(newest.0);
         let log_bytes = self.journal.extent().entry_bytes;
         let tuning = &self.config.tuning;
-        let is_worth_it =
-            self.snapshots.newest_info().is_none_or(|info| log_bytes / LOG_BY_SNAPSHOT >= info.file_bytes);
+        let is_worth_it = self.snapshots.newest_info().is_none_or(|info| log_bytes >= info.file_bytes);
         let is_large = log_bytes >= tuning.snapshot_log_bytes && new_entries > 0;
         let is_long = new_entries >= tuning.snapshot_entries;
         let is_too_long = new_entries >= tuning.snapshot_entries.saturating_mul(PATIENCE_FACTOR);
@@ -369,8 +368,6 @@ impl<M: StateMachine> Replica<M> {
     }
 }
 
-/// How many times as large as the last snapshot the log is before the next is worth its cost.
-const LOG_BY_SNAPSHOT: u64 = 2;
 /// How many times `snapshot_entries` are applied before even a small log is followed by a snapshot.
 const PATIENCE_FACTOR: u64 = 10;
 /// How many of its own snapshots a node keeps: one more than it needs, against damage.
