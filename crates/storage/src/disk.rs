@@ -33,7 +33,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file. What it held may be given up later, and is not before it is closed everywhere.
+    /// Removes a file. Its name is gone at once; what it held may be cut off bit by bit, also for those who have it open.
     ///
     /// # Errors
     /// As the operating system has it.

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::closer::Closer;
+use super::closer::{Closer, give_up};
 use super::{Disk, DiskFile};
 
 /// Files are readable by their owner only: they hold everything that clients store.
@@ -18,8 +18,7 @@ pub struct RealDisk {
     closer: Closer,
 }
 
-/// The system takes about 0.2 ms a MiB to give up the memory and the blocks of a file that is gone. One that has so many
-/// bytes is given up where nobody waits.
+/// A removed file that has so many bytes is given up where nobody waits.
 const LARGE_BYTES: u64 = 1 << 20;
 
 impl RealDisk {
@@ -79,15 +78,18 @@ impl Disk for RealDisk {
         fs::rename(self.path(from), self.path(to))
     }
 
-    /// Takes the file's name away. While it is open nothing more of it goes: that happens when it is closed.
+    /// Takes the file's name away, which is quick as long as it is open.
     fn remove(&self, name: &str) -> io::Result<()> {
         let path = self.path(name);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let opened = OpenOptions::new().write(true).open(&path);
         fs::remove_file(path)?;
-        if let Ok((bytes, file)) = opened
-            && bytes >= LARGE_BYTES
+        if let Ok(file) = opened
+            && let Ok(metadata) = file.metadata()
+            // It may have another name, as a backup.
+            && metadata.nlink() == 0
+            && metadata.len() >= LARGE_BYTES
         {
-            self.closer.close(file);
+            self.closer.later(move || give_up(&file, metadata.len()));
         }
         Ok(())
     }
@@ -128,20 +130,11 @@ impl DiskFile for RealFile {
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::channel;
 
     use tempfile::TempDir;
 
     use super::*;
-
-    /// Whoever closes it waits until it is opened, or dropped.
-    struct Gate(Receiver<()>);
-
-    impl Drop for Gate {
-        fn drop(&mut self) {
-            let _ = self.0.recv();
-        }
-    }
 
     /// Files in a directory that are open and have no name any more.
     fn open_without_name(directory: &TempDir) -> usize {
@@ -154,9 +147,9 @@ mod tests {
     fn a_large_file_is_gone_at_once_and_given_up_by_somebody_else() {
         let directory = TempDir::new().unwrap();
         let disk = RealDisk::new(directory.path());
-        let (opener, gate) = channel();
-        disk.closer.close(Gate(gate));
-        for (name, bytes, left_open) in [("small", LARGE_BYTES - 1, 0), ("large", LARGE_BYTES, 1)] {
+        let (opener, gate) = channel::<()>();
+        disk.closer.later(move || gate.recv().unwrap_or_default());
+        for (name, bytes, left_open) in [("small", LARGE_BYTES - 1, 0), ("large", 5 * LARGE_BYTES / 2, 1)] {
             let mut file = disk.open(name, true).unwrap();
             file.set_size(bytes).unwrap();
             drop(file);
@@ -168,6 +161,31 @@ mod tests {
         while open_without_name(&directory) > 0 {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_large_file_is_given_up_before_it_is_closed() {
+        let directory = TempDir::new().unwrap();
+        let disk = RealDisk::new(directory.path());
+        let mut file = disk.open("large", true).unwrap();
+        file.set_size(5 * LARGE_BYTES / 2).unwrap();
+        disk.remove("large").unwrap();
+        while file.size().unwrap() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_has_another_name_stays_whole() {
+        let directory = TempDir::new().unwrap();
+        let disk = RealDisk::new(directory.path());
+        disk.open("large", true).unwrap().set_size(2 * LARGE_BYTES).unwrap();
+        fs::hard_link(directory.path().join("large"), directory.path().join("backup")).unwrap();
+        disk.remove("large").unwrap();
+        let (done, is_done) = channel();
+        disk.closer.later(move || done.send(()).unwrap());
+        is_done.recv().unwrap();
+        assert_eq!(disk.open("backup", false).unwrap().size().unwrap(), 2 * LARGE_BYTES);
     }
 
     #[test]
