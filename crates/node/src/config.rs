@@ -56,7 +56,8 @@ pub struct Tuning {
     /// Entries kept in the log behind a snapshot for followers that are a little late; fewer if they would
     /// take more than half of `snapshot_log_bytes`.
     pub retained_entries: u64,
-    /// Replicas compare their state hashes whenever the index is a multiple of this; 0 for never.
+    /// Replicas compare their state hashes whenever the index is a multiple of this, and once in every second in which
+    /// something is written; 0 for never.
     pub hash_check_entries: u64,
     /// How many commands of this node's clients may wait for their answer.
     pub pending_proposals_max: usize,
@@ -91,7 +92,7 @@ impl Default for Tuning {
             snapshot_entries: 100_000,
             snapshot_log_bytes: 128 << 20,
             retained_entries: 10_000,
-            hash_check_entries: 64,
+            hash_check_entries: 512,
             pending_proposals_max: 16_384,
             request_timeout_ms: 7_000,
             inline_sync_max_us: 700,

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 
+mod closer;
 mod real;
 pub mod simulated;
 
@@ -32,7 +33,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As the operating system has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file. Its name is gone at once; what it held may be cut off bit by bit, also for those who have it open.
     ///
     /// # Errors
     /// As the operating system has it.

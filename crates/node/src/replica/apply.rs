@@ -22,8 +22,9 @@ impl<M: StateMachine> Replica<M> {
         outputs.push(Output::Published);
         for _ in 0..APPLY_COUNT_MAX {
             let Some(entry) = self.committed.pop_front() else { break };
+            let before = self.applied_time;
             self.apply_entry(entry, outputs);
-            self.record_hash(outputs)?;
+            self.record_hash(before, outputs)?;
         }
         if self.committed.is_empty() {
             // After a start or an outage everything since the last snapshot was in here.

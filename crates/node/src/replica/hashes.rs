@@ -1,9 +1,9 @@
-//! Comparing replicas: every so many entries each tells the others its state's hash.
+//! Comparing replicas: every so many entries, and every second, each tells the others its state's hash.
 
 use std::collections::BTreeMap;
 
 use ruvector_protocol::message::StateHash;
-use ruvector_protocol::{Index, Message, NodeId};
+use ruvector_protocol::{ClusterTime, Index, Message, NodeId};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, Replica, ReplicaError};
@@ -15,6 +15,8 @@ pub(super) struct HashChecks {
     peers: BTreeMap<Index, BTreeMap<NodeId, u128>>,
 }
 
+/// While entries come, replicas compare at least once in so long, in milliseconds of cluster time.
+const INTERVAL_MS: u64 = 1_000;
 /// How many compared indexes are remembered.
 const REMEMBERED_MAX: usize = 64;
 
@@ -45,11 +47,16 @@ impl HashChecks {
 }
 
 impl<M: StateMachine> Replica<M> {
-    /// Tells the peers the hash at the applied index, if it is one to compare at.
-    pub(super) fn record_hash(&mut self, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+    /// Tells the peers the hash at the applied index, if it is one to compare at. `before` is the cluster time of the entry
+    /// before it.
+    pub(super) fn record_hash(
+        &mut self,
+        before: ClusterTime,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
         let every = self.config.tuning.hash_check_entries;
         let index = self.applied.index;
-        if every == 0 || !index.0.is_multiple_of(every) {
+        if !is_compared(index, before, self.applied_time, every) {
             return Ok(());
         }
         let hash = self.state_hash();
@@ -88,9 +95,26 @@ impl<M: StateMachine> Replica<M> {
     }
 }
 
+/// Whether replicas compare at an index. Every replica must find the same, so this rests on the log alone: on the index, and on
+/// the cluster times of the entry there and the one before it.
+fn is_compared(index: Index, before: ClusterTime, time: ClusterTime, every: u64) -> bool {
+    every != 0 && (index.0.is_multiple_of(every) || before.0 / INTERVAL_MS != time.0 / INTERVAL_MS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_compare_every_so_many_entries_and_at_the_first_of_each_second() {
+        let compared =
+            |index, before, time| is_compared(Index(index), ClusterTime(before), ClusterTime(time), 512);
+        assert!(compared(1_024, 10, 10));
+        assert!(!compared(1_025, 10, 999));
+        assert!(compared(1_025, 999, 1_000));
+        assert!(!compared(1_026, 1_000, 1_000));
+        assert!(!is_compared(Index(1_024), ClusterTime(999), ClusterTime(1_000), 0), "0 is never");
+    }
 
     #[test]
     fn only_a_majority_against_it_stops_a_replica() {

@@ -1,6 +1,6 @@
 //! Applied at most once: what is remembered of the proposals that were applied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use ruvector_protocol::{Incarnation, NodeId, Origin};
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,13 @@ pub struct OriginWindow {
     hash: u64,
 }
 
-/// Of one node, its newest start. Invariant: all of `applied` is at or above `settled_below`.
+/// Of one node, its newest start. Invariants: all of `applied` is at or above `settled_below`, and rises.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct NodeWindow {
     incarnation: Incarnation,
     settled_below: u64,
-    applied: BTreeSet<u64>,
+    /// Hardly ever anything but a new one comes in, behind the others, and only the first are taken out.
+    applied: VecDeque<u64>,
 }
 
 impl OriginWindow {
@@ -37,14 +38,14 @@ impl OriginWindow {
             }
             *window = NodeWindow { incarnation: origin.incarnation, ..NodeWindow::default() };
         }
-        while let Some(&first) = window.applied.first()
+        while let Some(&first) = window.applied.front()
             && first < origin.settled_below
         {
-            window.applied.pop_first();
+            window.applied.pop_front();
             self.hash = self.hash.wrapping_sub(hash_of(origin.node, window.incarnation, first));
         }
         window.settled_below = window.settled_below.max(origin.settled_below);
-        if origin.sequence < window.settled_below || !window.applied.insert(origin.sequence) {
+        if origin.sequence < window.settled_below || !window.remember(origin.sequence) {
             return false;
         }
         self.hash = self.hash.wrapping_add(hash_of(origin.node, window.incarnation, origin.sequence));
@@ -54,6 +55,18 @@ impl OriginWindow {
     /// A hash of the contents, in O(1).
     pub(super) fn hash(&self) -> u64 {
         self.hash
+    }
+}
+
+impl NodeWindow {
+    /// Whether it was not remembered before.
+    fn remember(&mut self, sequence: u64) -> bool {
+        if self.applied.back().is_none_or(|newest| *newest < sequence) {
+            self.applied.push_back(sequence);
+            return true;
+        }
+        let place = self.applied.binary_search(&sequence);
+        place.inspect_err(|place| self.applied.insert(*place, sequence)).is_err()
     }
 }
 

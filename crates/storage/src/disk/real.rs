@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::closer::{Closer, give_up};
 use super::{Disk, DiskFile};
 
 /// Files are readable by their owner only: they hold everything that clients store.
@@ -14,14 +15,18 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    closer: Closer,
 }
+
+/// A removed file that has so many bytes is given up where nobody waits.
+const LARGE_BYTES: u64 = 1 << 20;
 
 impl RealDisk {
     /// The tree below `root`, which must exist ([`DirectoryLock::acquire`](crate::DirectoryLock::acquire)
     /// makes it).
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), closer: Closer::default() }
     }
 
     /// Where the tree is.
@@ -73,8 +78,20 @@ impl Disk for RealDisk {
         fs::rename(self.path(from), self.path(to))
     }
 
+    /// Takes the file's name away, which is quick as long as it is open.
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
+        let path = self.path(name);
+        let opened = OpenOptions::new().write(true).open(&path);
+        fs::remove_file(path)?;
+        if let Ok(file) = opened
+            && let Ok(metadata) = file.metadata()
+            // It may have another name, as a backup.
+            && metadata.nlink() == 0
+            && metadata.len() >= LARGE_BYTES
+        {
+            self.closer.later(move || give_up(&file, metadata.len()));
+        }
+        Ok(())
     }
 
     fn sync_directory(&self, name: &str) -> io::Result<()> {
@@ -106,5 +123,75 @@ impl DiskFile for RealFile {
 
     fn set_size(&mut self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
+    }
+}
+
+// Linux tells what is open in /proc.
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Files in a directory that are open and have no name any more.
+    fn open_without_name(directory: &TempDir) -> usize {
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let paths = open.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        paths.filter(|path| path.starts_with(directory.path())).count()
+    }
+
+    #[test]
+    fn a_large_file_is_gone_at_once_and_given_up_by_somebody_else() {
+        let directory = TempDir::new().unwrap();
+        let disk = RealDisk::new(directory.path());
+        let (opener, gate) = channel::<()>();
+        disk.closer.later(move || gate.recv().unwrap_or_default());
+        for (name, bytes, left_open) in [("small", LARGE_BYTES - 1, 0), ("large", 5 * LARGE_BYTES / 2, 1)] {
+            let mut file = disk.open(name, true).unwrap();
+            file.set_size(bytes).unwrap();
+            drop(file);
+            disk.remove(name).unwrap();
+            assert_eq!(disk.list("").unwrap(), [""; 0], "{name}");
+            assert_eq!(open_without_name(&directory), left_open, "{name}");
+        }
+        drop(opener);
+        while open_without_name(&directory) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_large_file_is_given_up_before_it_is_closed() {
+        let directory = TempDir::new().unwrap();
+        let disk = RealDisk::new(directory.path());
+        let mut file = disk.open("large", true).unwrap();
+        file.set_size(5 * LARGE_BYTES / 2).unwrap();
+        disk.remove("large").unwrap();
+        while file.size().unwrap() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_has_another_name_stays_whole() {
+        let directory = TempDir::new().unwrap();
+        let disk = RealDisk::new(directory.path());
+        disk.open("large", true).unwrap().set_size(2 * LARGE_BYTES).unwrap();
+        fs::hard_link(directory.path().join("large"), directory.path().join("backup")).unwrap();
+        disk.remove("large").unwrap();
+        let (done, is_done) = channel();
+        disk.closer.later(move || done.send(()).unwrap());
+        is_done.recv().unwrap();
+        assert_eq!(disk.open("backup", false).unwrap().size().unwrap(), 2 * LARGE_BYTES);
+    }
+
+    #[test]
+    fn what_is_not_there_can_not_be_removed() {
+        let directory = TempDir::new().unwrap();
+        let error = RealDisk::new(directory.path()).remove("absent").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

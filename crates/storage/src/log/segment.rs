@@ -268,21 +268,22 @@ impl SegmentSet {
     pub(crate) fn release_below(&mut self, number: u64) -> Result<(), StorageError> {
         while self.live.len() > 1 && self.live.front().is_some_and(|oldest| oldest.header.number < number) {
             if let Some(oldest) = self.live.pop_front() {
-                self.retire(&oldest)?;
+                self.retire(oldest)?;
             }
         }
         Ok(())
     }
 
-    fn retire(&mut self, segment: &Segment) -> Result<(), StorageError> {
-        let spare = Spare { name: spare_name(segment.header.number), bytes: segment.filled };
+    fn retire(&mut self, segment: Segment) -> Result<(), StorageError> {
+        let Segment { header, name, file, filled, end: _ } = segment;
+        // The disk gives up what a removed file held where nobody waits, if it is closed here.
+        drop(file);
+        let spare = Spare { name: spare_name(header.number), bytes: filled };
         if spare.is_usable(self.options, self.spares.len()) {
-            self.disk
-                .rename(&segment.name, &spare.name)
-                .map_err(StorageError::io("recycling", &segment.name))?;
+            self.disk.rename(&name, &spare.name).map_err(StorageError::io("recycling", &name))?;
             self.spares.push(spare);
         } else {
-            self.disk.remove(&segment.name).map_err(StorageError::io("removing", &segment.name))?;
+            self.disk.remove(&name).map_err(StorageError::io("removing", &name))?;
         }
         self.sync_directory()
     }
