@@ -8,6 +8,7 @@ mod memory;
 mod native;
 mod restart;
 mod slow_follower;
+mod snapshot_transfer;
 mod stress;
 mod transaction;
 mod unread_watch;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> Vec<Box<dyn Load>> {
     loads.push(Box::new(keep_alive::KeepAlive));
     loads.push(Box::new(key_value::large()));
     loads.push(Box::new(slow_follower::SlowFollower));
+    loads.push(Box::new(snapshot_transfer::SnapshotTransfer));
     loads.push(Box::new(unread_watch::UnreadWatch));
     loads.push(Box::new(compaction::Compaction));
     loads.push(Box::new(failover::Failover));

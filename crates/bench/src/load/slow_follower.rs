@@ -8,22 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::future::{FutureExt, LocalBoxFuture};
-use tokio::time::timeout;
 
-use super::key_value::{KeyValueWorker, Operation};
-use super::stress::{Phase, compare};
+use super::stress::{Phase, Victim, compare};
 use super::{Load, Settings};
 use crate::process::{pause, resume};
 use crate::recording::Outcome;
-use crate::session::Consistency;
 use crate::system::{Cluster, System};
 
 /// The follower runs for the rest of each period, too short a time to keep up, and too long an absence for anybody
 /// to rely on it; shorter than any election timeout.
 const PERIOD: Duration = Duration::from_millis(100);
 const STOPPED: Duration = Duration::from_millis(90);
-/// Within which the follower has caught up when all is over.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Puts twice as long as other loads, by clients of the other nodes: quiet at first, then with a slow follower.
 #[derive(Debug)]
@@ -56,26 +51,14 @@ impl Load for SlowFollower {
 
 async fn run(cluster: &Cluster, settings: &Settings) -> Result<Outcome> {
     let nodes = cluster.processes();
-    let leader = cluster.leader().await?;
-    let slow = (leader + 1) % cluster.node_count();
-    let others: Vec<usize> = (0..cluster.node_count()).filter(|node| *node != slow).collect();
-    let mut sessions = Vec::new();
-    for node in others.iter().cycle().take(settings.connections.max(others.len())) {
-        sessions.push(cluster.session(*node).await?);
-    }
-    let workers = || KeyValueWorker::with(&sessions, Operation::Put, settings.clients, settings);
-    let quiet = Phase::run(workers(), settings, &nodes).await?;
+    let victim = Victim::choose(cluster, settings).await?;
+    let quiet = Phase::run(victim.workers(settings), settings, &nodes).await?;
     let stressed = tokio::select! {
-        stressed = Phase::run(workers(), settings, &nodes) => stressed?,
-        never = slow_down(nodes.0[slow]) => match never? {},
+        stressed = Phase::run(victim.workers(settings), settings, &nodes) => stressed?,
+        never = slow_down(nodes.0[victim.follower]) => match never? {},
     };
     let mut outcome = compare(&quiet, &stressed);
-
-    let mut session = cluster.session(slow).await?;
-    if timeout(CATCH_UP_LIMIT, session.get(0, Consistency::Linearizable)).await.is_err() {
-        outcome.errors += 1;
-        outcome.first_error.get_or_insert(format!("no answer of the slow node within {CATCH_UP_LIMIT:?}"));
-    }
+    victim.catch_up(cluster, &mut outcome).await?;
     Ok(outcome)
 }
 

@@ -1,12 +1,21 @@
 //! Puts of the same clients twice: quietly, and while something disturbs. What does it do to the slowest of them?
 
+use std::time::Duration;
+
 use anyhow::Result;
+use tokio::time::timeout;
 
 use super::Settings;
+use super::key_value::{KeyValueWorker, Operation};
 use crate::drive::{Worker, drive};
 use crate::figure::Figure;
 use crate::process::ProcessGroup;
 use crate::recording::{Outcome, Recording, as_float};
+use crate::session::{Consistency, Session};
+use crate::system::Cluster;
+
+/// Within which a node that was disturbed has caught up when all is over.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// One of the two times.
 #[derive(Debug)]
@@ -57,6 +66,47 @@ pub(super) fn compare(quiet: &Phase, stressed: &Phase) -> Outcome {
     outcome
 }
 
+/// A follower that is to be disturbed, and what puts go through meanwhile.
+#[derive(Debug)]
+pub(super) struct Victim {
+    pub(super) leader: usize,
+    pub(super) follower: usize,
+    /// To the other nodes.
+    sessions: Vec<Session>,
+}
+
+impl Victim {
+    /// Chooses a follower.
+    ///
+    /// # Errors
+    /// If no node leads, or a node can't be reached.
+    pub(super) async fn choose(cluster: &Cluster, settings: &Settings) -> Result<Self> {
+        let leader = cluster.leader().await?;
+        let follower = (leader + 1) % cluster.node_count();
+        let others: Vec<usize> = (0..cluster.node_count()).filter(|node| *node != follower).collect();
+        let mut sessions = Vec::new();
+        for node in others.iter().cycle().take(settings.connections.max(others.len())) {
+            sessions.push(cluster.session(*node).await?);
+        }
+        Ok(Self { leader, follower, sessions })
+    }
+
+    /// Clients of the other nodes.
+    pub(super) fn workers(&self, settings: &Settings) -> Vec<KeyValueWorker> {
+        KeyValueWorker::with(&self.sessions, Operation::Put, settings.clients, settings)
+    }
+
+    /// Waits for the follower. That it stays behind is an error of the load.
+    pub(super) async fn catch_up(&self, cluster: &Cluster, outcome: &mut Outcome) -> Result<()> {
+        let mut session = cluster.session(self.follower).await?;
+        if timeout(CATCH_UP_LIMIT, session.get(0, Consistency::Linearizable)).await.is_err() {
+            outcome.errors += 1;
+            outcome.first_error.get_or_insert(format!("no answer of the follower within {CATCH_UP_LIMIT:?}"));
+        }
+        Ok(())
+    }
+}
+
 fn mean_resident_bytes(nodes: &ProcessGroup) -> f64 {
     let bytes = nodes.resident_bytes();
     as_float(bytes.iter().sum()) / as_float(u64::try_from(bytes.len().max(1)).unwrap_or(u64::MAX))
@@ -64,8 +114,6 @@ fn mean_resident_bytes(nodes: &ProcessGroup) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn phase(latency_ms: u64, operations: u32, gained_bytes: f64) -> Phase {
