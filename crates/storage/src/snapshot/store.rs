@@ -221,8 +221,9 @@ impl Drop for Reservation {
 /// A file that is written is synced each time that it has grown by this much, which is a chunk: whatever is flushed holds
 /// up the syncs of the log, for which clients wait, for as long as it takes.
 const SYNC_WRITTEN_EVERY_BYTES: u64 = CHUNK_BYTES as u64;
-/// One that is received comes to a node that is behind, and has to catch up more than it has to answer.
-const SYNC_RECEIVED_EVERY_BYTES: u64 = 8 << 20;
+/// One that is received comes to a node that is behind, and has to catch up more than it has to answer; but there may be
+/// other nodes on its disk.
+const SYNC_RECEIVED_EVERY_BYTES: u64 = 1 << 20;
 
 /// A file that is removed again unless it is published.
 #[derive(Debug)]
