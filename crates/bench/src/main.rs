@@ -2,7 +2,7 @@
 //! machine and by the same clients.
 //!
 //! [`load`] says what is done to a system, [`drive`] when, closed or open loop, and [`recording`] what came of it.
-//! [`system`] starts and ends the systems, and [`session`] speaks to them. [`run`] lets them take turns, and [`report`]
+//! [`system`] starts and ends the systems, and [`session`] speaks to them, over connections of its own ([`wire`]). [`run`] lets them take turns, and [`report`]
 //! sums up. docs/BENCHMARKS.md says how to read it.
 //!
 //! What this crate does not do: it proves nothing about correctness, which is the simulator's and chaos' business. It
@@ -22,6 +22,7 @@ mod results;
 mod run;
 mod session;
 mod system;
+mod wire;
 mod zookeeper;
 
 use std::fs;
@@ -34,6 +35,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use arguments::{Arguments, Command, RunArguments};
 use results::Results;
 use run::Plan;
+
+/// As the nodes have it: the system's takes a microsecond more for each request.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match begin(&Arguments::parse()) {

@@ -1,7 +1,6 @@
 //! Who a load talks to: one connection to a node, in the node's own language.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -9,9 +8,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use ruvector_api::etcdserverpb::kv_client::KvClient;
 use ruvector_api::etcdserverpb::request_op::Request;
 use ruvector_api::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
-use ruvector_client::gathering_connector;
-use tonic::transport::{Channel, Endpoint};
 
+use crate::wire::Wire;
 use crate::zookeeper;
 
 /// How fresh a read is.
@@ -27,7 +25,7 @@ pub(crate) enum Consistency {
 #[derive(Clone, Debug)]
 pub(crate) enum Session {
     /// A server of etcd's API: etcd, this project's, or one that does nothing.
-    Etcd(KvClient<Channel>),
+    Etcd(KvClient<Wire>),
     ZooKeeper(zookeeper::Session),
 }
 
@@ -92,27 +90,14 @@ impl Session {
     }
 }
 
-/// A connection to a server of etcd's API, made on first use.
+/// A connection to a server of etcd's API.
 ///
 /// # Errors
-/// If the address is none.
-pub(crate) fn channel(address: &str) -> Result<Channel> {
+/// As of [`Wire::connect`].
+pub(crate) async fn wire(address: &str) -> Result<Wire> {
     // More than a hundred answers of the largest load at once: no load is to wait for the generator's window.
     const WINDOW_BYTES: u32 = 16 << 20;
-    channel_with_window(address, WINDOW_BYTES)
-}
-
-/// A connection like those of [`channel`] that takes so much before somebody reads it.
-///
-/// # Errors
-/// If the address is none.
-pub(crate) fn channel_with_window(address: &str, window_bytes: u32) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    let endpoint = endpoint.connect_timeout(Duration::from_secs(5));
-    Ok(endpoint
-        .initial_stream_window_size(window_bytes)
-        .initial_connection_window_size(window_bytes)
-        .connect_with_connector_lazy(gathering_connector()))
+    Wire::connect(address, WINDOW_BYTES).await
 }
 
 /// The key of this number; keys sort as their numbers do.
@@ -132,7 +117,7 @@ fn node_path(number: u64) -> String {
     format!("{KEY_PREFIX}{number:012}")
 }
 
-async fn fill_by_transactions(client: &KvClient<Channel>, numbers: Range<u64>, value: &Bytes) -> Result<()> {
+async fn fill_by_transactions(client: &KvClient<Wire>, numbers: Range<u64>, value: &Bytes) -> Result<()> {
     /// etcd takes at most 128 operations in a transaction.
     const PUTS: u64 = 100;
     const TRANSACTIONS_AT_ONCE: usize = 16;

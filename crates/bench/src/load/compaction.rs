@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::wire::Wire;
 use anyhow::{Context, Result};
 use futures::future::{FutureExt, LocalBoxFuture};
 use prost::Message;
@@ -15,7 +16,6 @@ use ruvector_api::ruvector::v1::SnapshotCreateRequest;
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
 use tokio::time::sleep;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 
 use super::key_value::{KeyValueWorker, Operation};
 use super::stress::{Phase, compare};
@@ -63,9 +63,9 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     let quiet = Phase::run(workers().await?, settings, &nodes).await?;
 
     let leader = cluster.leader().await?;
-    let channel = cluster.channels(cluster.node_count())?.swap_remove(leader);
+    let wire = cluster.wire(leader).await?;
     let snapshots = Arc::new(Snapshots::default());
-    let disturber = Disturber { channel, system: cluster.system, snapshots: Arc::clone(&snapshots) };
+    let disturber = Disturber { wire, system: cluster.system, snapshots: Arc::clone(&snapshots) };
     let stressed = tokio::select! {
         stressed = Phase::run(workers().await?, settings, &nodes) => stressed?,
         never = disturber.disturb() => match never? {},
@@ -87,7 +87,7 @@ struct Snapshots {
 }
 
 struct Disturber {
-    channel: Channel,
+    wire: Wire,
     system: System,
     snapshots: Arc<Snapshots>,
 }
@@ -106,7 +106,7 @@ impl Disturber {
 
     /// Forgets all history but the present.
     async fn compact(&self) -> Result<()> {
-        let mut client = KvClient::new(self.channel.clone());
+        let mut client = KvClient::new(self.wire.clone());
         let request = RangeRequest { key: key(0), serializable: true, ..RangeRequest::default() };
         let header =
             client.range(request).await?.into_inner().header.context("an answer without a header")?;
@@ -120,7 +120,7 @@ impl Disturber {
             System::Etcd => self.receive_snapshot().await,
             System::Ruvector | System::ZooKeeper | System::Ceiling => {
                 let name = format!("bench-{}", self.snapshots.begun.load(Ordering::Relaxed));
-                let mut client = AdminClient::new(self.channel.clone());
+                let mut client = AdminClient::new(self.wire.clone());
                 client.snapshot_create(SnapshotCreateRequest { name }).await?;
                 Ok(())
             }
@@ -129,7 +129,7 @@ impl Disturber {
 
     /// etcd sends its snapshots to whoever asks.
     async fn receive_snapshot(&self) -> Result<()> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        let mut client = tonic::client::Grpc::new(self.wire.clone());
         client.ready().await?;
         let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
         let codec = tonic_prost::ProstCodec::<SnapshotRequest, SnapshotResponse>::default();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use futures::future::{FutureExt, LocalBoxFuture};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -10,7 +11,6 @@ use ruvector_api::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest, Lease
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::{Load, Settings};
 use crate::drive::{Worker, drive};
@@ -44,12 +44,12 @@ impl Load for KeepAlive {
         settings: &'a Settings,
     ) -> LocalBoxFuture<'a, Result<Outcome>> {
         async move {
-            let channels = cluster.channels(settings.connections)?;
-            let leases = grant(&channels, settings.leases.max(u64::try_from(settings.clients)?)).await?;
+            let wires = cluster.wires(settings.connections).await?;
+            let leases = grant(&wires, settings.leases.max(u64::try_from(settings.clients)?)).await?;
             let mut workers = Vec::new();
             for number in 0..settings.clients {
                 let own: Vec<i64> = leases.iter().skip(number).step_by(settings.clients).copied().collect();
-                workers.push(Renewer::new(channels[number % channels.len()].clone(), own).await?);
+                workers.push(Renewer::new(wires[number % wires.len()].clone(), own).await?);
             }
             let recording = drive(workers, settings.pace, settings.span, &cluster.processes()).await?;
             Ok(recording.outcome())
@@ -58,9 +58,9 @@ impl Load for KeepAlive {
     }
 }
 
-async fn grant(channels: &[Channel], count: u64) -> Result<Vec<i64>> {
-    let grants = (0..count).zip(channels.iter().cycle()).map(|(_, channel)| {
-        let mut client = LeaseClient::new(channel.clone());
+async fn grant(wires: &[Wire], count: u64) -> Result<Vec<i64>> {
+    let grants = (0..count).zip(wires.iter().cycle()).map(|(_, wire)| {
+        let mut client = LeaseClient::new(wire.clone());
         let seconds = TIME_TO_LIVE.as_secs().cast_signed();
         async move {
             let lease = client.lease_grant(LeaseGrantRequest { ttl: seconds, id: 0 }).await?.into_inner();
@@ -79,11 +79,11 @@ struct Renewer {
 }
 
 impl Renewer {
-    async fn new(channel: Channel, leases: Vec<i64>) -> Result<Self> {
+    async fn new(wire: Wire, leases: Vec<i64>) -> Result<Self> {
         let (requests, outgoing) = mpsc::channel(1);
         // etcd opens its side of the stream with the first answer.
         requests.send(LeaseKeepAliveRequest { id: leases[0] }).await?;
-        let answers = LeaseClient::new(channel).lease_keep_alive(ReceiverStream::new(outgoing)).await?;
+        let answers = LeaseClient::new(wire).lease_keep_alive(ReceiverStream::new(outgoing)).await?;
         let mut renewer = Self { requests, answers: answers.into_inner(), leases, next: 0 };
         renewer.answer(renewer.leases[0]).await?;
         Ok(renewer)

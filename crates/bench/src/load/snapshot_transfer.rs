@@ -1,11 +1,11 @@
 //! Puts while a follower that lacks what the leader's log no longer holds is sent a snapshot.
 
+use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
 use ruvector_api::ruvector::v1::{CompactLogRequest, SnapshotCreateRequest, StatusRequest};
-use tonic::transport::Channel;
 
 use super::stress::{Phase, Victim, compare};
 use super::{Load, Settings};
@@ -50,19 +50,19 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     let victim = Victim::choose(cluster, settings).await?;
     let quiet = Phase::run(victim.workers(settings), settings, &cluster.processes()).await?;
 
-    let mut channels = cluster.channels(cluster.node_count())?;
-    let mut follower = AdminClient::new(channels.swap_remove(victim.follower));
+    let mut follower = AdminClient::new(cluster.wire(victim.follower).await?);
     let known = follower.status(StatusRequest {}).await?.into_inner().last_index;
     cluster.kill(victim.follower)?;
     let value = Bytes::from(vec![b'v'; settings.value_bytes]);
     let missed = u64::try_from(MISSED_BYTES.div_ceil(settings.value_bytes.max(1)))?;
     cluster.session(victim.leader).await?.fill(0..missed, value).await?;
-    compact_log(AdminClient::new(cluster.channels(cluster.node_count())?.swap_remove(victim.leader))).await?;
+    compact_log(AdminClient::new(cluster.wire(victim.leader).await?)).await?;
     cluster.start_again(victim.follower)?;
     let stressed = Phase::run(victim.workers(settings), settings, &cluster.processes()).await?;
 
     let mut outcome = compare(&quiet, &stressed);
     victim.catch_up(cluster, &mut outcome).await?;
+    let mut follower = AdminClient::new(cluster.wire(victim.follower).await?);
     let first_index = follower.status(StatusRequest {}).await?.into_inner().first_index;
     ensure!(
         first_index > known,
@@ -72,7 +72,7 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
 }
 
 /// Leaves nothing in a node's log that a snapshot may hold in its place.
-async fn compact_log(mut node: AdminClient<Channel>) -> Result<()> {
+async fn compact_log(mut node: AdminClient<Wire>) -> Result<()> {
     let request = SnapshotCreateRequest { name: "bench-transfer".to_owned() };
     let snapshot =
         node.snapshot_create(request).await?.into_inner().snapshot.context("no snapshot is told")?;

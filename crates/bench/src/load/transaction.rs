@@ -1,5 +1,6 @@
 //! Compare-and-swap by transactions, each client on a key of its own.
 
+use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -7,7 +8,6 @@ use ruvector_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUn
 use ruvector_api::etcdserverpb::kv_client::KvClient;
 use ruvector_api::etcdserverpb::request_op::Request;
 use ruvector_api::etcdserverpb::{Compare, PutRequest, RequestOp, TxnRequest};
-use tonic::transport::Channel;
 
 use super::{Load, Settings};
 use crate::drive::{Worker, drive};
@@ -41,10 +41,10 @@ impl Load for Transaction {
         settings: &'a Settings,
     ) -> LocalBoxFuture<'a, Result<Outcome>> {
         async move {
-            let channels = cluster.channels(settings.connections)?;
+            let wires = cluster.wires(settings.connections).await?;
             let mut workers = Vec::new();
             for number in 0..settings.clients {
-                let client = KvClient::new(channels[number % channels.len()].clone());
+                let client = KvClient::new(wires[number % wires.len()].clone());
                 let key = key(FIRST_KEY + u64::try_from(number)?);
                 workers.push(Swapper::new(client, key, settings.value_bytes).await?);
             }
@@ -56,7 +56,7 @@ impl Load for Transaction {
 }
 
 struct Swapper {
-    client: KvClient<Channel>,
+    client: KvClient<Wire>,
     key: Bytes,
     value: Bytes,
     /// Of its last write.
@@ -64,7 +64,7 @@ struct Swapper {
 }
 
 impl Swapper {
-    async fn new(mut client: KvClient<Channel>, key: Bytes, value_bytes: usize) -> Result<Self> {
+    async fn new(mut client: KvClient<Wire>, key: Bytes, value_bytes: usize) -> Result<Self> {
         let value = Bytes::from(vec![b'v'; value_bytes]);
         let put = PutRequest { key: key.clone(), value: value.clone(), ..PutRequest::default() };
         let header = client.put(put).await?.into_inner().header.context("an answer without a header")?;

@@ -15,8 +15,8 @@ use super::watch::{Events, open};
 use super::{Load, Settings};
 use crate::drive::Worker;
 use crate::recording::Outcome;
-use crate::session::channel_with_window;
 use crate::system::{Cluster, System};
+use crate::wire::Wire;
 
 /// Watchers that don't read, on all nodes in turn.
 const UNREAD: usize = 12;
@@ -58,13 +58,13 @@ async fn run(cluster: &Cluster, settings: &Settings) -> Result<Outcome> {
     let acknowledged = Arc::new(AtomicU64::new(0));
     // They read in both phases, so that what watching costs anyway is not part of the difference.
     let mut readers = Vec::new();
-    for channel in cluster.channels(cluster.node_count())? {
-        readers.push(Reader::start(open(channel).await?));
+    for wire in cluster.wires(cluster.node_count()).await? {
+        readers.push(Reader::start(open(wire).await?));
     }
     let quiet = Phase::run(workers(cluster, settings, &acknowledged).await?, settings, &nodes).await?;
     let mut unread = Vec::new();
     for address in cluster.addresses().iter().cycle().take(UNREAD) {
-        unread.push(open(channel_with_window(address, UNREAD_WINDOW_BYTES)?).await?);
+        unread.push(open(Wire::connect(address, UNREAD_WINDOW_BYTES).await?).await?);
     }
     let mut stressed = Phase::run(workers(cluster, settings, &acknowledged).await?, settings, &nodes).await?;
     for reader in readers {

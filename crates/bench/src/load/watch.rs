@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -16,7 +17,6 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::{Load, Settings, random_key, worker_random};
 use crate::drive::{Worker, drive};
@@ -44,10 +44,10 @@ impl Watch {
 
     async fn run(&self, cluster: &Cluster, settings: &Settings) -> Result<Outcome> {
         let delivery = Arc::new(Delivery::new());
-        let channels = cluster.channels(settings.connections)?;
+        let wires = cluster.wires(settings.connections).await?;
         let mut watchers = JoinSet::new();
-        for channel in channels.iter().cycle().take(usize::try_from(self.watchers)?) {
-            let events = open(channel.clone()).await?;
+        for wire in wires.iter().cycle().take(usize::try_from(self.watchers)?) {
+            let events = open(wire.clone()).await?;
             watchers.spawn(receive(events, Arc::clone(&delivery)));
         }
         let sessions = cluster.sessions(settings.connections.min(WRITERS)).await?;
@@ -160,7 +160,7 @@ pub(super) struct Events {
 }
 
 /// Watches all keys from now on.
-pub(super) async fn open(channel: Channel) -> Result<Events> {
+pub(super) async fn open(wire: Wire) -> Result<Events> {
     let (requests, outgoing) = mpsc::channel(1);
     let create = WatchCreateRequest {
         key: Bytes::from_static(KEY_PREFIX.as_bytes()),
@@ -168,7 +168,7 @@ pub(super) async fn open(channel: Channel) -> Result<Events> {
         ..WatchCreateRequest::default()
     };
     requests.send(WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }).await?;
-    let mut client = WatchClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut client = WatchClient::new(wire).max_decoding_message_size(usize::MAX);
     let mut answers = client.watch(ReceiverStream::new(outgoing)).await?.into_inner();
     let created = answers.message().await?.context("the server has ended the stream")?;
     ensure!(created.created, "the watch was not created: {}", created.cancel_reason);

@@ -14,12 +14,12 @@ use ruvector_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use ruvector_api::etcdserverpb::{LeaseGrantRequest, StatusRequest};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Channel;
 
 use super::command::NodeCommand;
 use super::{Programs, System};
 use crate::process::{ProcessGroup, kill};
-use crate::session::{Session, channel};
+use crate::session::{Session, wire};
+use crate::wire::Wire;
 use crate::zookeeper;
 
 /// Until all nodes of a new cluster take writes.
@@ -85,7 +85,7 @@ impl Cluster {
         let address = &self.nodes[node].address;
         Ok(match self.system {
             System::Etcd | System::Ruvector | System::Ceiling => {
-                Session::Etcd(KvClient::new(channel(address)?))
+                Session::Etcd(KvClient::new(wire(address).await?))
             }
             System::ZooKeeper => Session::ZooKeeper(zookeeper::Session::connect(address).await?),
         })
@@ -100,9 +100,18 @@ impl Cluster {
     ///
     /// # Errors
     /// If the system does not speak it.
-    pub(crate) fn channels(&self, count: usize) -> Result<Vec<Channel>> {
+    pub(crate) async fn wires(&self, count: usize) -> Result<Vec<Wire>> {
+        let mut wires = Vec::new();
+        for position in 0..count {
+            wires.push(self.wire(position % self.nodes.len()).await?);
+        }
+        Ok(wires)
+    }
+
+    /// The same to one node.
+    pub(crate) async fn wire(&self, node: usize) -> Result<Wire> {
         ensure!(self.system != System::ZooKeeper, "ZooKeeper does not speak etcd's API");
-        (0..count).map(|position| channel(&self.nodes[position % self.nodes.len()].address)).collect()
+        wire(&self.nodes[node].address).await
     }
 
     /// Writes values of this size under the first `keys` keys, unless it was done before.
@@ -130,7 +139,7 @@ impl Cluster {
         for node in &self.nodes {
             sleep(TIME).await;
             let grant = LeaseGrantRequest { ttl: 600, id: 0 };
-            LeaseClient::new(channel(&node.address)?).lease_grant(grant).await?;
+            LeaseClient::new(wire(&node.address).await?).lease_grant(grant).await?;
         }
         sleep(TIME).await;
         Ok(())
@@ -142,7 +151,7 @@ impl Cluster {
     /// If none says that it does.
     pub(crate) async fn leader(&self) -> Result<usize> {
         for (position, node) in self.nodes.iter().enumerate() {
-            let mut maintenance = MaintenanceClient::new(channel(&node.address)?);
+            let mut maintenance = MaintenanceClient::new(wire(&node.address).await?);
             let status = maintenance.status(StatusRequest {}).await?.into_inner();
             if status.header.is_some_and(|header| header.member_id == status.leader) {
                 return Ok(position);
