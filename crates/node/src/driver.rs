@@ -133,11 +133,11 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    /// Waits for a request, a message or the replica's deadline.
+    /// Waits for a request, a message or the replica's deadline; only looks for them if there is something to do already.
     fn wait(&mut self) {
         let now = clock::now();
         let longest = self.replica.deadline(now).map(|at| Duration::from_micros(at.micros_since(now)));
-        self.transport.wait(longest, || self.requests.is_empty());
+        self.transport.wait(longest, || self.outputs.is_empty() && self.requests.is_empty());
     }
 
     /// Takes everything that waits. Proposals and reads are gathered, so that they share an append and a
@@ -234,6 +234,10 @@ impl<M: StateMachine> Driver<M> {
 
     /// Sends, applies, syncs and answers until nothing is left to do but what runs elsewhere. Messages leave before the
     /// sync, and answers to what is applied do not wait for it.
+    ///
+    /// What a sync allows to be said is left for the next turn: what came during the sync is taken first, and then an
+    /// acknowledgement leaves with the proposals, and what is committed with the next entries, in one message to the system and
+    /// one turn at the peer.
     fn settle(&mut self) -> Result<(), ReplicaError> {
         loop {
             self.dispatch()?;
@@ -246,6 +250,9 @@ impl<M: StateMachine> Driver<M> {
                 let reads_begun = self.replica.reads_begun();
                 if let Some(flushed) = self.flusher.flush(self.replica.flush_job(), reads_begun) {
                     self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
+                    if !self.outputs.is_empty() {
+                        break;
+                    }
                 }
             } else if self.outputs.is_empty() {
                 break;
