@@ -68,6 +68,19 @@ impl Leases {
         (granted_ttl_seconds, old)
     }
 
+    /// A key that had one lease has another from now on, or none.
+    pub(super) fn move_key(&mut self, key: &[u8], from: Option<LeaseId>, to: Option<LeaseId>) {
+        if from == to {
+            return;
+        }
+        if let Some(from) = from {
+            self.detach(from, key);
+        }
+        if let Some(to) = to {
+            self.attach(to, key);
+        }
+    }
+
     /// Adds a key to a lease: a copy, so that the lease keeps nothing else in memory.
     pub(super) fn attach(&mut self, id: LeaseId, key: &[u8]) {
         let lease = self.by_id.get_mut(&id).expect("the lease was looked up before the key was written");
@@ -75,7 +88,7 @@ impl Leases {
     }
 
     /// Takes a key off a lease; a lease that is just ending has no list any more.
-    pub(super) fn detach(&mut self, id: LeaseId, key: &[u8]) {
+    fn detach(&mut self, id: LeaseId, key: &[u8]) {
         if let Some(lease) = self.by_id.get_mut(&id) {
             lease.keys.remove(key);
         }

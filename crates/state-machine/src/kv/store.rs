@@ -137,23 +137,22 @@ impl Store {
     /// Writes a key at a revision. The request must have been checked against this state: its lease exists,
     /// and so does the key if the old value or lease is to stay.
     pub(super) fn put(&mut self, at: Revision, request: &PutRequest) -> PutResponse {
-        let previous = self.get(&request.key).cloned();
-        let before = previous.as_ref().map(StoredVersion::parts);
-        let kept_value = before.filter(|_| request.ignore_value).map(|before| before.value);
-        let lease = match &before {
-            Some(before) if request.ignore_lease => before.lease,
-            Some(_) | None => request.lease.filter(|lease| *lease != LeaseId(0)),
-        };
-        let version = Version {
-            key: &request.key,
-            value: kept_value.unwrap_or(&request.value),
-            create_revision: before.map_or(at, |before| before.create_revision),
-            mod_revision: at,
-            version: before.map_or(FIRST_VERSION, |before| before.version + 1),
-            lease,
-        };
-        self.move_between_leases(version.key, before.and_then(|before| before.lease), lease);
-        self.append(version.into());
+        let previous = self.append(&request.key, |before| {
+            let kept_value = before.filter(|_| request.ignore_value).map(|before| before.value);
+            let lease = match before {
+                Some(before) if request.ignore_lease => before.lease,
+                Some(_) | None => request.lease.filter(|lease| *lease != LeaseId(0)),
+            };
+            let version = Version {
+                key: &request.key,
+                value: kept_value.unwrap_or(&request.value),
+                create_revision: before.map_or(at, |before| before.create_revision),
+                mod_revision: at,
+                version: before.map_or(FIRST_VERSION, |before| before.version + 1),
+                lease,
+            };
+            version.into()
+        });
         let answered = previous.as_ref().filter(|_| request.prev_kv);
         PutResponse { prev_kv: answered.map(StoredVersion::key_value) }
     }
@@ -172,43 +171,43 @@ impl Store {
 
     /// Ends the existence of a key at a revision.
     pub(super) fn bury(&mut self, at: Revision, version: &StoredVersion) {
-        let Version { key, lease, .. } = version.parts();
-        self.move_between_leases(key, lease, None);
-        self.append(Version::tombstone(key, at).into());
+        let key = version.parts().key;
+        self.append(key, |_| Version::tombstone(key, at).into());
     }
 
-    fn move_between_leases(&mut self, key: &[u8], from: Option<LeaseId>, to: Option<LeaseId>) {
-        if from == to {
-            return;
-        }
-        if let Some(from) = from {
-            self.leases.detach(from, key);
-        }
-        if let Some(to) = to {
-            self.leases.attach(to, key);
-        }
-    }
-
-    /// Adds a version as the latest change of all.
-    pub(super) fn append(&mut self, version: StoredVersion) {
+    /// Adds a version as the latest change of all, and returns the one before it if the key existed. `make` makes it from that
+    /// one. The key is searched for once: most of what a write takes is waiting for the memory on the way to it.
+    pub(super) fn append(
+        &mut self,
+        key: &[u8],
+        make: impl FnOnce(Option<&Version<'_>>) -> StoredVersion,
+    ) -> Option<StoredVersion> {
+        let slot = self.keys.get_mut(key);
+        let before = slot.as_deref().map(|versions| versions.newest().parts());
+        let before = before.filter(|before| !before.is_tombstone());
+        let version = make(before.as_ref());
+        let existed = before.is_some();
         let parts = version.parts();
+        self.leases.move_key(key, before.and_then(|before| before.lease), parts.lease);
         self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
-        self.account_for(&parts);
+        self.contents.add(RecordHash::of_version(&parts));
+        self.size_bytes += version_bytes(&parts);
+        self.live_keys -= usize::from(existed);
+        self.live_keys += usize::from(!parts.is_tombstone());
         let link = self.history.next_link();
-        let mut previous = Link::NONE;
-        match self.keys.get_mut(parts.key) {
+        let (previous, replaced) = match slot {
             Some(versions) => {
-                self.live_keys -= usize::from(!versions.newest().is_tombstone());
-                previous = versions.link();
-                versions.push(version.clone(), parts.version, link, &self.history);
+                let previous = versions.link();
+                (previous, Some(versions.push(version.clone(), parts.version, link, &self.history)))
             }
             None => {
                 let versions = Versions::of_record(version.clone(), parts.version, link);
-                self.keys.insert(Key::from(parts.key), versions);
+                self.keys.insert(Key::from(key), versions);
+                (Link::NONE, None)
             }
-        }
-        self.live_keys += usize::from(!parts.is_tombstone());
-        self.history.push(Record { version: version.clone(), previous });
+        };
+        self.history.push(Record { version, previous });
+        replaced.filter(|_| existed)
     }
 
     /// Adds the version of a key that the start of history rests on, while a store is rebuilt. Refuses it, after which
@@ -242,7 +241,7 @@ impl Store {
             return Err(OutOfOrder);
         }
         self.live_keys -= usize::from(!newest.is_tombstone());
-        versions.push(version, number, link, &self.history);
+        let _ = versions.push(version, number, link, &self.history);
         self.keys.insert(key, versions);
         Ok(())
     }
@@ -274,11 +273,6 @@ impl Store {
         if is_gone {
             self.keys.remove(parts.key);
         }
-    }
-
-    fn account_for(&mut self, version: &Version<'_>) {
-        self.contents.add(RecordHash::of_version(version));
-        self.size_bytes += version_bytes(version);
     }
 
     fn no_longer_account_for(&mut self, version: &Version<'_>) {

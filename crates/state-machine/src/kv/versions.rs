@@ -109,15 +109,22 @@ impl Versions {
         milestones.get(first).copied()
     }
 
-    /// Adds a newer version, which history holds at `link`.
-    pub(super) fn push(&mut self, version: StoredVersion, number: i64, link: Link, history: &History) {
+    /// Adds a newer version, which history holds at `link`. Returns the one that was the newest.
+    pub(super) fn push(
+        &mut self,
+        version: StoredVersion,
+        number: i64,
+        link: Link,
+        history: &History,
+    ) -> StoredVersion {
         let newest = self.newest.mod_revision();
         assert!(newest < version.mod_revision(), "{version:?} after {newest:?}");
         let replaced = mem::replace(&mut self.newest, version);
         if !history.holds(mem::replace(&mut self.link, link)) {
-            self.older_mut().base = Some(replaced);
+            self.older_mut().base = Some(replaced.clone());
         }
         self.mark_milestone(number);
+        replaced
     }
 
     /// The newest version has this number.

@@ -147,7 +147,7 @@ fn many_and_long_records_come_back_however_they_are_read() {
         store.change(|store, at| {
             let version =
                 Version { key: &key, value, create_revision: at, mod_revision: at, version: 1, lease: None };
-            store.append(version.into());
+            store.append(&key, |_| version.into());
         });
     }
     let mut bytes = Vec::new();
