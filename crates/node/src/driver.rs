@@ -59,6 +59,10 @@ enum Waiter<M: StateMachine> {
 /// How many requests one turn takes at most, so that what it makes durable together stays bounded.
 const TURN_REQUESTS_MAX: usize = 2048;
 
+/// After a turn that took so many requests and messages more are expected to come at any moment. A single client's put makes
+/// turns of one.
+const CROWDED_TURN: usize = 4;
+
 /// The niceness of threads that write snapshots: they take long, and nobody waits for them. A tenth of a processor's time
 /// is left to them when all is busy.
 const SNAPSHOT_NICENESS: i32 = 10;
@@ -74,6 +78,10 @@ pub(crate) struct Driver<M: StateMachine> {
     /// What the transport told this turn.
     arrived: Vec<TransportEvent>,
     flusher: Flusher,
+    /// How much the last turn took.
+    taken: usize,
+    /// A sync is put off until the next turn.
+    sync_waits: bool,
     shared: Arc<Shared<M::View>>,
     courier: Arc<Courier<M>>,
     waiters: HashMap<Ticket, Waiter<M>>,
@@ -107,6 +115,8 @@ impl<M: StateMachine> Driver<M> {
             transport,
             arrived: Vec::new(),
             flusher,
+            taken: 0,
+            sync_waits: false,
             shared,
             courier,
             waiters: HashMap::new(),
@@ -128,6 +138,9 @@ impl<M: StateMachine> Driver<M> {
             let turn = self.turn()?;
             self.settle()?;
             if turn == Turn::Stop {
+                while self.has_more_to_do() {
+                    self.settle()?;
+                }
                 return Ok(());
             }
         }
@@ -137,7 +150,13 @@ impl<M: StateMachine> Driver<M> {
     fn wait(&mut self) {
         let now = clock::now();
         let longest = self.replica.deadline(now).map(|at| Duration::from_micros(at.micros_since(now)));
-        self.transport.wait(longest, || self.outputs.is_empty() && self.requests.is_empty());
+        let nothing_to_do = !self.has_more_to_do();
+        self.transport.wait(longest, || nothing_to_do && self.requests.is_empty());
+    }
+
+    /// Whether settling was left off to look for what has come.
+    fn has_more_to_do(&self) -> bool {
+        self.sync_waits || !self.outputs.is_empty()
     }
 
     /// Takes everything that waits. Proposals and reads are gathered, so that they share an append and a
@@ -176,6 +195,7 @@ impl<M: StateMachine> Driver<M> {
             }
             taken += 1;
         }
+        self.taken += taken;
         if !proposals.is_empty() {
             self.handle(Event::Propose(proposals))?;
         }
@@ -215,6 +235,7 @@ impl<M: StateMachine> Driver<M> {
     fn hear_peers(&mut self) -> Result<(), ReplicaError> {
         let mut arrived = std::mem::take(&mut self.arrived);
         self.transport.receive(&mut arrived);
+        self.taken = arrived.len();
         for event in arrived.drain(..) {
             match event {
                 TransportEvent::Received(envelope) => self.handle(Event::Message(envelope))?,
@@ -235,9 +256,9 @@ impl<M: StateMachine> Driver<M> {
     /// Sends, applies, syncs and answers until nothing is left to do but what runs elsewhere. Messages leave before the
     /// sync, and answers to what is applied do not wait for it.
     ///
-    /// What a sync allows to be said is left for the next turn: what came during the sync is taken first, and then an
+    /// It leaves off twice for another turn. When a sync has ended, what came meanwhile is taken before it is told: then an
     /// acknowledgement leaves with the proposals, and what is committed with the next entries, in one message to the system and
-    /// one turn at the peer.
+    /// one turn at the peer. And when much comes, the sync itself waits for one more look, for what came while messages left.
     fn settle(&mut self) -> Result<(), ReplicaError> {
         loop {
             self.dispatch()?;
@@ -247,6 +268,10 @@ impl<M: StateMachine> Driver<M> {
                 self.replica.apply(clock::now(), &mut self.outputs)?;
                 self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
             } else if self.replica.needs_flush() && !self.flusher.is_busy() {
+                self.sync_waits = !self.sync_waits && self.taken >= CROWDED_TURN;
+                if self.sync_waits {
+                    break;
+                }
                 let reads_begun = self.replica.reads_begun();
                 if let Some(flushed) = self.flusher.flush(self.replica.flush_job(), reads_begun) {
                     self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
