@@ -57,6 +57,13 @@ pub(crate) enum Ground {
     Common,
     /// A new one that holds [`Settings::many_keys`] keys, each written once, and nothing else.
     Filled,
+    /// A new one that holds nothing.
+    Empty,
+}
+
+impl Ground {
+    /// All of them, in the order in which they are made.
+    pub(crate) const ALL: [Self; 3] = [Self::Common, Self::Filled, Self::Empty];
 }
 
 /// How loads are run.
@@ -95,6 +102,7 @@ pub(crate) fn all() -> Vec<Box<dyn Load>> {
     loads.push(Box::new(failover::Failover));
     loads.push(Box::new(memory::Memory));
     loads.push(Box::new(restart::Restart));
+    loads.push(Box::new(memory::AfterPuts));
     loads
 }
 

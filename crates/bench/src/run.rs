@@ -39,7 +39,7 @@ impl Plan {
             eprintln!("round {round}/{}  disk: {disk}", self.rounds);
             results.disk.push(disk);
             for system in &self.systems {
-                for ground in [Ground::Common, Ground::Filled] {
+                for ground in Ground::ALL {
                     results.measurements.extend(self.run_on(*system, ground, round).await);
                 }
             }
