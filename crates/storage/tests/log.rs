@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use ruvector_protocol::{GroupId, Index, Write};
-use ruvector_storage::{Crash, LogOptions, LogStore, SimulatedDisk};
+use ruvector_storage::{Crash, Disk, LogOptions, LogStore, SimulatedDisk};
 use support::*;
 
 #[test]
@@ -42,9 +42,11 @@ fn a_sync_is_one_sync_of_one_file() {
     log.append(&first_write(1)).unwrap();
     log.append(&first_write(2)).unwrap();
     log.sync().unwrap();
-    for index in 1..=10 {
+    let segment_bytes = || disk.contents("log/00000000000000000001.segment").unwrap().len();
+    let begun_with = segment_bytes();
+    for index in 1..=100 {
         let before = (disk.file_syncs(), disk.operations(), log.sync_count());
-        log.append(&entries(1, [entry(1, index, 20)])).unwrap();
+        log.append(&entries(1, [entry(1, index, 500)])).unwrap();
         log.append(&entries(2, [entry(1, index, 20)])).unwrap();
         log.sync().unwrap();
         let after = (disk.file_syncs(), disk.operations(), log.sync_count());
@@ -52,6 +54,9 @@ fn a_sync_is_one_sync_of_one_file() {
         log.sync().unwrap();
         assert_eq!(disk.operations(), after.1, "a sync with nothing to do does nothing");
     }
+    // A 64th of a segment at a time, or less than that of what 100 batches hold would be left.
+    assert!((16 << 10..64 << 10).contains(&begun_with), "zeros are written ahead: {begun_with}");
+    assert!((64 << 10..100 << 10).contains(&segment_bytes()), "and with the batches: {}", segment_bytes());
 }
 
 #[test]
@@ -107,6 +112,32 @@ fn compaction_recycles_segments_and_keeps_the_rest() {
     assert!(renames > 10, "segments are used again");
     let (_, recovered) = open(&disk).unwrap();
     assert_eq!(recovered, twin.groups);
+}
+
+#[test]
+fn a_segment_that_the_disk_has_rounded_up_to_whole_blocks_is_used_again() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open_with(&disk, ODD).unwrap();
+    log.append(&first_write(1)).unwrap();
+    for index in 1..=80 {
+        log.append(&entries(1, [entry(1, index, 500)])).unwrap();
+        log.sync().unwrap();
+    }
+    log.compact(GroupId(1), &meta(1, 80)).unwrap();
+    log.sync().unwrap();
+    let spares = |disk: &SimulatedDisk| {
+        let names = disk.list("log").unwrap();
+        let spares: Vec<String> = names.into_iter().filter(|name| name.ends_with(".spare")).collect();
+        assert!(spares.iter().all(|name| {
+            disk.contents(&format!("log/{name}")).unwrap().len() > ODD.segment_bytes as usize
+        }));
+        spares
+    };
+    let before = spares(&disk);
+    assert_eq!(before.len(), 2);
+    drop(log);
+    open_with(&disk, ODD).unwrap();
+    assert_eq!(spares(&disk), before);
 }
 
 #[test]
