@@ -78,6 +78,10 @@ impl DiskFile for PlantedFile {
         self.file.write_at(bytes, offset)
     }
 
+    fn append_at(&mut self, bytes: &[u8], zeros: usize, offset: u64) -> io::Result<()> {
+        self.file.append_at(bytes, zeros, offset)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         if self.is_never_synced {
             return Ok(());

@@ -9,6 +9,9 @@ pub mod simulated;
 
 pub use real::RealDisk;
 
+/// The unit in which appends reach a disk, in bytes: what direct writes must be aligned to nearly everywhere, and a page.
+pub const BLOCK_BYTES: usize = 4096;
+
 /// A directory tree on a disk.
 pub trait Disk: Send + Sync + Debug {
     /// Opens a file for reading and writing; with `create`, makes it if it does not exist.
@@ -57,6 +60,16 @@ pub trait DiskFile: Send + Debug {
     /// # Errors
     /// As the operating system has it.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`, and so many zeros behind them, growing the file if need be. What stands behind
+    /// those, up to the end of their block of [`BLOCK_BYTES`], may become zeros too, and the file so much larger.
+    ///
+    /// For logs, behind whose end nothing matters: so a disk can write whole blocks past the operating system's page
+    /// cache, which costs much less than to go through it. The bytes in front of `offset` in its block are written once more as
+    /// they are. So those that were durable stay so however a crash tears the write, on a disk that writes sectors whole.
+    ///
+    /// # Errors
+    /// As the operating system has it. Never retried: what is there from `offset` on is in an unknown state.
+    fn append_at(&mut self, bytes: &[u8], zeros: usize, offset: u64) -> io::Result<()>;
     /// Makes what was written durable (`fdatasync`).
     ///
     /// # Errors

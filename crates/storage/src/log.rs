@@ -237,10 +237,8 @@ impl LogStore {
         let segment = self.segments.current_mut();
         let (start, bytes, tail) = self.batch.seal(self.tail);
         let end = start + bytes.len() as u64;
-        segment.fill_ahead(end, self.options.segment_bytes)?;
-        segment.write(bytes, start)?;
+        segment.append(bytes, start, self.options.segment_bytes)?;
         segment.sync()?;
-        segment.filled = segment.filled.max(end);
         segment.end = end;
         self.sync_count += 1;
         self.tail = tail;

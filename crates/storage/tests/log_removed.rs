@@ -73,6 +73,10 @@ impl DiskFile for WatchedFile {
         self.file.write_at(bytes, offset)
     }
 
+    fn append_at(&mut self, bytes: &[u8], zeros: usize, offset: u64) -> io::Result<()> {
+        self.file.append_at(bytes, zeros, offset)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync()
     }

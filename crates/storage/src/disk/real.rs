@@ -1,12 +1,18 @@
 //! The operating system's file system.
 
+use std::cell::OnceCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::closer::{Closer, give_up};
 use super::{Disk, DiskFile};
+
+mod direct;
+
+use direct::{DirectFile, DirectWrites};
 
 /// Files are readable by their owner only: they hold everything that clients store.
 const FILE_MODE: u32 = 0o600;
@@ -16,6 +22,7 @@ const FILE_MODE: u32 = 0o600;
 pub struct RealDisk {
     root: PathBuf,
     closer: Closer,
+    direct_writes: Arc<DirectWrites>,
 }
 
 /// A removed file that has so many bytes is given up where nobody waits.
@@ -26,13 +33,22 @@ impl RealDisk {
     /// makes it).
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), closer: Closer::default() }
+        Self { root: root.into(), closer: Closer::default(), direct_writes: Arc::default() }
     }
 
     /// Where the tree is.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    fn open_file(&self, name: &str, create: bool) -> io::Result<RealFile> {
+        let path = self.path(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(false).mode(FILE_MODE);
+        let file = options.open(&path)?;
+        let direct_writes = Arc::clone(&self.direct_writes);
+        Ok(RealFile { file, path, direct_writes, direct: OnceCell::new() })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -43,14 +59,7 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(self.path(name))?;
-        Ok(Box::new(RealFile { file }))
+        Ok(Box::new(self.open_file(name, create)?))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -102,7 +111,36 @@ impl Disk for RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    /// By what name it was opened.
+    path: PathBuf,
+    direct_writes: Arc<DirectWrites>,
+    /// How it is appended to: not known before the first time; `None` if by ordinary writes.
+    direct: OnceCell<Option<DirectFile>>,
 }
+
+impl RealFile {
+    /// Something else than an append changes the file.
+    fn forget_last_block(&mut self) {
+        if let Some(Some(direct)) = self.direct.get_mut() {
+            direct.forget_last_block();
+        }
+    }
+
+    fn append_by_ordinary_writes(&self, bytes: &[u8], zeros: usize, offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)?;
+        let (mut end, mut left) = (offset + bytes.len() as u64, zeros);
+        while left > 0 {
+            let count = left.min(ZEROS.len());
+            self.file.write_all_at(&ZEROS[..count], end)?;
+            end += count as u64;
+            left -= count;
+        }
+        Ok(())
+    }
+}
+
+/// What is filled with, a piece at a time.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -110,7 +148,19 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.forget_last_block();
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn append_at(&mut self, bytes: &[u8], zeros: usize, offset: u64) -> io::Result<()> {
+        self.direct.get_or_init(|| self.direct_writes.open(&self.path, &self.file));
+        if let Some(Some(direct)) = self.direct.get_mut() {
+            if direct.append(&self.file, bytes, zeros, offset)? {
+                return Ok(());
+            }
+            self.direct = OnceCell::from(None);
+        }
+        self.append_by_ordinary_writes(bytes, zeros, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -122,6 +172,7 @@ impl DiskFile for RealFile {
     }
 
     fn set_size(&mut self, bytes: u64) -> io::Result<()> {
+        self.forget_last_block();
         self.file.set_len(bytes)
     }
 }

@@ -47,13 +47,13 @@ pub enum Crash {
 pub enum Operation {
     /// A file was made.
     Create(String),
-    /// Bytes were written.
+    /// Bytes were written or appended.
     Write {
         /// The file, by the name it was opened with.
         file: String,
         /// Where.
         offset: u64,
-        /// How many.
+        /// How many. What an append writes around them to fill blocks is not told.
         bytes: usize,
     },
     /// A file was cut or grown to a size.

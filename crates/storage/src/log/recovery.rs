@@ -316,9 +316,8 @@ fn repair_tail(scan: &Scan<'_>, end: &ScanEnd, file: &mut dyn DiskFile) -> Resul
     }
     let start = end.last_batch.unwrap_or(end.offset);
     let zeroed = (end.offset + BATCH_HEADER_BYTES).min(scan.bytes.len());
-    let mut bytes = scan.bytes[start..zeroed].to_vec();
-    bytes[end.offset - start..].fill(0);
-    file.write_at(&bytes, start as u64).map_err(StorageError::io("writing", scan.name))?;
+    let (bytes, zeros) = (&scan.bytes[start..end.offset], zeroed - end.offset);
+    file.append_at(bytes, zeros, start as u64).map_err(StorageError::io("writing", scan.name))?;
     file.sync().map_err(StorageError::io("syncing", scan.name))
 }
 

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut};
 
 use super::LogOptions;
 use super::batch::Tail;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::error::StorageError;
 
 /// The directory of the log.
@@ -28,13 +28,11 @@ const SPARE_SUFFIX: &str = ".spare";
 const NUMBER_DIGITS: usize = 20;
 
 /// Zeros are written ahead of the log's end in this many steps a segment: 1 MiB at a time with the default size.
-/// They go to the disk together with a batch, cost no sync of their own, and a new node starts at once.
+/// They go to the disk together with a batch, cost no write and no sync of their own, and a new node starts at once.
 const FILL_STEPS: u64 = 64;
 
 /// The smallest step, in bytes.
 const FILL_BYTES_MIN: u64 = 512;
-/// What is filled with, a piece at a time.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,25 +159,22 @@ impl Segment {
         self.end == SEGMENT_HEADER_BYTES as u64
     }
 
-    /// Writes zeros ahead of a batch that will end at `batch_end`. They become durable with the batch, so that
-    /// those behind it find blocks that the file system need not allocate (`examples/append_speed.rs` measures it).
-    pub(crate) fn fill_ahead(&mut self, batch_end: u64, segment_bytes: u64) -> Result<(), StorageError> {
+    /// Writes behind everything that is in the segment. If the file has no blocks there, zeros are written ahead, for
+    /// which the file system takes blocks. They become durable with the bytes, so that what is written behind those need
+    /// not wait for that (`examples/append_speed.rs` measures it).
+    pub(crate) fn append(
+        &mut self,
+        bytes: &[u8],
+        offset: u64,
+        segment_bytes: u64,
+    ) -> Result<(), StorageError> {
+        let end = offset + bytes.len() as u64;
         let step = (segment_bytes / FILL_STEPS).max(FILL_BYTES_MIN);
-        if self.filled >= segment_bytes || self.filled >= batch_end + step / 2 {
-            return Ok(());
-        }
-        let target = (batch_end.max(self.filled) + step).min(segment_bytes);
-        while self.filled < target {
-            let count =
-                usize::try_from(target - self.filled).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-            self.write(&ZEROS[..count], self.filled)?;
-            self.filled += count as u64;
-        }
+        let ahead = if end <= self.filled { 0 } else { segment_bytes.saturating_sub(end).min(step) };
+        let zeros = usize::try_from(ahead).expect("a part of a segment fits memory");
+        self.file.append_at(bytes, zeros, offset).map_err(StorageError::io("writing", &self.name))?;
+        self.filled = self.filled.max(end + ahead);
         Ok(())
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
-        self.file.write_at(bytes, offset).map_err(StorageError::io("writing", &self.name))
     }
 
     pub(crate) fn sync(&mut self) -> Result<(), StorageError> {
@@ -188,9 +183,11 @@ impl Segment {
 }
 
 impl Spare {
-    /// Whether it is worth keeping beside `kept` others: not if a huge write made it huge.
+    /// Whether it is worth keeping beside `kept` others: not if a huge write made it huge. The disk may have rounded its
+    /// size up to whole blocks.
     pub(crate) fn is_usable(&self, options: LogOptions, kept: usize) -> bool {
-        self.bytes <= options.segment_bytes && kept < options.recycled_segments_max
+        self.bytes <= options.segment_bytes.next_multiple_of(BLOCK_BYTES as u64)
+            && kept < options.recycled_segments_max
     }
 }
 
@@ -249,12 +246,10 @@ impl SegmentSet {
         };
         let spare = self.spares.pop().map_or_else(|| spare_name(header.number), |spare| spare.name);
         let name = segment_name(header.number);
-        let mut file = self.disk.open(&spare, true).map_err(StorageError::io("creating", &spare))?;
+        let file = self.disk.open(&spare, true).map_err(StorageError::io("creating", &spare))?;
         let filled = file.size().map_err(StorageError::io("reading the size of", &spare))?;
-        file.write_at(&header.encode(), 0).map_err(StorageError::io("writing", &spare))?;
-        let end = SEGMENT_HEADER_BYTES as u64;
-        let mut segment = Segment { header, name: spare, file, filled: filled.max(end), end };
-        segment.fill_ahead(end, self.options.segment_bytes)?;
+        let mut segment = Segment { header, name: spare, file, filled, end: SEGMENT_HEADER_BYTES as u64 };
+        segment.append(&header.encode(), 0, self.options.segment_bytes)?;
         segment.sync()?;
         self.disk.rename(&segment.name, &name).map_err(StorageError::io("naming", &name))?;
         self.sync_directory()?;

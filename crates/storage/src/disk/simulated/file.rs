@@ -4,7 +4,7 @@ use std::io;
 use std::sync::MutexGuard;
 
 use super::{Operation, SimulatedDisk, State};
-use crate::disk::DiskFile;
+use crate::disk::{BLOCK_BYTES, DiskFile};
 
 #[derive(Debug)]
 pub(super) struct SimulatedFile {
@@ -45,6 +45,18 @@ impl DiskFile for SimulatedFile {
         let size = state.files[self.number].bytes().len() as u64;
         state.check_space((offset + bytes.len() as u64).saturating_sub(size))?;
         state.files[self.number].write(bytes, offset);
+        Ok(())
+    }
+
+    fn append_at(&mut self, bytes: &[u8], zeros: usize, offset: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.begin(Operation::Write { file: self.name.clone(), offset, bytes: bytes.len() })?;
+        // Whole blocks, as the real disk does where it can.
+        let end = (offset + (bytes.len() + zeros) as u64).next_multiple_of(BLOCK_BYTES as u64);
+        // The rest of its last block is the file's already.
+        let size = (state.files[self.number].bytes().len() as u64).next_multiple_of(BLOCK_BYTES as u64);
+        state.check_space(end.saturating_sub(size))?;
+        state.files[self.number].append(bytes, zeros, offset);
         Ok(())
     }
 

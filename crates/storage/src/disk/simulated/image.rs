@@ -1,6 +1,7 @@
 //! A simulated file: what a process sees, what is durable, and what lies between.
 
 use super::{Chooser, SECTOR_BYTES};
+use crate::disk::BLOCK_BYTES;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileImage {
@@ -30,6 +31,21 @@ impl FileImage {
         let offset = usize::try_from(offset).expect("a simulated file fits memory");
         place(&mut self.seen, bytes, offset);
         self.unsynced.push(Change::Write { offset, bytes: bytes.to_vec() });
+    }
+
+    /// Writes whole blocks: what is seen in front of `bytes` in their block, they, so many zeros, and zeros up to the end
+    /// of a block.
+    pub(super) fn append(&mut self, bytes: &[u8], zeros: usize, offset: u64) {
+        if bytes.is_empty() && zeros == 0 {
+            return;
+        }
+        let offset = usize::try_from(offset).expect("a simulated file fits memory");
+        let start = offset - offset % BLOCK_BYTES;
+        let mut blocks = vec![0; (offset - start + bytes.len() + zeros).next_multiple_of(BLOCK_BYTES)];
+        let before = self.seen.get(start..offset.min(self.seen.len())).unwrap_or_default();
+        blocks[..before.len()].copy_from_slice(before);
+        blocks[offset - start..][..bytes.len()].copy_from_slice(bytes);
+        self.write(&blocks, start as u64);
     }
 
     pub(super) fn set_size(&mut self, bytes: u64) {
