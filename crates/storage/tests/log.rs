@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use ruvector_protocol::{GroupId, Index, Write};
-use ruvector_storage::{Crash, LogOptions, LogStore, SimulatedDisk};
+use ruvector_storage::{Crash, Disk, LogOptions, LogStore, SimulatedDisk};
 use support::*;
 
 #[test]
@@ -107,6 +107,32 @@ fn compaction_recycles_segments_and_keeps_the_rest() {
     assert!(renames > 10, "segments are used again");
     let (_, recovered) = open(&disk).unwrap();
     assert_eq!(recovered, twin.groups);
+}
+
+#[test]
+fn a_segment_that_the_disk_has_rounded_up_to_whole_blocks_is_used_again() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open_with(&disk, ODD).unwrap();
+    log.append(&first_write(1)).unwrap();
+    for index in 1..=80 {
+        log.append(&entries(1, [entry(1, index, 500)])).unwrap();
+        log.sync().unwrap();
+    }
+    log.compact(GroupId(1), &meta(1, 80)).unwrap();
+    log.sync().unwrap();
+    let spares = |disk: &SimulatedDisk| {
+        let names = disk.list("log").unwrap();
+        let spares: Vec<String> = names.into_iter().filter(|name| name.ends_with(".spare")).collect();
+        assert!(spares.iter().all(|name| {
+            disk.contents(&format!("log/{name}")).unwrap().len() > ODD.segment_bytes as usize
+        }));
+        spares
+    };
+    let before = spares(&disk);
+    assert_eq!(before.len(), 2);
+    drop(log);
+    open_with(&disk, ODD).unwrap();
+    assert_eq!(spares(&disk), before);
 }
 
 #[test]

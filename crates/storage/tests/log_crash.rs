@@ -4,7 +4,7 @@
 mod support;
 
 use ruvector_protocol::{GroupId, Write};
-use ruvector_storage::{Crash, LogStore, SimulatedDisk, StorageError};
+use ruvector_storage::{Crash, LogOptions, LogStore, SimulatedDisk, StorageError};
 use support::*;
 
 enum Step {
@@ -57,11 +57,11 @@ struct Run {
     finished: bool,
 }
 
-fn run(disk: &SimulatedDisk, steps: &[Step]) -> Run {
+fn run(disk: &SimulatedDisk, steps: &[Step], options: LogOptions) -> Run {
     let mut twin = Twin::default();
     let mut acceptable = vec![Recovered::new()];
     let mut go = || -> Result<(), StorageError> {
-        let (mut log, _) = open(disk)?;
+        let (mut log, _) = open_with(disk, options)?;
         for step in steps {
             match step {
                 Step::Append(write) => {
@@ -92,8 +92,13 @@ fn crashes() -> Vec<Crash> {
 }
 
 /// Opens after a crash and checks that the state is one of those that may be.
-fn reopen(disk: &SimulatedDisk, acceptable: &[Recovered], story: &str) -> (LogStore, Recovered) {
-    let (log, recovered) = open(disk).unwrap_or_else(|error| panic!("{story}: {error}"));
+fn reopen(
+    disk: &SimulatedDisk,
+    options: LogOptions,
+    acceptable: &[Recovered],
+    story: &str,
+) -> (LogStore, Recovered) {
+    let (log, recovered) = open_with(disk, options).unwrap_or_else(|error| panic!("{story}: {error}"));
     assert!(
         acceptable.contains(&recovered),
         "{story}: found {recovered:#?}\nwhich is none of {} states",
@@ -121,52 +126,60 @@ fn go_on(log: &mut LogStore, recovered: &Recovered) -> Recovered {
 
 #[test]
 fn a_crash_at_any_operation_loses_nothing_that_was_synced() {
+    [SMALL, ODD].into_iter().for_each(crash_at_any_operation);
+}
+
+fn crash_at_any_operation(options: LogOptions) {
     let steps = script();
     let whole = SimulatedDisk::new();
-    assert!(run(&whole, &steps).finished);
+    assert!(run(&whole, &steps, options).finished);
     let operations = whole.operations();
-    assert!(operations > 100, "the script is long enough to mean something: {operations}");
+    assert!(operations > 70, "the script is long enough to mean something: {operations}");
     for halt in 0..=operations {
         for crash in crashes() {
             let story = format!("halted after {halt} operations, then {crash:?}");
             let disk = SimulatedDisk::new();
             disk.halt_after(halt);
-            let outcome = run(&disk, &steps);
+            let outcome = run(&disk, &steps, options);
             assert_eq!(outcome.finished, halt == operations, "{story}");
             disk.crash(crash);
-            let (log, recovered) = reopen(&disk, &outcome.acceptable, &story);
+            let (log, recovered) = reopen(&disk, options, &outcome.acceptable, &story);
             drop(log);
             // What recovery told of is durable: somebody may have acted on it.
             disk.crash(Crash::LoseUnsynced);
-            let (mut log, again) = reopen(&disk, &outcome.acceptable, &story);
+            let (mut log, again) = reopen(&disk, options, &outcome.acceptable, &story);
             assert_eq!(again, recovered, "{story}: the second recovery differs");
             let continued = go_on(&mut log, &recovered);
             disk.crash(Crash::LoseUnsynced);
-            reopen(&disk, &[continued], &story);
+            reopen(&disk, options, &[continued], &story);
         }
     }
 }
 
 #[test]
 fn a_crash_during_recovery_loses_nothing_either() {
+    [SMALL, ODD].into_iter().for_each(crash_during_recovery);
+}
+
+fn crash_during_recovery(options: LogOptions) {
     let steps = script();
     let whole = SimulatedDisk::new();
-    run(&whole, &steps);
+    run(&whole, &steps, options);
     for halt in (0..whole.operations()).step_by(3) {
         let disk = SimulatedDisk::new();
         disk.halt_after(halt);
-        let outcome = run(&disk, &steps);
+        let outcome = run(&disk, &steps, options);
         disk.crash(Crash::Torn { seed: halt });
         for halt_again in 0.. {
             let disk = disk.fork();
             disk.halt_after(halt_again);
-            let done = open(&disk).is_ok();
+            let done = open_with(&disk, options).is_ok();
             disk.crash(Crash::Torn { seed: halt_again });
             let story = format!("halted after {halt} operations and {halt_again} of recovery");
-            let (mut log, recovered) = reopen(&disk, &outcome.acceptable, &story);
+            let (mut log, recovered) = reopen(&disk, options, &outcome.acceptable, &story);
             let continued = go_on(&mut log, &recovered);
             disk.crash(Crash::LoseUnsynced);
-            reopen(&disk, &[continued], &story);
+            reopen(&disk, options, &[continued], &story);
             if done {
                 break;
             }
@@ -176,22 +189,26 @@ fn a_crash_during_recovery_loses_nothing_either() {
 
 #[test]
 fn any_failed_operation_ends_the_log_and_loses_nothing() {
+    [SMALL, ODD].into_iter().for_each(fail_any_operation);
+}
+
+fn fail_any_operation(options: LogOptions) {
     let steps = script();
     let whole = SimulatedDisk::new();
-    run(&whole, &steps);
+    run(&whole, &steps, options);
     for failing in 0..whole.operations() {
         let disk = SimulatedDisk::new();
         disk.fail_after(failing, std::io::ErrorKind::Other);
-        let outcome = run(&disk, &steps);
+        let outcome = run(&disk, &steps, options);
         assert!(!outcome.finished, "operation {failing} failed and nobody noticed");
         for crash in crashes() {
             let disk = disk.fork();
             let story = format!("operation {failing} failed, then {crash:?}");
             disk.crash(crash);
-            let (log, recovered) = reopen(&disk, &outcome.acceptable, &story);
+            let (log, recovered) = reopen(&disk, options, &outcome.acceptable, &story);
             drop(log);
             disk.crash(Crash::LoseUnsynced);
-            let (_, again) = reopen(&disk, &outcome.acceptable, &story);
+            let (_, again) = reopen(&disk, options, &outcome.acceptable, &story);
             assert_eq!(again, recovered, "{story}: the second recovery differs");
         }
     }

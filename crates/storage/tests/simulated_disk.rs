@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
+use ruvector_storage::disk::BLOCK_BYTES;
 use ruvector_storage::disk::simulated::{Operation, SECTOR_BYTES};
 use ruvector_storage::{Crash, Disk, SimulatedDisk};
 
@@ -136,4 +137,74 @@ fn space_counting_and_the_trace_tell_what_was_done() {
     assert!(disk.take_trace().is_empty());
     assert!(!disk.flip_bit("file", 900, 0), "there is no such byte");
     assert!(!disk.flip_bit("other", 0, 0), "there is no such file");
+}
+
+#[test]
+fn an_append_writes_whole_blocks_with_what_was_before_it_and_zeros_behind() {
+    let disk = SimulatedDisk::new();
+    disk.set_contents("file", &[b'o'; 3 * BLOCK_BYTES]);
+    let mut file = disk.open("file", false).unwrap();
+    file.append_at(b"appended", 5, 100).unwrap();
+    let mut expected = vec![b'o'; 3 * BLOCK_BYTES];
+    expected[100..108].copy_from_slice(b"appended");
+    expected[108..BLOCK_BYTES].fill(0);
+    assert_eq!(disk.contents("file").unwrap(), expected);
+    file.append_at(b"x", BLOCK_BYTES, 2 * BLOCK_BYTES as u64 + 7).unwrap();
+    expected[2 * BLOCK_BYTES + 7] = b'x';
+    expected[2 * BLOCK_BYTES + 8..].fill(0);
+    expected.resize(4 * BLOCK_BYTES, 0);
+    assert_eq!(disk.contents("file").unwrap(), expected, "the file grows by whole blocks");
+    file.append_at(&[], 0, 9 * BLOCK_BYTES as u64 + 7).unwrap();
+    assert_eq!(disk.contents("file").unwrap(), expected, "nothing is written for nothing");
+    // Bytes behind the end of the file are zeros.
+    file.append_at(b"y", 0, 5 * BLOCK_BYTES as u64 + 1).unwrap();
+    expected.resize(6 * BLOCK_BYTES, 0);
+    expected[5 * BLOCK_BYTES + 1] = b'y';
+    assert_eq!(disk.contents("file").unwrap(), expected);
+    let write = |offset, bytes| Operation::Write { file: "file".to_owned(), offset, bytes };
+    let trace = disk.take_trace();
+    assert_eq!(
+        trace[..2],
+        [write(100, 8), write(2 * BLOCK_BYTES as u64 + 7, 1)],
+        "told is what was asked for"
+    );
+}
+
+#[test]
+fn a_torn_append_takes_nothing_away_that_was_durable_in_its_block() {
+    let durable: Vec<u8> = (0..3 * BLOCK_BYTES).map(|at| (at % 251) as u8 + 1).collect();
+    let mut lost = BTreeSet::new();
+    for seed in 0..100 {
+        for end in
+            [1, SECTOR_BYTES - 1, SECTOR_BYTES, 3 * SECTOR_BYTES + 17, BLOCK_BYTES + 1, 2 * BLOCK_BYTES]
+        {
+            let disk = SimulatedDisk::new();
+            let mut file = disk.open("file", true).unwrap();
+            disk.sync_directory("").unwrap();
+            file.append_at(&durable[..end], 10, 0).unwrap();
+            file.sync().unwrap();
+            // Two of them: the second writes what the first had not made durable yet.
+            file.append_at(&[b'a'; 700], 0, end as u64).unwrap();
+            file.append_at(&[b'b'; 900], 0, end as u64 + 700).unwrap();
+            disk.crash(Crash::Torn { seed });
+            let contents = disk.contents("file").unwrap();
+            assert_eq!(contents[..end], durable[..end], "seed {seed}, {end} bytes were durable");
+            lost.insert(contents.get(end) != Some(&b'a'));
+        }
+    }
+    assert_eq!(lost.len(), 2, "what was not durable is there or not");
+}
+
+#[test]
+fn the_rest_of_a_files_last_block_takes_no_space() {
+    let disk = SimulatedDisk::new();
+    let mut file = disk.open("file", true).unwrap();
+    file.write_at(&[1; 100], 0).unwrap();
+    disk.set_space_limit(Some(100));
+    file.append_at(&[2; 100], 0, 100).unwrap();
+    let error = file.append_at(&[3; 1], 0, BLOCK_BYTES as u64).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert_eq!(disk.contents("file").unwrap().len(), BLOCK_BYTES);
+    disk.set_space_limit(Some(2 * BLOCK_BYTES as u64));
+    file.append_at(&[3; 1], 0, BLOCK_BYTES as u64).unwrap();
 }

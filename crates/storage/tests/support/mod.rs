@@ -15,8 +15,18 @@ pub(crate) type Recovered = BTreeMap<GroupId, RecoveredGroup>;
 
 pub(crate) const SMALL: LogOptions = LogOptions { segment_bytes: 4096, recycled_segments_max: 2 };
 
+/// Segments of several blocks, that don't end where a block does.
+pub(crate) const ODD: LogOptions = LogOptions { segment_bytes: 13_000, recycled_segments_max: 2 };
+
 pub(crate) fn open(disk: &SimulatedDisk) -> Result<(LogStore, Recovered), StorageError> {
-    LogStore::open(Arc::new(disk.clone()), SMALL)
+    open_with(disk, SMALL)
+}
+
+pub(crate) fn open_with(
+    disk: &SimulatedDisk,
+    options: LogOptions,
+) -> Result<(LogStore, Recovered), StorageError> {
+    LogStore::open(Arc::new(disk.clone()), options)
 }
 
 pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {

@@ -129,11 +129,11 @@ impl DirectFile {
         }
         let in_block = in_block(offset);
         let start = offset - in_block as u64;
-        if in_block > 0 && self.last.start != Some(start) {
+        // Taken: if this fails it is not known what is there.
+        let is_known = self.last.start.take() == Some(start);
+        if in_block > 0 && !is_known {
             read_block(ordinary, &mut *self.last.bytes, start)?;
         }
-        // If this fails it is not known what is there.
-        self.last.start = None;
         let append = Append { before: &self.last.bytes[..in_block], bytes, zeros };
         let written = append.write(&self.file, &mut self.shared.buffer(), start, &mut self.is_proven);
         if let Err(error) = written {
