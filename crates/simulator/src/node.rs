@@ -51,8 +51,8 @@ pub struct Host {
 }
 
 /// How many writes count as the end of a log: one batch may be under way behind the last durable one, and a new
-/// segment takes two more.
-const REMEMBERED_WRITES: usize = 4;
+/// segment takes one more.
+const REMEMBERED_WRITES: usize = 3;
 
 /// Where the log's files are.
 const LOG: &str = "log/";

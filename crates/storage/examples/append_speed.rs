@@ -1,12 +1,12 @@
-//! How long a durable append takes into a file that grows, into one that was filled with zeros before, and
-//! through the log itself.
+//! How long a durable append takes into a file that grows, into one that was filled with zeros before, both through the
+//! page cache and past it, and through the log itself. And what processor time each costs this process.
 //!
-//! `cargo run --release -p ruvector-storage --example append_speed -- DIRECTORY`
+//! `cargo run --release -p ruvector-storage --example append_speed -- DIRECTORY [BYTES]`
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, Membership, NodeId, Origin, Payload,
@@ -15,81 +15,114 @@ use ruvector_protocol::{
 use ruvector_storage::{Disk, DiskFile, LogOptions, LogStore, RealDisk};
 
 const APPENDS: usize = 2000;
+/// Unless told otherwise.
 const APPEND_BYTES: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let bytes = std::env::args().nth(2).map_or(Ok(APPEND_BYTES), |bytes| bytes.parse())?;
     let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = parent.join(format!("append-speed-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
-    let result = measure(&directory);
+    let result = measure(&directory, bytes);
     std::fs::remove_dir_all(&directory)?;
     result
 }
 
-fn measure(directory: &Path) -> Result<(), Box<dyn Error>> {
+fn measure(directory: &Path, bytes: usize) -> Result<(), Box<dyn Error>> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory));
-    // In turn, so that whatever else the disk does at the time meets both.
-    let mut growing = Appends::new(&*disk, "growing", 0)?;
-    let mut filled = Appends::new(&*disk, "filled", APPENDS * APPEND_BYTES)?;
+    let mut ways = [
+        Appends::new(&*disk, "growing, page cache", bytes, false, Way::Write)?,
+        Appends::new(&*disk, "growing, direct", bytes, false, Way::Append)?,
+        Appends::new(&*disk, "zero-filled, page cache", bytes, true, Way::Write)?,
+        Appends::new(&*disk, "zero-filled, direct", bytes, true, Way::Append)?,
+    ];
+    // In turn, so that whatever else the disk does at the time meets all.
     for _ in 0..APPENDS {
-        growing.append()?;
-        filled.append()?;
+        for way in &mut ways {
+            way.append()?;
+        }
     }
-    report("growing file", growing.micros);
-    report("zero-filled file", filled.micros);
-    let options = LogOptions { segment_bytes: 4 << 20, ..LogOptions::default() };
+    for way in ways {
+        way.times.report(way.name);
+    }
+    let segment_bytes = (4 << 20).max(64 * bytes as u64);
+    let options = LogOptions { segment_bytes, ..LogOptions::default() };
     let (mut log, _) = LogStore::open(Arc::clone(&disk), options)?;
-    report("log, new segments", log_appends(&mut log, 1)?);
-    report("log, recycled segments", log_appends(&mut log, 1 + APPENDS as u64)?);
+    log_appends(&mut log, 1, bytes)?.report("log, new segments");
+    log_appends(&mut log, 1 + APPENDS as u64, bytes)?.report("log, recycled segments");
     Ok(())
 }
 
+#[derive(Clone, Copy)]
+enum Way {
+    Write,
+    /// As the log does: past the page cache, if the file system can.
+    Append,
+}
+
 struct Appends {
+    name: &'static str,
     file: Box<dyn DiskFile>,
+    contents: Vec<u8>,
     offset: u64,
-    micros: Vec<u64>,
+    way: Way,
+    times: Times,
 }
 
 impl Appends {
-    fn new(disk: &dyn Disk, name: &str, filled: usize) -> Result<Self, Box<dyn Error>> {
+    fn new(
+        disk: &dyn Disk,
+        name: &'static str,
+        bytes: usize,
+        filled: bool,
+        way: Way,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut file = disk.open(name, true)?;
-        file.write_at(&vec![0; filled], 0)?;
+        match way {
+            _ if !filled => {}
+            Way::Write => file.write_at(&vec![0; APPENDS * bytes], 0)?,
+            Way::Append => file.append_at(&[], APPENDS * bytes, 0)?,
+        }
         file.sync()?;
-        Ok(Self { file, offset: 0, micros: Vec::new() })
+        Ok(Self { name, file, contents: vec![0x5a; bytes], offset: 0, way, times: Times::default() })
     }
 
     fn append(&mut self) -> Result<(), Box<dyn Error>> {
-        let start = Instant::now();
-        self.file.write_at(&[0x5a; APPEND_BYTES], self.offset)?;
-        self.file.sync()?;
-        self.micros.push(u64::try_from(start.elapsed().as_micros())?);
-        self.offset += APPEND_BYTES as u64;
+        let Self { file, contents, offset, way, .. } = self;
+        self.times.take(|| {
+            match way {
+                Way::Write => file.write_at(contents, *offset)?,
+                Way::Append => file.append_at(contents, 0, *offset)?,
+            }
+            Ok(file.sync()?)
+        })?;
+        self.offset += self.contents.len() as u64;
         Ok(())
     }
 }
 
 /// Appends entries and compacts often enough that segments come back to be used again.
-fn log_appends(log: &mut LogStore, first: u64) -> Result<Vec<u64>, Box<dyn Error>> {
+fn log_appends(log: &mut LogStore, first: u64, bytes: usize) -> Result<Times, Box<dyn Error>> {
     let group = GroupId::METADATA;
-    let mut micros = Vec::new();
+    let mut times = Times::default();
     for index in first..first + APPENDS as u64 {
         let write = Write {
             id: WriteId(index),
             group,
             hard_state: (index == 1).then(HardState::default),
             snapshot: (index == 1).then(|| base(0)),
-            entries: vec![entry(index)],
+            entries: vec![entry(index, bytes)],
         };
-        let start = Instant::now();
-        log.append(&write)?;
-        log.sync()?;
-        micros.push(u64::try_from(start.elapsed().as_micros())?);
+        times.take(|| {
+            log.append(&write)?;
+            Ok(log.sync()?)
+        })?;
         if index % 500 == 0 {
             log.compact(group, &base(index - 100))?;
             log.sync()?;
         }
     }
-    Ok(micros)
+    Ok(times)
 }
 
 fn base(index: u64) -> SnapshotMeta {
@@ -97,10 +130,10 @@ fn base(index: u64) -> SnapshotMeta {
     SnapshotMeta { position, time: ClusterTime(0), membership: Membership { voters: [NodeId(1)].into() } }
 }
 
-fn entry(index: u64) -> Entry {
+fn entry(index: u64, bytes: usize) -> Entry {
     let origin =
         Origin { node: NodeId(1), incarnation: Incarnation(1), sequence: index, settled_below: index };
-    let command = vec![0x5a; APPEND_BYTES].into();
+    let command = vec![0x5a; bytes].into();
     Entry {
         term: Term(1),
         index: Index(index),
@@ -109,8 +142,36 @@ fn entry(index: u64) -> Entry {
     }
 }
 
-fn report(what: &str, mut micros: Vec<u64>) {
-    micros.sort_unstable();
-    let at = |part: usize| micros[micros.len() * part / 100];
-    println!("{what:24} p10 {:5} µs   median {:5} µs   p90 {:5} µs", at(10), at(50), at(90));
+/// How long appends took, and how long the processor was at work for them here. What the system does elsewhere is not in it.
+#[derive(Default)]
+struct Times {
+    micros: Vec<u64>,
+    processor: Duration,
+}
+
+impl Times {
+    fn take(&mut self, append: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+        let (start, processor) = (Instant::now(), processor_time());
+        append()?;
+        self.processor += processor_time().saturating_sub(processor);
+        self.micros.push(u64::try_from(start.elapsed().as_micros())?);
+        Ok(())
+    }
+
+    fn report(mut self, what: &str) {
+        self.micros.sort_unstable();
+        let at = |part: usize| self.micros[self.micros.len() * part / 100];
+        let processor = self.processor.as_micros() / self.micros.len() as u128;
+        println!(
+            "{what:24} p10 {:5} µs   median {:5} µs   p90 {:5} µs   processor {processor:4} µs",
+            at(10),
+            at(50),
+            at(90)
+        );
+    }
+}
+
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
