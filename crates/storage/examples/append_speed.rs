@@ -14,30 +14,39 @@ use ruvector_protocol::{
 };
 use ruvector_storage::{Disk, DiskFile, LogOptions, LogStore, RealDisk};
 
-const APPENDS: usize = 2000;
+/// What is appended, and how often.
+#[derive(Clone, Copy)]
+struct Load {
+    count: usize,
+    bytes: usize,
+}
+
 /// Unless told otherwise.
 const APPEND_BYTES: usize = 4096;
+/// A file gets no larger than this, so that large appends are fewer.
+const FILE_BYTES_MAX: usize = 200 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let bytes = std::env::args().nth(2).map_or(Ok(APPEND_BYTES), |bytes| bytes.parse())?;
+    let load = Load { count: (FILE_BYTES_MAX / bytes).clamp(100, 2000), bytes };
     let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = parent.join(format!("append-speed-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
-    let result = measure(&directory, bytes);
+    let result = measure(&directory, load);
     std::fs::remove_dir_all(&directory)?;
     result
 }
 
-fn measure(directory: &Path, bytes: usize) -> Result<(), Box<dyn Error>> {
+fn measure(directory: &Path, load: Load) -> Result<(), Box<dyn Error>> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory));
     let mut ways = [
-        Appends::new(&*disk, "growing, page cache", bytes, false, Way::Write)?,
-        Appends::new(&*disk, "growing, direct", bytes, false, Way::Append)?,
-        Appends::new(&*disk, "zero-filled, page cache", bytes, true, Way::Write)?,
-        Appends::new(&*disk, "zero-filled, direct", bytes, true, Way::Append)?,
+        Appends::new(&*disk, "growing, page cache", load, false, Way::Write)?,
+        Appends::new(&*disk, "growing, direct", load, false, Way::Append)?,
+        Appends::new(&*disk, "zero-filled, page cache", load, true, Way::Write)?,
+        Appends::new(&*disk, "zero-filled, direct", load, true, Way::Append)?,
     ];
     // In turn, so that whatever else the disk does at the time meets all.
-    for _ in 0..APPENDS {
+    for _ in 0..load.count {
         for way in &mut ways {
             way.append()?;
         }
@@ -45,11 +54,11 @@ fn measure(directory: &Path, bytes: usize) -> Result<(), Box<dyn Error>> {
     for way in ways {
         way.times.report(way.name);
     }
-    let segment_bytes = (4 << 20).max(64 * bytes as u64);
+    let segment_bytes = ((load.count * load.bytes) as u64 / 6).max(1 << 20);
     let options = LogOptions { segment_bytes, ..LogOptions::default() };
     let (mut log, _) = LogStore::open(Arc::clone(&disk), options)?;
-    log_appends(&mut log, 1, bytes)?.report("log, new segments");
-    log_appends(&mut log, 1 + APPENDS as u64, bytes)?.report("log, recycled segments");
+    log_appends(&mut log, 1, load)?.report("log, new segments");
+    log_appends(&mut log, 1 + load.count as u64, load)?.report("log, recycled segments");
     Ok(())
 }
 
@@ -73,18 +82,18 @@ impl Appends {
     fn new(
         disk: &dyn Disk,
         name: &'static str,
-        bytes: usize,
+        load: Load,
         filled: bool,
         way: Way,
     ) -> Result<Self, Box<dyn Error>> {
         let mut file = disk.open(name, true)?;
         match way {
             _ if !filled => {}
-            Way::Write => file.write_at(&vec![0; APPENDS * bytes], 0)?,
-            Way::Append => file.append_at(&[], APPENDS * bytes, 0)?,
+            Way::Write => file.write_at(&vec![0; load.count * load.bytes], 0)?,
+            Way::Append => file.append_at(&[], load.count * load.bytes, 0)?,
         }
         file.sync()?;
-        Ok(Self { name, file, contents: vec![0x5a; bytes], offset: 0, way, times: Times::default() })
+        Ok(Self { name, file, contents: vec![0x5a; load.bytes], offset: 0, way, times: Times::default() })
     }
 
     fn append(&mut self) -> Result<(), Box<dyn Error>> {
@@ -102,23 +111,23 @@ impl Appends {
 }
 
 /// Appends entries and compacts often enough that segments come back to be used again.
-fn log_appends(log: &mut LogStore, first: u64, bytes: usize) -> Result<Times, Box<dyn Error>> {
+fn log_appends(log: &mut LogStore, first: u64, load: Load) -> Result<Times, Box<dyn Error>> {
     let group = GroupId::METADATA;
     let mut times = Times::default();
-    for index in first..first + APPENDS as u64 {
+    for index in first..first + load.count as u64 {
         let write = Write {
             id: WriteId(index),
             group,
             hard_state: (index == 1).then(HardState::default),
             snapshot: (index == 1).then(|| base(0)),
-            entries: vec![entry(index, bytes)],
+            entries: vec![entry(index, load.bytes)],
         };
         times.take(|| {
             log.append(&write)?;
             Ok(log.sync()?)
         })?;
-        if index % 500 == 0 {
-            log.compact(group, &base(index - 100))?;
+        if index % (load.count as u64 / 4) == 0 {
+            log.compact(group, &base(index - load.count as u64 / 20))?;
             log.sync()?;
         }
     }

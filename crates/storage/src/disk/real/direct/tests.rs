@@ -19,27 +19,34 @@ const FILE_BYTES: usize = 6 << 20;
 /// What is done to one of two files.
 #[derive(Clone, Debug)]
 enum Action {
-    /// Where the last append ended, unless another place is given.
-    Append {
-        elsewhere: Option<usize>,
-        bytes: usize,
-        zeros: usize,
-    },
-    Write {
-        offset: usize,
-        bytes: usize,
-    },
+    Append { at: Place, bytes: usize, zeros: usize },
+    Write { offset: usize, bytes: usize },
     Resize(usize),
     Sync,
     Reopen,
 }
 
+/// Where is appended.
+#[derive(Clone, Debug)]
+enum Place {
+    /// So far behind the end of the last append: a log leaves nothing between.
+    Behind(usize),
+    Anywhere(usize),
+}
+
 fn action() -> impl Strategy<Value = Action> {
-    let bytes = || prop_oneof![4 => 0..300_usize, 4 => 0..9_000_usize, 1 => 0..5_usize << 20];
-    let offset = || prop_oneof![0..9_000_usize, 0..FILE_BYTES];
+    let blocks = || (0..4_usize).prop_map(|blocks| blocks * BLOCK_BYTES);
+    let few = || 0..9_000_usize;
+    let bytes = || prop_oneof![4 => 0..300_usize, 4 => few(), 2 => blocks(), 1 => 0..5_usize << 20];
+    let offset = || prop_oneof![few(), 0..FILE_BYTES, blocks()];
+    let zeros = prop_oneof![4 => Just(0), 1 => few(), 1 => 0..3_usize << 20];
+    let at = prop_oneof![
+        4 => Just(Place::Behind(0)),
+        2 => (0..500_usize).prop_map(Place::Behind),
+        1 => offset().prop_map(Place::Anywhere),
+    ];
     prop_oneof![
-        8 => (proptest::option::weighted(0.2, offset()), bytes(), prop_oneof![2 => Just(0), 1 => 0..9_000_usize, 1 => 0..3_usize << 20])
-            .prop_map(|(elsewhere, bytes, zeros)| Action::Append { elsewhere, bytes, zeros }),
+        8 => (at, bytes(), zeros).prop_map(|(at, bytes, zeros)| Action::Append { at, bytes, zeros }),
         2 => (offset(), bytes()).prop_map(|(offset, bytes)| Action::Write { offset, bytes }),
         1 => offset().prop_map(Action::Resize),
         1 => Just(Action::Sync),
@@ -68,8 +75,11 @@ impl<'a> Pair<'a> {
         self.writes += 1;
         let contents = |bytes: usize| (0..bytes).map(|at| (at * 7 + self.writes * 31) as u8 | 1).collect();
         match *action {
-            Action::Append { elsewhere, bytes, zeros } => {
-                let offset = elsewhere.unwrap_or(self.end).min(FILE_BYTES);
+            Action::Append { ref at, bytes, zeros } => {
+                let offset = match at {
+                    Place::Behind(gap) => (self.end + gap).min(FILE_BYTES),
+                    Place::Anywhere(offset) => *offset,
+                };
                 let bytes: Vec<u8> = contents(bytes);
                 self.file.append_at(&bytes, zeros, offset as u64).unwrap();
                 self.end = offset + bytes.len();
