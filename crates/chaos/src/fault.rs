@@ -140,8 +140,9 @@ impl Fault {
             }
             Self::FailedSync(place) => {
                 cluster.break_disk(place)?;
-                // A sync fails with whatever the device fails with; a write after it with `EIO`.
-                return expect_end(cluster, place, &["the node stops: syncing", "(os error 5)"]);
+                // A sync, or a direct write to the log, fails with whatever the device fails with; a write after it with `EIO`.
+                let reasons = ["the node stops: syncing", "the node stops: writing log/", "(os error 5)"];
+                return expect_end(cluster, place, &reasons);
             }
         }
         Ok(Vec::new())

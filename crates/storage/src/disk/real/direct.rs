@@ -1,7 +1,8 @@
 //! Appends that go past the page cache (`O_DIRECT`), where the file system can.
 //!
 //! A write into the page cache is copied into pages that the system first has to find, and a sync then collects them again. Of
-//! what is appended to a log nobody reads anything soon, so all of that is in vain.
+//! what is appended to a log nobody reads anything soon, so all of that is in vain. And if the disk fails, it is the write
+//! itself that is told so, and not whichever sync comes next.
 //!
 //! Only whole blocks can be written directly. An append begins at the start of the block that its first byte is in, with the bytes
 //! that are there already, and ends at the end of a block, with zeros. What is in front of it may be durable, and is written once
