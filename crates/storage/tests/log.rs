@@ -42,9 +42,11 @@ fn a_sync_is_one_sync_of_one_file() {
     log.append(&first_write(1)).unwrap();
     log.append(&first_write(2)).unwrap();
     log.sync().unwrap();
-    for index in 1..=10 {
+    let segment_bytes = || disk.contents("log/00000000000000000001.segment").unwrap().len();
+    let begun_with = segment_bytes();
+    for index in 1..=100 {
         let before = (disk.file_syncs(), disk.operations(), log.sync_count());
-        log.append(&entries(1, [entry(1, index, 20)])).unwrap();
+        log.append(&entries(1, [entry(1, index, 500)])).unwrap();
         log.append(&entries(2, [entry(1, index, 20)])).unwrap();
         log.sync().unwrap();
         let after = (disk.file_syncs(), disk.operations(), log.sync_count());
@@ -52,6 +54,9 @@ fn a_sync_is_one_sync_of_one_file() {
         log.sync().unwrap();
         assert_eq!(disk.operations(), after.1, "a sync with nothing to do does nothing");
     }
+    // A 64th of a segment at a time, or less than that of what 100 batches hold would be left.
+    assert!((16 << 10..64 << 10).contains(&begun_with), "zeros are written ahead: {begun_with}");
+    assert!((64 << 10..100 << 10).contains(&segment_bytes()), "and with the batches: {}", segment_bytes());
 }
 
 #[test]

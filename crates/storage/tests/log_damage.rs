@@ -4,6 +4,7 @@
 mod support;
 
 use ruvector_protocol::{GroupId, Index, Write};
+use ruvector_storage::disk::BLOCK_BYTES;
 use ruvector_storage::{Crash, Disk, LogStore, SimulatedDisk, StorageError};
 use support::*;
 
@@ -289,6 +290,28 @@ fn a_batch_that_was_dropped_never_comes_back() {
     let recovered = open(&disk).unwrap().1;
     assert_eq!(recovered, before_last);
     assert_ne!(recovered, whole);
+}
+
+#[test]
+fn a_dropped_batch_at_the_beginning_of_a_block_never_comes_back_either() {
+    let written = |bytes| {
+        let disk = SimulatedDisk::new();
+        let (mut log, _) = open_with(&disk, ODD).unwrap();
+        for write in [first_write(1), entries(1, [entry(1, 1, bytes)]), entries(1, [entry(1, 2, 10)])] {
+            log.append(&write).unwrap();
+            log.sync().unwrap();
+        }
+        let at = last_batch(&disk.contents(FIRST).unwrap());
+        (disk, at)
+    };
+    // To repair the end of the log nothing but the block before needs to be written.
+    let (disk, at) = (3_000..4_000).map(written).find(|(_, at)| *at == BLOCK_BYTES).unwrap();
+    let in_body = at as u64 + 100;
+    disk.flip_bit(FIRST, in_body, 0);
+    let before_last = open_with(&disk, ODD).unwrap().1;
+    assert_eq!(before_last[&GroupId(1)].entries.len(), 1);
+    disk.flip_bit(FIRST, in_body, 0);
+    assert_eq!(open_with(&disk, ODD).unwrap().1, before_last);
 }
 
 #[test]

@@ -204,6 +204,13 @@ fn the_rest_of_the_last_block_is_remembered_and_read_again_when_it_may_have_chan
     let mut found = [0; 12];
     file.read_at(&mut found, BLOCK_BYTES as u64).unwrap();
     assert_eq!(&found, b"FIRSTsecond\0");
+
+    // Of a block that begins where an append ends nothing is known.
+    file.write_at(b"other", 8 * BLOCK_BYTES as u64).unwrap();
+    file.append_at(&[b'x'; BLOCK_BYTES], 0, 7 * BLOCK_BYTES as u64).unwrap();
+    file.append_at(b"third", 0, 8 * BLOCK_BYTES as u64 + 5).unwrap();
+    file.read_at(&mut found, 8 * BLOCK_BYTES as u64).unwrap();
+    assert_eq!(&found, b"otherthird\0\0");
 }
 
 #[test]
