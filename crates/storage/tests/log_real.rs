@@ -11,7 +11,8 @@ use ruvector_storage::{Disk, LogOptions, LogStore, RealDisk, SimulatedDisk};
 use support::*;
 use tempfile::TempDir;
 
-/// Writes across segments that are filled with zeros, recycled and removed, with a start after every seventh. Returns what the log held at last.
+/// Writes across segments that are filled with zeros, recycled and removed, with a start after every seventh. Returns what
+/// the log held at last.
 fn write(disk: &Arc<dyn Disk>, options: LogOptions) -> Recovered {
     let mut twin = Twin::default();
     let (mut log, _) = LogStore::open(Arc::clone(disk), options).unwrap();

@@ -4,15 +4,15 @@
 //! what is appended to a log nobody reads anything soon, so all of that is in vain. And if the disk fails, it is the write
 //! itself that is told so, and not whichever sync comes next.
 //!
-//! Only whole blocks can be written directly. An append begins at the start of the block that its first byte is in, with the bytes
-//! that are there already, and ends at the end of a block, with zeros. What is in front of it may be durable, and is written once
-//! more. That takes nothing away: each of its sectors is written as it is, and a disk writes a sector whole or not at all, so it holds
-//! the same bytes whether the power fails before, while or after it is written. (The page cache does no other: it writes
+//! Only whole blocks can be written directly. An append begins at the start of the block that its first byte is in, with the
+//! bytes that are there already, and ends at the end of a block, with zeros. What is in front of it may be durable, and is written
+//! once more. That takes nothing away: each of its sectors is written as it is, and a disk writes a sector whole or not at all, so
+//! it holds the same bytes whether the power fails before, while or after it is written. (The page cache does no other: it writes
 //! whole pages.) What is behind it belongs to nobody: that is the rule of [`DiskFile::append_at`](crate::DiskFile::append_at).
 //!
 //! Everything else goes through the page cache as ever, and Linux keeps the two together. Before a direct write it writes out
-//! the changed pages of its range and drops them, and after it drops what was read into the cache meanwhile: whoever reads then finds what was
-//! written. Changed pages where appends go would cost that writing-out each time; so a log writes by appends only.
+//! the changed pages of its range and drops them, and after it drops what was read into the cache meanwhile: whoever reads then
+//! finds what was written. Changed pages where appends go would cost that writing-out each time; so a log writes by appends only.
 //!
 //! A sync is needed as before: for the disk's own cache, and for the file's size and blocks.
 
