@@ -16,6 +16,11 @@ use super::window::Window;
 
 /// How many revisions are read before other work of the thread gets its turn.
 const REVISIONS_PER_TURN: i64 = 1_000;
+/// When so many streams were told something, the next changes are gathered for a moment first.
+const MANY_STREAMS: usize = 16;
+/// How long. What a stream is told costs about the same whether it is one change or ten. The first change after a while is
+/// told at once.
+const GATHERING: Duration = Duration::from_millis(1);
 /// How soon to ask a node again that had too much to do.
 const BUSY_RETRY: Duration = Duration::from_millis(20);
 
@@ -94,6 +99,9 @@ impl WatchHub {
                         while self.advance(&version.view) {
                             tokio::task::yield_now().await;
                         }
+                        if self.lock().marked() >= MANY_STREAMS {
+                            tokio::time::sleep(GATHERING).await;
+                        }
                         if newer.changed().await.is_err() {
                             return;
                         }
@@ -157,6 +165,11 @@ impl WatchHub {
 }
 
 impl State {
+    /// How many streams have something that they were not told yet.
+    fn marked(&self) -> usize {
+        self.streams.values().filter(|mark| mark.from.is_some()).count()
+    }
+
     /// Marks the streams that a change concerns, and keeps it for them.
     fn read(&mut self, event: Event) {
         let streams = &mut self.streams;
