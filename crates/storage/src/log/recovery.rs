@@ -112,6 +112,10 @@ fn usable_spares(
     Ok(usable)
 }
 
+/// How much of a segment is read at a time. The log is not in the page cache, and whoever syncs on the same disk waits behind
+/// what was asked of it at once.
+const READ_BYTES: usize = 128 << 10;
+
 /// The log as far as it was read back.
 #[derive(Debug, Default)]
 struct Replay {
@@ -151,7 +155,9 @@ impl Replay {
         }
         let mut bytes = std::mem::take(&mut self.buffer);
         bytes.resize(usize::try_from(filled).unwrap_or(usize::MAX), 0);
-        file.read_at(&mut bytes, 0).map_err(StorageError::io("reading", &name))?;
+        for (piece, start) in bytes.chunks_mut(READ_BYTES).zip((0_u64..).step_by(READ_BYTES)) {
+            file.read_at(piece, start).map_err(StorageError::io("reading", &name))?;
+        }
         let header = read_header(&name, number, &bytes)?;
         self.check_follows(&name, &header, before)?;
         let scan = Scan { name: &name, bytes: &bytes, header };
