@@ -5,7 +5,6 @@
 //! limit and balance. Here a request goes from the task that makes it straight to the HTTP/2 library. A connection that broke
 //! stays broken: its loads are told.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use futures::future::{BoxFuture, FutureExt, poll_fn};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http_body::{Body as _, Frame};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ruvector_client::Gathering;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -150,33 +149,5 @@ impl http_body::Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.0.is_end_stream()
-    }
-}
-
-/// A connection that says that it can't write from several places at once, so that the HTTP/2 library gathers messages of up
-/// to a kilobyte, as it does for this project's client. It would otherwise hand each one of 256 bytes to the system on its own.
-struct Gathering(TcpStream);
-
-impl AsyncRead for Gathering {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(task, buffer)
-    }
-}
-
-impl AsyncWrite for Gathering {
-    fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(task, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(task)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(task)
     }
 }

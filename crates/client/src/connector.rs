@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 
@@ -19,30 +19,30 @@ use tower::{Service, ServiceExt};
 /// until nobody has anything more to send.
 #[must_use]
 pub fn gathering_connector()
--> impl Service<Uri, Response = Gathering, Error: std::error::Error + Send + Sync + 'static, Future: Send>
+-> impl Service<Uri, Response = TokioIo<Gathering>, Error: std::error::Error + Send + Sync + 'static, Future: Send>
 + Send
 + 'static {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
-    tcp.map_response(Gathering as fn(TokioIo<TcpStream>) -> Gathering)
+    tcp.map_response(|stream: TokioIo<TcpStream>| TokioIo::new(Gathering(stream.into_inner())))
 }
 
-/// A connection of [`gathering_connector`].
+/// A connection of [`gathering_connector`], or of whoever uses the HTTP/2 library without one.
 #[derive(Debug)]
-pub struct Gathering(TokioIo<TcpStream>);
+pub struct Gathering(pub TcpStream);
 
-impl Read for Gathering {
+impl AsyncRead for Gathering {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(task, buffer)
     }
 }
 
 /// Without vectored writes, which is the point of it.
-impl Write for Gathering {
+impl AsyncWrite for Gathering {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(task, bytes)
     }

@@ -114,7 +114,7 @@ fn usable_spares(
 
 /// How much of a segment is read at a time. The log is not in the page cache, and whoever syncs on the same disk waits behind
 /// what was asked of it at once.
-const READ_BYTES: usize = 128 << 10;
+const READ_BYTES: usize = 1 << 20;
 
 /// The log as far as it was read back.
 #[derive(Debug, Default)]

@@ -99,7 +99,7 @@ impl WatchHub {
                         while self.advance(&version.view) {
                             tokio::task::yield_now().await;
                         }
-                        if self.lock().marked() >= MANY_STREAMS {
+                        if self.gathers() {
                             tokio::time::sleep(GATHERING).await;
                         }
                         if newer.changed().await.is_err() {
@@ -111,6 +111,11 @@ impl WatchHub {
                 }
             }
         }
+    }
+
+    /// Whether so many streams are about to tell something that the next changes are to be gathered.
+    fn gathers(&self) -> bool {
+        self.lock().marked() >= MANY_STREAMS
     }
 
     /// How many watches there are, and how many streams.
@@ -266,5 +271,41 @@ impl HubStream {
 impl Drop for HubStream {
     fn drop(&mut self) {
         self.hub.lock().streams.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ruvector_node::state_machine::kv::{Command, PutRequest};
+    use ruvector_node::state_machine::{Committed, StateMachine};
+
+    use super::*;
+
+    #[test]
+    fn changes_are_gathered_only_while_many_streams_have_something_to_tell() {
+        let hub = Arc::new(WatchHub::new(1_000));
+        let streams: Vec<HubStream> = (0..MANY_STREAMS).map(|_| hub.open()).collect();
+        for (number, stream) in streams.iter().enumerate() {
+            let key = if number == 0 { "b" } else { "a" };
+            let range = WatchRange::new(key.into(), "".into()).unwrap();
+            assert!(stream.join(&range, 1, Revision(2), Revision(1)));
+        }
+        let mut machine = KvMachine::default();
+        for (index, key, gathers) in [(1, "a", false), (2, "b", true)] {
+            let put = PutRequest {
+                key: key.into(),
+                value: "".into(),
+                lease: None,
+                prev_kv: false,
+                ignore_value: false,
+                ignore_lease: false,
+            };
+            machine.apply(&Committed { index, time_ms: index, command: Command::Put(put).encode() });
+            assert!(!hub.advance(&machine.view()));
+            assert_eq!(hub.gathers(), gathers, "after a change of {key}");
+        }
+        assert!(streams[0].look().from.is_some());
+        assert!(!hub.gathers(), "one of them has looked");
     }
 }
