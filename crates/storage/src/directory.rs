@@ -178,8 +178,8 @@ fn corrupt(offset: u64, what: &str) -> StorageError {
 /// The exclusive use of a data directory, released when dropped or when the process ends.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    /// The lock is the open file's: closing it releases.
-    _file: File,
+    /// The lock is the open file's.
+    file: File,
 }
 
 impl DirectoryLock {
@@ -200,10 +200,19 @@ impl DirectoryLock {
             .open(path.join(LOCK_FILE))
             .map_err(StorageError::io("opening the lock file of", &shown))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StorageError::Locked(shown)),
             Err(error) => Err(StorageError::io("locking", &shown)(error.into())),
         }
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// Unlocks, and not by closing alone: a child that another thread of this process just forked has the open file,
+    /// too, until it runs its program, and would hold the lock that long.
+    fn drop(&mut self) {
+        // If this fails, closing the file still releases the lock, if not as soon.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -214,5 +223,20 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         Ok(directory) => directory.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DirectoryLock;
+
+    #[test]
+    fn a_dropped_lock_is_free_though_a_child_still_has_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::acquire(directory.path()).unwrap();
+        // What a child has between its fork and its exec: another descriptor of the same open file.
+        let _of_child = lock.file.try_clone().unwrap();
+        drop(lock);
+        DirectoryLock::acquire(directory.path()).unwrap();
     }
 }
