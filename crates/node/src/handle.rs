@@ -144,15 +144,17 @@ impl<M: StateMachine> Handle<M> {
         }
     }
 
-    /// Delivers answers to proposals and reads, many at a time, until no handle of the node is left. Works without; with this
-    /// future spawned on the runtime whose tasks propose and read, waking them costs much less. Only the first one does
-    /// anything.
-    pub async fn deliver_answers(self) {
-        let answers = self.courier.take_over();
+    /// Takes proposals and reads to the node and their answers back, many at a time, until no other handle of the node is left.
+    /// Works without; with this future spawned on the runtime whose tasks propose and read, waking the node and them costs
+    /// much less. Only the first one does anything.
+    pub async fn carry_many(self) {
+        let Some(answers) = self.courier.take_over() else { return };
+        let ringer = self.requests.ringer();
         // So that nothing here keeps the node's queue open.
         drop(self);
-        if let Some(answers) = answers {
-            answer::deliver(answers).await;
+        tokio::select! {
+            () = answer::deliver(answers) => {}
+            () = ringer.ring_for_many() => {}
         }
     }
 

@@ -20,6 +20,7 @@ mod node;
 mod publication;
 pub mod replica;
 pub mod restore;
+mod ringer;
 mod shared;
 pub mod status;
 

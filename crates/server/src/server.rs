@@ -170,7 +170,7 @@ fn serve_clients(
     handle.register_metrics(&mut metrics.registry);
     let watch_hub = Arc::new(WatchHub::new(config.limits.watches));
     let (renewals, renewing) = Renewals::new(handle.clone(), config.limits.pending_renewals);
-    runtime.spawn(handle.clone().deliver_answers());
+    runtime.spawn(handle.clone().carry_many());
     runtime.spawn(renewing);
     runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));
     let context = Context {
