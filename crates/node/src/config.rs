@@ -67,6 +67,9 @@ pub struct Tuning {
     /// While syncs of the log take no longer than this of late, in microseconds, and nobody reads, the node waits for them;
     /// others run beside everything else it does. That costs two changes of threads a sync. 0: all run beside.
     pub inline_sync_max_us: u64,
+    /// How long a leader lets proposals wait for earlier ones to be committed, so that more of them share an append and a sync,
+    /// in microseconds; 0 appends what comes at once.
+    pub gather_max_us: u64,
     /// Size of a log segment, in bytes.
     pub segment_bytes: u64,
     /// How many bytes of entries are kept in memory for followers that are a little late.
@@ -96,6 +99,7 @@ impl Default for Tuning {
             pending_proposals_max: 16_384,
             request_timeout_ms: 7_000,
             inline_sync_max_us: 700,
+            gather_max_us: 1_000,
             segment_bytes: 64 << 20,
             tail_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,

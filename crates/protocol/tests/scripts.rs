@@ -5,10 +5,10 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes 3 tail=1000 append=300` | makes a cluster; sizes in bytes are optional |
+//! | `nodes 3 tail=1000 append=300` | makes a cluster; sizes in bytes are optional, and `gather=` in microseconds |
 //! | `timeout 1` | lets node 1's election timeout pass; nobody else notices |
 //! | `campaign 1` | the same, and everything that comes of it |
-//! | `propose 1 text` · `tick 1` · `read 1 strong` · `read 1 lease` | inputs |
+//! | `propose 1 text` · `propose 1 text 40` (so many at once) · `tick 1` · `read 1 strong` · `read 1 lease` | inputs |
 //! | `deliver` | everything happens that needs no time: messages, disks, state machines |
 //! | `deliver 1 2` · `drop 1 2` | only what is under way from 1 to 2 arrives, or is lost |
 //! | `pass 100ms` | time passes with everything that happens in it |
@@ -102,7 +102,8 @@ fn run(cluster: &mut Cluster, command: &str, bug: Option<PlantedBug>) {
         ["new", "nodes", count] => *cluster = unfounded_cluster(count.parse().unwrap(), bug),
         ["timeout", id] => time_out(cluster, node(id)),
         ["campaign", id] => campaign(cluster, node(id)),
-        ["propose", id, text] => cluster.propose(node(id), text),
+        ["propose", id, text] => cluster.propose(node(id), text, 1),
+        ["propose", id, text, count] => cluster.propose(node(id), text, count.parse().unwrap()),
         ["tick", id] => cluster.step(node(id), Input::ProposeTick),
         ["read", id, "strong"] => cluster.read(node(id), ReadLevel::Strong),
         ["read", id, "lease"] => cluster.read(node(id), ReadLevel::Lease),
@@ -163,9 +164,10 @@ fn new_cluster(count: u64, sizes: &[&str], bug: Option<PlantedBug>) -> Cluster {
     Cluster::new(count, |node| {
         let mut config = Config::new(GroupId::METADATA, node, Incarnation(1), node.0);
         config.planted_bug = bug;
-        for (name, bytes) in sizes.iter().map(|size| size.split_once('=').unwrap()) {
-            let bytes = bytes.parse().unwrap();
+        for (name, value) in sizes.iter().map(|size| size.split_once('=').unwrap()) {
+            let bytes = value.parse().unwrap();
             match name {
+                "gather" => config.gather_us = value.parse().unwrap(),
                 "tail" => config.tail_bytes_max = bytes,
                 "append" => config.append_bytes_max = bytes,
                 "inflight" => config.inflight_bytes_max = bytes,

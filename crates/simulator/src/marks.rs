@@ -23,6 +23,8 @@ counters! {
         leaders_with_stalled_disk: "leaders that gave up with a stalled disk",
         /// Commands of its clients were under way when a leader was deposed.
         leaders_deposed_at_work: "leaders deposed with commands under way",
+        /// The same, and some of them had not even come into its log.
+        leaders_deposed_gathering: "leaders deposed with commands gathered",
         /// A new leader's log held entries of older terms that were not committed.
         leaders_with_old_entries: "leaders elected with uncommitted entries of older terms",
         /// A lease of a client lived at a leader change.
@@ -120,6 +122,7 @@ impl Marks {
 
     fn count_deposed(&mut self, before: Before, term: Term, is_stalled: bool) {
         self.leaders_deposed_at_work += u64::from(before.commands_waiting > 0);
+        self.leaders_deposed_gathering += u64::from(before.commands_gathered > 0);
         if matches!(before.turn, Kind::Wake) && term == before.term {
             self.leaders_with_stalled_disk += u64::from(is_stalled);
             self.leaders_without_quorum += u64::from(!is_stalled);
@@ -133,6 +136,7 @@ pub(crate) struct Before {
     term: Term,
     leader: Option<NodeId>,
     commands_waiting: usize,
+    commands_gathered: usize,
     turn: Kind,
 }
 
@@ -164,6 +168,7 @@ impl Before {
             term: raft.term(),
             leader: raft.leader(),
             commands_waiting: replica.pending_proposals(),
+            commands_gathered: raft.leader_queues().gathered,
             turn: Kind::of(replica, turn),
         }
     }

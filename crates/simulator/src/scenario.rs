@@ -93,8 +93,9 @@ impl WriteKind {
 }
 
 impl Scenario {
-    /// Draws a scenario. What is about sessions has a source of chance of its own, so that nothing else depends on it.
-    pub fn draw(random: &mut Random, of_sessions: &mut Random) -> Self {
+    /// Draws a scenario. What is about sessions, and how long leaders gather proposals, has a source of chance of its own, so
+    /// that nothing else depends on it.
+    pub fn draw(random: &mut Random, of_sessions: &mut Random, of_gathering: &mut Random) -> Self {
         let tuning = tuning(random);
         let faults = fault_kinds(random);
         let mut scenario = Self {
@@ -120,6 +121,9 @@ impl Scenario {
             faults,
         };
         scenario.sessions = sessions(&scenario, of_sessions);
+        if of_gathering.chance(500) {
+            scenario.tuning.gather_max_us = of_gathering.magnitude(100, 20_000);
+        }
         scenario
     }
 }
@@ -156,6 +160,7 @@ fn tuning(random: &mut Random) -> Tuning {
         request_timeout_ms: random.between(500, 3_000),
         // For the driver, which is not simulated: how a flush runs is drawn for each.
         inline_sync_max_us: 0,
+        gather_max_us: 0,
         segment_bytes: 1 << random.between(13, 16),
         tail_bytes_max: usize_between(2_000, 100_000, random),
         uncommitted_bytes_max: usize_magnitude(4_000, 100_000, random),

@@ -62,6 +62,8 @@ pub struct World {
 /// Makes the chance of sessions another one than that of everything else. The seeds that tests keep have no sessions by
 /// it, and are the worlds that they were before there were any.
 const SESSION_SEED: u64 = 19;
+/// The same for how leaders gather proposals: by it they don't in those seeds.
+const GATHER_SEED: u64 = 3 << 32;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -166,7 +168,8 @@ impl World {
     pub fn new(seed: u64, planted_bug: Option<PlantedBug>, traced: bool) -> Self {
         let mut random = Random::new(seed);
         let mut session_random = Random::new(seed ^ SESSION_SEED);
-        let scenario = Scenario::draw(&mut random, &mut session_random);
+        let mut gather_random = Random::new(seed ^ GATHER_SEED);
+        let scenario = Scenario::draw(&mut random, &mut session_random, &mut gather_random);
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)

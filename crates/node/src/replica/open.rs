@@ -176,6 +176,7 @@ fn raft_config(config: &ReplicaConfig) -> Config {
         heartbeat_interval_us: tuning.heartbeat_interval_ms * 1000,
         election_timeout_us: tuning.election_timeout_ms * 1000,
         clock_drift_ppm: tuning.clock_drift_ppm,
+        gather_us: tuning.gather_max_us,
         tail_bytes_max: tuning.tail_bytes_max,
         uncommitted_bytes_max: tuning.uncommitted_bytes_max,
         inflight_bytes_max: tuning.inflight_bytes_max,

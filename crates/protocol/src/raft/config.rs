@@ -24,6 +24,9 @@ pub struct Config {
     pub tail_bytes_max: usize,
     /// How many bytes of uncommitted entries a leader takes before it refuses proposals.
     pub uncommitted_bytes_max: usize,
+    /// How long proposals may wait for earlier ones to be committed, so that more of them are appended together, in
+    /// microseconds; 0 appends each at once.
+    pub gather_us: u64,
     /// How many bytes of entries may be under way to one follower.
     pub inflight_bytes_max: usize,
     /// How many bytes of entries one append carries at most (at least one entry always fits).
@@ -37,7 +40,7 @@ pub struct Config {
 
 impl Config {
     /// A configuration for a local network: heartbeats every 50 ms, a minimum election timeout of 300 ms,
-    /// 500 ppm of clock drift, 16 MiB of tail, 64 MiB uncommitted, 4 MiB under way in appends of 1 MiB.
+    /// 500 ppm of clock drift, 16 MiB of tail, 64 MiB uncommitted, 4 MiB under way in appends of 1 MiB, each proposal appended at once.
     #[must_use]
     pub fn new(group: GroupId, node: NodeId, incarnation: Incarnation, seed: u64) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl Config {
             clock_drift_ppm: 500,
             tail_bytes_max: 16 << 20,
             uncommitted_bytes_max: 64 << 20,
+            gather_us: 0,
             inflight_bytes_max: 4 << 20,
             append_bytes_max: 1 << 20,
             seed,

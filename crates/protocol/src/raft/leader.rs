@@ -1,19 +1,18 @@
-//! What a leader does: takes proposals, counts acknowledgements, keeps its lease, gives reads their index.
+//! What a leader does: counts acknowledgements, keeps its lease, gives reads their index.
 
 use std::collections::BTreeMap;
 
 use super::clock::ClusterClock;
 use super::core::Core;
 use super::planted::PlantedBug;
+use super::proposals::Gathered;
 use super::reads::{self, LeaderReads, Reader};
-use super::status::{FollowerStatus, LeaderQueues};
-use crate::io::{ReadId, ReadLevel};
+use super::status::FollowerStatus;
+use crate::io::{ReadId, ReadLevel, RejectReason};
 use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
 use crate::progress::Progress;
 use crate::quorum;
-use crate::types::{
-    ClusterTime, ENTRY_OVERHEAD_BYTES, Entry, Incarnation, Index, NodeId, Payload, Proposal, Timestamp,
-};
+use crate::types::{ClusterTime, Entry, Incarnation, Index, NodeId, Payload, Timestamp};
 
 /// A leader's own data.
 ///
@@ -30,7 +29,9 @@ pub(super) struct Leader {
     pub(super) heartbeat_due: Timestamp,
     /// Followers may not know yet what is committed; they are told when nothing else is left to do.
     pub(super) is_commit_news: bool,
-    uncommitted_bytes: usize,
+    /// What is uncommitted in the log.
+    pub(super) uncommitted_bytes: usize,
+    pub(super) gathered: Gathered,
     /// Since when the others commit without this node's disk having moved.
     own_disk_behind_since: Option<Timestamp>,
     excuse: Option<Excuse>,
@@ -58,6 +59,7 @@ impl Leader {
             heartbeat_due: core.now.after_micros(core.config.heartbeat_interval_us),
             is_commit_news: false,
             uncommitted_bytes,
+            gathered: Gathered::default(),
             own_disk_behind_since: None,
             excuse: None,
         };
@@ -78,58 +80,6 @@ impl Leader {
     /// Whether an entry of its own term is committed: only then it knows all that is committed.
     pub(super) fn is_established(&self, core: &Core) -> bool {
         core.commit() >= self.opened_at
-    }
-
-    /// Takes the proposals into the log; returns those that there is no room for.
-    pub(super) fn propose(&mut self, core: &mut Core, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
-        let room = match core.config.planted(PlantedBug::UncommittedUnbounded) {
-            true => proposals.len(),
-            false => self.room_for(core, &proposals),
-        };
-        let refused = proposals.split_off(room);
-        for proposal in proposals {
-            self.append(core, Payload::Command(proposal));
-        }
-        self.replicate_to_all(core);
-        refused
-    }
-
-    /// See [`LeaderQueues`].
-    pub(super) fn queues(&self) -> LeaderQueues {
-        LeaderQueues {
-            uncommitted_bytes: self.uncommitted_bytes,
-            inflight_bytes: self.followers.values().map(Progress::inflight_bytes).max().unwrap_or(0),
-        }
-    }
-
-    /// How many of the proposals fit below the bound of uncommitted bytes. One always does when nothing is
-    /// uncommitted; behind the first that does not fit none is taken, so that their order stays.
-    fn room_for(&self, core: &Core, proposals: &[Proposal]) -> usize {
-        let mut bytes = self.uncommitted_bytes;
-        proposals
-            .iter()
-            .take_while(|proposal| {
-                let is_first = bytes == 0;
-                bytes = bytes.saturating_add(ENTRY_OVERHEAD_BYTES + proposal.command.len());
-                is_first || bytes <= core.config.uncommitted_bytes_max
-            })
-            .count()
-    }
-
-    /// Lets cluster time pass in the log.
-    pub(super) fn propose_tick(&mut self, core: &mut Core) {
-        if self.is_established(core) {
-            self.append(core, Payload::Tick);
-            self.replicate_to_all(core);
-        }
-    }
-
-    fn append(&mut self, core: &mut Core, payload: Payload) {
-        let time = core.clock.read(core.now).max(core.log.last_time());
-        let entry = Entry { term: core.term(), index: core.log.last().index.next(), time, payload };
-        self.uncommitted_bytes += entry.weight();
-        core.writes.log_changed_from(entry.index);
-        core.log.append(entry);
     }
 
     /// A write of this node completed: its own log counts as far as it is durable.
@@ -363,12 +313,16 @@ impl Leader {
     pub(super) fn deadline(&self, core: &Core) -> Timestamp {
         let news = self.is_commit_news.then_some(core.now);
         let due = self.heartbeat_due.min(self.quorum_deadline(core));
-        [news, self.disk_deadline(core)].into_iter().flatten().fold(due, Timestamp::min)
+        let proposals = self.gathered.deadline(core);
+        [news, proposals, self.disk_deadline(core)].into_iter().flatten().fold(due, Timestamp::min)
     }
 
-    /// Stops leading: reads that wait are given back. What was appended stays, and is seen in the log.
+    /// Stops leading: reads that wait are given back, and proposals that were not appended yet. What was appended stays,
+    /// and is seen in the log.
     pub(super) fn leave(self, core: &mut Core) {
         self.reads.leave(core);
+        let proposals = self.gathered.into_own(core.config.node);
+        core.reject_proposals(&proposals, RejectReason::LeadershipLost);
     }
 
     pub(super) fn follower_statuses(&self) -> Vec<FollowerStatus> {

@@ -14,6 +14,7 @@ mod held;
 mod leader;
 mod newcomer;
 mod planted;
+mod proposals;
 mod reads;
 mod replication;
 mod status;

@@ -10,8 +10,9 @@ use crate::progress::{Progress, ProgressState};
 use crate::types::{Entry, Index, LogPosition, NodeId};
 
 impl Leader {
-    /// Time has passed: says what is committed, and that it lives.
+    /// Time has passed: appends what was gathered, says what is committed, and that it lives.
     pub(super) fn wake(&mut self, core: &mut Core) {
+        self.append_if_due(core);
         if self.heartbeat_due <= core.now {
             self.heartbeat(core);
         }

@@ -32,12 +32,14 @@ pub struct FollowerStatus {
     pub is_newcomer: bool,
 }
 
-/// What a leader has taken in and is not done with, in bytes.
+/// What a leader has taken in and is not done with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaderQueues {
-    /// Entries that are not committed; bounded by [`Config::uncommitted_bytes_max`](super::Config).
+    /// Bytes of entries that are not committed, and of proposals that will be; bounded by [`Config::uncommitted_bytes_max`](super::Config).
     pub uncommitted_bytes: usize,
-    /// Entries under way to the follower with the most of them; bounded by
+    /// How many proposals have not come into its log yet.
+    pub gathered: usize,
+    /// Bytes of entries under way to the follower with the most of them; bounded by
     /// [`Config::inflight_bytes_max`](super::Config) and the append that reaches it.
     pub inflight_bytes: usize,
 }

@@ -239,16 +239,17 @@ impl Cluster {
         }
     }
 
-    pub fn propose(&mut self, id: NodeId, command: &str) {
-        self.next_sequence += 1;
-        let origin = Origin {
-            node: id,
-            incarnation: Incarnation(self.nodes[&id].starts),
-            sequence: self.next_sequence,
-            settled_below: 0,
+    /// Proposes a command so many times, at once.
+    pub fn propose(&mut self, id: NodeId, command: &str, count: u64) {
+        let incarnation = Incarnation(self.nodes[&id].starts);
+        let propose = |sequence| {
+            let origin = Origin { node: id, incarnation, sequence, settled_below: 0 };
+            Proposal { origin, command: Bytes::copy_from_slice(command.as_bytes()) }
         };
-        let proposal = Proposal { origin, command: Bytes::copy_from_slice(command.as_bytes()) };
-        self.step(id, Input::Propose(vec![proposal]));
+        let first = self.next_sequence + 1;
+        self.next_sequence += count;
+        let proposals = (first..=self.next_sequence).map(propose).collect();
+        self.step(id, Input::Propose(proposals));
     }
 
     pub fn read(&mut self, id: NodeId, level: ReadLevel) {

@@ -19,6 +19,7 @@ pub(super) struct TuningKeys {
     pending_proposals_max: usize,
     request_timeout_ms: u64,
     inline_sync_max_us: u64,
+    gather_max_us: u64,
     segment_bytes: u64,
     tail_bytes_max: usize,
     uncommitted_bytes_max: usize,
