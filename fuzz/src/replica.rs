@@ -317,6 +317,8 @@ fn started(node: NodeId, disk: &Disk, now: Timestamp) -> Raft {
         append_bytes_max: 300,
         inflight_bytes_max: 600,
         uncommitted_bytes_max: 2_000,
+        // Some lead with gathering.
+        gather_us: node.0 % 2 * 1_000,
         ..Config::new(GroupId::METADATA, node, Incarnation(1), node.0)
     };
     let restored = Restored {
