@@ -27,8 +27,8 @@ pub enum Input {
     Wake,
     /// A peer's message arrived.
     Receive(Envelope),
-    /// Commands to put into the log, here or at the leader.
-    /// A leader that [gathers](crate::Config::gather_us) appends them in the [`Wake`](Self::Wake) that its deadline then asks for.
+    /// Commands to put into the log, here or at the leader. A leader that [gathers](crate::Config::gather_us) appends
+    /// them in the [`Wake`](Self::Wake) that its deadline then asks for.
     Propose(Vec<Proposal>),
     /// The state machine waits for cluster time to pass: append a [`Payload::Tick`](crate::Payload::Tick).
     /// Ignored unless this node leads and its no-op is committed.

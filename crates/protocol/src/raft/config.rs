@@ -40,7 +40,8 @@ pub struct Config {
 
 impl Config {
     /// A configuration for a local network: heartbeats every 50 ms, a minimum election timeout of 300 ms,
-    /// 500 ppm of clock drift, 16 MiB of tail, 64 MiB uncommitted, 4 MiB under way in appends of 1 MiB, each proposal appended at once.
+    /// 500 ppm of clock drift, 16 MiB of tail, 64 MiB uncommitted, 4 MiB under way in appends of 1 MiB,
+    /// each proposal appended at once.
     #[must_use]
     pub fn new(group: GroupId, node: NodeId, incarnation: Incarnation, seed: u64) -> Self {
         Self {

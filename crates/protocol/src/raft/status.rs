@@ -35,7 +35,8 @@ pub struct FollowerStatus {
 /// What a leader has taken in and is not done with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaderQueues {
-    /// Bytes of entries that are not committed, and of proposals that will be; bounded by [`Config::uncommitted_bytes_max`](super::Config).
+    /// Bytes of entries that are not committed, and of proposals that will be; bounded by
+    /// [`Config::uncommitted_bytes_max`](super::Config).
     pub uncommitted_bytes: usize,
     /// How many proposals have not come into its log yet.
     pub gathered: usize,

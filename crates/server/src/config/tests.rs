@@ -103,6 +103,7 @@ fn values_without_sense_are_refused() {
     assert!(with("[limits]\nrequest_bytes = 1000000000").contains("from 1 to 16777216"));
     assert!(with("[limits]\nwatch_progress_seconds = 0").contains("limits.watch_progress_seconds"));
     assert!(with("[tuning]\nelection_timeout_ms = 80").contains("must be from 90 to 60000, not 80"));
+    assert!(with("[tuning]\ngather_max_us = 1000001").contains("must be from 0 to 1000000, not 1000001"));
 }
 
 #[test]

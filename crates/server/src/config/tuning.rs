@@ -41,6 +41,7 @@ impl TuningKeys {
             ("tuning.election_timeout_ms", tuning.election_timeout_ms, election_least, INTERVAL_MS_MAX),
             ("tuning.clock_drift_ppm", tuning.clock_drift_ppm, 0, 999_999),
             ("tuning.request_timeout_ms", tuning.request_timeout_ms, 1, REQUEST_MS_MAX),
+            ("tuning.gather_max_us", tuning.gather_max_us, 0, GATHER_US_MAX),
             ("tuning.snapshot_entries", tuning.snapshot_entries, 1, u64::MAX),
             ("tuning.pending_proposals_max", tuning.pending_proposals_max as u64, 1, u64::MAX),
         ];
@@ -55,6 +56,8 @@ const HEARTBEATS_MISSED: u64 = 3;
 /// A cluster that takes longer to notice a lost leader is of no use.
 const INTERVAL_MS_MAX: u64 = 60_000;
 const REQUEST_MS_MAX: u64 = 3_600_000;
+/// Who waits longer for company is not served faster by it.
+const GATHER_US_MAX: u64 = 1_000_000;
 
 /// [`TuningKeys`] where the table may be left out.
 pub(super) mod optional {
