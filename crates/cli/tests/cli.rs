@@ -1,10 +1,13 @@
 //! The command line without a cluster: helps, refusals, and what they say.
 #![allow(clippy::unwrap_used)]
 
+mod ports;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use ports::free_base_port;
 use tempfile::TempDir;
 
 const VERBS: [&str; 17] = [
@@ -89,16 +92,10 @@ impl Drop for Cli {
     }
 }
 
-/// A port that is taken as long as the listener lives, with the next one free at the time of asking.
+/// A port that is taken as long as the listener lives; the next one is free.
 fn taken_port() -> (TcpListener, u16) {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        // A cluster of one needs this port and the next.
-        if port < u16::MAX {
-            return (listener, port);
-        }
-    }
+    let port = free_base_port(1);
+    (TcpListener::bind(("127.0.0.1", port)).unwrap(), port)
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -188,9 +185,8 @@ fn of_several_clusters_one_must_be_chosen() {
 #[test]
 fn a_cluster_that_does_not_run_is_said_to() {
     let cli = Cli::new();
-    let ((listener, port), (other, peer)) = (taken_port(), taken_port());
-    drop((listener, other));
-    cli.remember("mine", &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{peer}"));
+    let port = free_base_port(1);
+    cli.remember("mine", &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", port + 1));
     cli.refuses(&["get", "a"], 1, &["cluster `mine` does not run", "start --cluster mine"]);
     let stopped = cli.run(&["consensus", "stop", "--json"]);
     assert!(stopped.status.success());
@@ -201,8 +197,7 @@ fn a_cluster_that_does_not_run_is_said_to() {
 #[test]
 fn nodes_that_do_not_answer_are_named() {
     let cli = Cli::new();
-    let (listener, port) = taken_port();
-    drop(listener);
+    let port = free_base_port(1);
     let endpoint = format!("127.0.0.1:{port}");
     for line in [&["get", "a"][..], &["put", "a", "1"], &["status"], &["quorum", "--check"], &["watch", "a"]]
     {
@@ -296,9 +291,8 @@ fn init_leaves_alone_what_exists() {
 #[test]
 fn destroy_asks_and_takes_no_silence_for_a_yes() {
     let cli = Cli::new();
-    let ((listener, port), (other, peer)) = (taken_port(), taken_port());
-    drop((listener, other));
-    cli.remember("mine", &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{peer}"));
+    let port = free_base_port(1);
+    cli.remember("mine", &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", port + 1));
     cli.refuses(&["destroy"], 2, &["`mine`", "--yes"]);
     let directory = cli.home.path().join("data/mine");
     assert!(directory.exists());
@@ -322,8 +316,7 @@ fn destroy_takes_no_files_from_a_process_it_did_not_start() {
 fn a_node_that_dies_at_its_start_is_shown_and_everything_undone() {
     const PATH_BYTES_MAX: usize = 4095;
     let cli = Cli::new();
-    let (listener, port) = taken_port();
-    drop(listener);
+    let port = free_base_port(1);
     let longest_kept = "/failed-start/node-1.log".len();
     let mut data = cli.home.path().join("data");
     while data.as_os_str().len() + 1 < PATH_BYTES_MAX - longest_kept {

@@ -1,12 +1,13 @@
 //! The life of a cluster of this machine, by the command line alone and with real processes.
 #![allow(clippy::unwrap_used)]
 
-use std::net::TcpListener;
+mod ports;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use ports::free_base_port;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ struct Cluster {
 impl Cluster {
     fn init() -> Self {
         let cluster = Self { home: tempfile::tempdir().unwrap() };
-        let base = free_base_port().to_string();
+        let base = free_base_port(3).to_string();
         let made = cluster.json(&[
             "init",
             "--protocol",
@@ -93,22 +94,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.run(&["destroy", "--yes"]);
     }
-}
-
-/// A base port from which on three nodes find their ports free, below those of outgoing connections, and that no
-/// other test of this program is given.
-fn free_base_port() -> u16 {
-    const PORTS_EACH: u16 = 40;
-    static TRIED: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 225).unwrap();
-    std::iter::repeat_with(|| TRIED.fetch_add(1, Ordering::Relaxed))
-        .take(225)
-        .map(|tried| 10_000 + (own + tried) % 225 * PORTS_EACH)
-        .find(|base| {
-            let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-            (0..3).all(|node| free(base + 10 * node) && free(base + 10 * node + 1))
-        })
-        .unwrap()
 }
 
 #[test]

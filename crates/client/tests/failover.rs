@@ -137,9 +137,9 @@ fn client(endpoints: &[&str]) -> Client {
     Client::new(endpoints.iter().copied(), options).unwrap()
 }
 
-/// An address at which nobody listens.
+/// An address at which nobody listens, nor any other test will.
 async fn deserted() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
 fn header(revision: i64) -> Option<pb::ResponseHeader> {

@@ -26,9 +26,10 @@ struct Node {
     told: Vec<TransportEvent>,
 }
 
-/// Bound listeners for nodes 1 to `count`, so that all addresses are known before the first node starts.
+/// Bound listeners for nodes 1 to `count`, so that all addresses are known before the first node starts. Not at
+/// 127.0.0.1: a node that dials one that was dropped could be given its port to dial from.
 fn listeners(count: u64) -> BTreeMap<NodeId, TcpListener> {
-    (1..=count).map(|id| (NodeId(id), TcpListener::bind("127.0.0.1:0").unwrap())).collect()
+    (1..=count).map(|id| (NodeId(id), TcpListener::bind("127.0.0.2:0").unwrap())).collect()
 }
 
 fn addresses(listeners: &BTreeMap<NodeId, TcpListener>) -> BTreeMap<NodeId, String> {

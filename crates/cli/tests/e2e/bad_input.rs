@@ -6,7 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use bytes::Bytes;
 use ruvector_client::{ClientError, PutOptions};
 
-use crate::support::{Cluster, PATIENCE, Ran, Turn, free_base_port, run, ruvector};
+use crate::ports::free_base_port;
+use crate::support::{Cluster, PATIENCE, Ran, Turn, run, ruvector};
 
 fn serve(home: &std::path::Path, arguments: &[&str]) -> Ran {
     let data_dir = home.join("data");

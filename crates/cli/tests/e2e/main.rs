@@ -11,5 +11,7 @@ mod damage;
 mod disks;
 mod etcdctl;
 mod full_disk;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod recovery;
 mod support;

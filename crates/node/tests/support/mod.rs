@@ -26,8 +26,9 @@ impl Cluster {
 
     /// Starts each node with a machine of the test's choice.
     pub(crate) fn start_with(count: usize, tuning: Tuning, machine: impl Fn(usize) -> Recorder) -> Self {
+        // Not at 127.0.0.1: a peer that dials a node that is stopped could be given its port to dial from.
         let listeners: Vec<_> =
-            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+            (0..count).map(|_| TcpListener::bind("127.0.0.2:0").expect("a free port")).collect();
         let members: Vec<_> = (1..)
             .zip(&listeners)
             .map(|(number, listener)| {

@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +14,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::{Ran, await_condition, await_some, run, ruvector};
+use crate::ports::free_base_port;
 
 /// The right to use the machine: the tests of this program take turns.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl Cluster {
         let turn = Turn::take();
         let temporary = tempfile::tempdir().unwrap();
         let home = temporary.path().join("home");
-        let base_port = free_base_port(node_count).to_string();
+        let base_port = free_base_port(u16::try_from(node_count).unwrap()).to_string();
         let mut init = ruvector(&home);
         init.args(["init", "--json", "--name", "e2e", "--nodes", &node_count.to_string()]);
         init.args(["--base-port", &base_port]).args(arguments);
@@ -255,22 +254,6 @@ pub(crate) fn flip_byte(path: &Path, offset: u64) {
     file.read_exact(&mut byte).unwrap();
     file.seek(SeekFrom::Start(offset)).unwrap();
     file.write_all(&[!byte[0]]).unwrap();
-}
-
-/// A base port at which a cluster of this size finds all its ports free. Each test program looks in a range
-/// of its own, below the ports that the system gives to outgoing connections.
-pub(crate) fn free_base_port(node_count: usize) -> u16 {
-    const STEP: u16 = 100;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 110).unwrap() * STEP;
-    let node_count = u16::try_from(node_count).unwrap();
-    await_some("a free base port", || {
-        let tried = NEXT.fetch_add(1, Ordering::Relaxed) % 110;
-        let base = 20_000 + (own + tried * STEP) % 11_000;
-        let ports = (0..node_count).flat_map(|number| [base + 10 * number, base + 10 * number + 1]);
-        let listeners: Vec<_> = ports.map(|port| TcpListener::bind(("127.0.0.1", port))).collect();
-        listeners.iter().all(Result::is_ok).then_some(base)
-    })
 }
 
 fn client(nodes: &[Node]) -> Client {

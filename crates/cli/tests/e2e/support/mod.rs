@@ -6,7 +6,7 @@ mod process;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use cluster::{Cluster, Turn, flip_byte, free_base_port};
+pub(crate) use cluster::{Cluster, Turn, flip_byte};
 pub(crate) use load::{Ledger, Load};
 pub(crate) use process::{Background, Lines, Ran, run, ruvector};
 
