@@ -17,6 +17,8 @@ pub(crate) enum Figure {
     EventP99Ms,
     /// User and system time of all nodes.
     CpuMicrosPerOperation,
+    /// User and system time of this program.
+    GeneratorMicrosPerOperation,
     /// The mean of the nodes' `VmRSS` when the load ended.
     ResidentMib,
     /// The longest time without a success.
@@ -39,7 +41,7 @@ pub(crate) enum Figure {
 
 impl Figure {
     /// What a report shows, in this order. The file of all that was measured has the rest.
-    pub(crate) const REPORTED: [Self; 17] = [
+    pub(crate) const REPORTED: [Self; 18] = [
         Self::OperationsPerSecond,
         Self::P50Ms,
         Self::P99Ms,
@@ -56,6 +58,7 @@ impl Figure {
         Self::SnapshotsBegun,
         Self::SnapshotsTaken,
         Self::CpuMicrosPerOperation,
+        Self::GeneratorMicrosPerOperation,
         Self::ResidentMib,
     ];
 
@@ -71,6 +74,7 @@ impl Figure {
             Self::MaxMs => "Latency maximum, ms",
             Self::EventP99Ms => "Put sent to event received p99, ms",
             Self::CpuMicrosPerOperation => "CPU time of the three nodes, µs per operation",
+            Self::GeneratorMicrosPerOperation => "CPU time of the generator, µs per operation",
             Self::ResidentMib => "Resident memory of a node after the load, MiB",
             Self::OutageMs => "Longest time without a success, ms",
             Self::RestartSeconds => "Start until it serves, s",

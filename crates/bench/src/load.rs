@@ -107,15 +107,15 @@ pub(crate) fn all() -> Vec<Box<dyn Load>> {
 }
 
 /// A random number of a key, from a state that only this worker has.
-fn random_key(random: &mut rand::rngs::StdRng, keys: u64) -> u64 {
+fn random_key(random: &mut rand::rngs::SmallRng, keys: u64) -> u64 {
     use rand::RngExt;
     random.random_range(0..keys.max(1))
 }
 
 /// The random numbers of one worker; the same in every run.
-fn worker_random(worker: usize) -> rand::rngs::StdRng {
+fn worker_random(worker: usize) -> rand::rngs::SmallRng {
     use rand::SeedableRng;
-    rand::rngs::StdRng::seed_from_u64(u64::try_from(worker).unwrap_or(0))
+    rand::rngs::SmallRng::seed_from_u64(u64::try_from(worker).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -6,11 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The processes of a system's nodes.
+/// Processes that are looked at together, as a system's nodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessGroup(pub(crate) Vec<u32>);
 
 impl ProcessGroup {
+    /// This process: the generator.
+    pub(crate) fn own() -> Self {
+        Self(vec![std::process::id()])
+    }
+
     /// User and system time of all together. One that has ended counts nothing.
     ///
     /// # Errors

@@ -52,6 +52,8 @@ pub(crate) struct Recording {
     pub(crate) elapsed: Duration,
     /// User and system time that the nodes took meanwhile.
     pub(crate) cpu: Duration,
+    /// The same of the generator.
+    pub(crate) generator_cpu: Duration,
 }
 
 impl Recording {
@@ -62,6 +64,7 @@ impl Recording {
             first_error: None,
             elapsed: Duration::ZERO,
             cpu: Duration::ZERO,
+            generator_cpu: Duration::ZERO,
         }
     }
 
@@ -86,8 +89,9 @@ impl Recording {
             (Figure::MaxMs, self.latencies.max_ms()),
         ]);
         if operations > 0 {
-            let micros = self.cpu.as_secs_f64() * 1e6;
-            figures.insert(Figure::CpuMicrosPerOperation, micros / as_float(operations));
+            let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / as_float(operations);
+            figures.insert(Figure::CpuMicrosPerOperation, each(self.cpu));
+            figures.insert(Figure::GeneratorMicrosPerOperation, each(self.generator_cpu));
         }
         Outcome { operations, errors: self.errors, first_error: self.first_error.clone(), figures }
     }
@@ -174,10 +178,12 @@ mod tests {
         recording.failed(&anyhow::anyhow!("too late"));
         recording.elapsed = Duration::from_secs(2);
         recording.cpu = Duration::from_millis(1);
+        recording.generator_cpu = Duration::from_millis(2);
         let outcome = recording.outcome();
         assert_eq!((outcome.operations, outcome.errors), (10, 2));
         assert_eq!(outcome.first_error.as_deref(), Some("no leader"));
         assert!(close(outcome.figures[&Figure::OperationsPerSecond], 5.0));
         assert!(close(outcome.figures[&Figure::CpuMicrosPerOperation], 100.0));
+        assert!(close(outcome.figures[&Figure::GeneratorMicrosPerOperation], 200.0));
     }
 }

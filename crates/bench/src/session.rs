@@ -102,7 +102,13 @@ pub(crate) async fn wire(address: &str) -> Result<Wire> {
 
 /// The key of this number; keys sort as their numbers do.
 pub(crate) fn key(number: u64) -> Bytes {
-    format!("{KEY_PREFIX}{number:012}").into()
+    let mut key = *b"/bench/000000000000";
+    let mut rest = number;
+    for digit in key[KEY_PREFIX.len()..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    Bytes::copy_from_slice(&key)
 }
 
 /// What all keys begin with.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -144,7 +145,22 @@ impl Client {
     }
 
     /// Makes a call at the preferred endpoint and, as far as `effect` allows, at the others until the time is up.
-    pub(crate) async fn call<T, F, A>(&self, effect: Effect, attempt: A) -> Result<T, ClientError>
+    ///
+    /// It is boxed for those who rarely come to it: a caller's future has room for all that it may wait for, and this takes
+    /// kilobytes, which a request by the native protocol would carry along.
+    pub(crate) fn call<T, F, A>(
+        &self,
+        effect: Effect,
+        attempt: A,
+    ) -> Pin<Box<impl Future<Output = Result<T, ClientError>>>>
+    where
+        A: Fn(Channel) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        Box::pin(self.try_endpoints(effect, attempt))
+    }
+
+    async fn try_endpoints<T, F, A>(&self, effect: Effect, attempt: A) -> Result<T, ClientError>
     where
         A: Fn(Channel) -> F,
         F: Future<Output = Result<Response<T>, Status>>,

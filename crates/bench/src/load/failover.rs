@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -126,7 +126,7 @@ fn lock(gaps: &Mutex<Gaps>) -> std::sync::MutexGuard<'_, Gaps> {
 
 struct Writer {
     session: Session,
-    random: StdRng,
+    random: SmallRng,
     keys: u64,
     value: Bytes,
 }

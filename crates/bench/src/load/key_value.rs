@@ -4,7 +4,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
 use super::{Load, Settings, random_key, worker_random};
 use crate::drive::{Worker, drive};
@@ -135,7 +135,7 @@ pub(super) struct KeyValueWorker {
     operation: Operation,
     keys: u64,
     value: Bytes,
-    random: StdRng,
+    random: SmallRng,
 }
 
 impl KeyValueWorker {

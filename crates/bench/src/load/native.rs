@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use ruvector_client::{Client, ClientOptions, GetOptions, KeyRange, PutOptions};
 
 use super::key_value::{KeyValueWorker, Operation};
@@ -99,7 +99,7 @@ struct NativeWorker {
     operation: Operation,
     keys: u64,
     value: Bytes,
-    random: StdRng,
+    random: SmallRng,
 }
 
 impl Worker for NativeWorker {

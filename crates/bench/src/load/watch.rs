@@ -8,7 +8,7 @@ use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use futures::future::{FutureExt, LocalBoxFuture};
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use ruvector_api::etcdserverpb::watch_client::WatchClient;
 use ruvector_api::etcdserverpb::watch_request::RequestUnion;
 use ruvector_api::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
@@ -21,6 +21,7 @@ use tonic::Streaming;
 use super::{Load, Settings, random_key, worker_random};
 use crate::drive::{Worker, drive};
 use crate::figure::Figure;
+use crate::process::ProcessGroup;
 use crate::recording::{Latencies, Outcome, as_float};
 use crate::session::{KEY_PREFIX, Session, keys_end};
 use crate::system::{Cluster, System};
@@ -64,13 +65,16 @@ impl Watch {
         let mut recording = drive(writers.collect(), settings.pace, settings.span, &nodes).await?;
 
         // The puts count as done when all was delivered, so what comes after them belongs to their time.
-        let (waits_since, cpu_before) = (Instant::now(), nodes.cpu_time()?);
+        let generator = ProcessGroup::own();
+        let (cpu_before, generator_cpu_before) = (nodes.cpu_time()?, generator.cpu_time()?);
+        let waits_since = Instant::now();
         let expected = self.watchers * acknowledged.load(Ordering::Relaxed);
         while delivery.events() < expected && waits_since.elapsed() < DELIVERY_LIMIT {
             sleep(Duration::from_millis(1)).await;
         }
         recording.elapsed += waits_since.elapsed();
         recording.cpu += nodes.cpu_time()?.saturating_sub(cpu_before);
+        recording.generator_cpu += generator.cpu_time()?.saturating_sub(generator_cpu_before);
         let missing = expected.saturating_sub(delivery.events());
         if missing > 0 {
             recording.failed(&anyhow::anyhow!("{missing} of {expected} events were not delivered"));
@@ -187,7 +191,7 @@ struct Writer {
     session: Session,
     keys: u64,
     value_bytes: usize,
-    random: StdRng,
+    random: SmallRng,
     delivery: Arc<Delivery>,
     acknowledged: Arc<AtomicU64>,
 }

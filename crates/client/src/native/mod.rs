@@ -52,9 +52,10 @@ impl Native {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + options.request_timeout;
         let job = Job { request, effect, deadline, reply };
-        let jobs = self.jobs(connections, options);
-        let ended = || ClientError::OutcomeUnknown { reason: "the client's task has ended".to_owned() };
-        jobs.send(job).await.map_err(|_| ended())?;
+        if let Err((jobs, job)) = self.hand_in(connections, options, job) {
+            // Boxed, as nearly all requests find room: theirs need not carry place for this.
+            Box::pin(async move { jobs.send(job).await }).await.map_err(|_| ended())?;
+        }
         match answer.await.unwrap_or_else(|_| Err(ended())) {
             Ok(response) => Ok(Some(response)),
             Err(ClientError::Unsupported { .. }) => {
@@ -65,18 +66,30 @@ impl Native {
         }
     }
 
-    fn jobs(&self, connections: &[Connection], options: &ClientOptions) -> mpsc::Sender<Job> {
+    /// Gives a job to the task if there is room for it; otherwise gives it back, with the way to the task.
+    #[allow(clippy::result_large_err)] // Nearly never made, and moved once.
+    fn hand_in(
+        &self,
+        connections: &[Connection],
+        options: &ClientOptions,
+        job: Job,
+    ) -> Result<(), (mpsc::Sender<Job>, Job)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // A task ends with the runtime that it was started on.
-        match jobs.as_ref().filter(|sender| !sender.is_closed()) {
-            Some(sender) => sender.clone(),
+        let sender = match jobs.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => jobs.insert(sender),
             None => {
                 let (sender, receiver) = mpsc::channel(JOBS_MAX);
                 tokio::spawn(task::run(connections.to_vec(), options.clone(), receiver));
-                jobs.insert(sender).clone()
+                jobs.insert(sender)
             }
-        }
+        };
+        sender.try_send(job).map_err(|error| (sender.clone(), error.into_inner()))
     }
+}
+
+fn ended() -> ClientError {
+    ClientError::OutcomeUnknown { reason: "the client's task has ended".to_owned() }
 }
 
 /// The answer to a put.

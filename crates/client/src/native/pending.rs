@@ -42,7 +42,8 @@ pub(super) struct Job {
 /// until it is answered or given up.
 #[derive(Debug)]
 pub(super) struct Pending {
-    requests: BTreeMap<u64, Waiting>,
+    /// In boxes, since a tree moves what it holds at every insertion and removal.
+    requests: BTreeMap<u64, Box<Waiting>>,
     /// The numbers of the writes among them.
     writes: BTreeSet<u64>,
     next_number: u64,
@@ -123,7 +124,7 @@ impl Pending {
         }
         let waiting =
             Waiting { job, sends: 0, session: 0, is_under_way: false, may_be_done: false, last_error: None };
-        self.requests.insert(number, waiting);
+        self.requests.insert(number, Box::new(waiting));
         self.queue(number);
     }
 
