@@ -24,6 +24,8 @@ const FRAME_OVERHEAD_BYTES: usize = 64;
 const REQUEST_OVERHEAD_BYTES: usize = 8;
 /// What a node says of a request that no frame can hold, as etcd does.
 const TOO_LARGE: &str = "etcdserver: request is too large";
+/// So many deadlines of answered requests may be kept whatever else is under way.
+const DEADLINES_MIN: usize = 4096;
 /// How many times the first delay a request that failed waits at most before it is sent again.
 const DELAY_FACTOR_MAX: u32 = 20;
 
@@ -38,7 +40,7 @@ pub(super) struct Job {
 
 /// Everything that is not answered yet.
 ///
-/// Invariants: every number was used for one request only; every request has its deadline in `deadlines`; a write's number is at or above what is told as settled
+/// Invariants: every number was used for one request only; every request has its deadline in `deadlines`, which are in order; a write's number is at or above what is told as settled
 /// until it is answered or given up.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -56,8 +58,8 @@ pub(super) struct Pending {
     delayed: BTreeSet<(Instant, u64)>,
     /// What was sent on this connection and when, the oldest first; some of it may have been answered.
     sent: VecDeque<(Instant, u64)>,
-    /// When each request is given up.
-    deadlines: BTreeSet<(Instant, u64)>,
+    /// When each request is given up; those of answered ones may be there, too.
+    deadlines: VecDeque<(Instant, u64)>,
     retry_delay: Duration,
     /// The largest frame that the node takes, in bytes.
     frame_bytes_max: usize,
@@ -95,7 +97,7 @@ impl Pending {
             held: VecDeque::new(),
             delayed: BTreeSet::new(),
             sent: VecDeque::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: VecDeque::new(),
             retry_delay,
             frame_bytes_max: usize::MAX,
         }
@@ -118,7 +120,7 @@ impl Pending {
     pub(super) fn add(&mut self, job: Job) {
         let number = self.next_number;
         self.next_number += 1;
-        self.deadlines.insert((job.deadline, number));
+        self.note_deadline(job.deadline, number);
         if job.effect == Effect::Write {
             self.writes.insert(number);
         }
@@ -264,17 +266,32 @@ impl Pending {
             self.delayed.pop_first();
             self.queue(number);
         }
-        while let Some((_, number)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
-            self.deadlines.pop_first();
+        while let Some((_, number)) = self.deadlines.pop_front_if(|(at, _)| *at <= now) {
             self.give_up(number);
         }
     }
 
     /// When [`wake`](Self::wake) is due.
-    pub(super) fn next_wake(&self) -> Option<Instant> {
-        let deadline = self.deadlines.first().map(|(at, _)| *at);
+    pub(super) fn next_wake(&mut self) -> Option<Instant> {
+        while self.deadlines.pop_front_if(|(_, number)| !self.requests.contains_key(number)).is_some() {}
+        let deadline = self.deadlines.front().map(|(at, _)| *at);
         let delayed = self.delayed.first().map(|(at, _)| *at);
         deadline.into_iter().chain(delayed).min()
+    }
+
+    /// Nearly all requests come with the latest deadline of all, and are answered long before it. So theirs are a queue, from which they
+    /// are not taken when they are answered, but when they come to its front or are more than half of it.
+    fn note_deadline(&mut self, deadline: Instant, number: u64) {
+        if self.deadlines.len() > 2 * self.requests.len() + DEADLINES_MIN {
+            self.deadlines.retain(|(_, number)| self.requests.contains_key(number));
+        }
+        let is_last = self.deadlines.back().is_none_or(|(last, _)| *last <= deadline);
+        let place = if is_last {
+            self.deadlines.len()
+        } else {
+            self.deadlines.partition_point(|(other, _)| *other <= deadline)
+        };
+        self.deadlines.insert(place, (deadline, number));
     }
 
     fn queue(&mut self, number: u64) {
@@ -316,7 +333,6 @@ impl Pending {
         // Its number belongs to the old session.
         let Some(waiting) = self.requests.remove(&number) else { return };
         self.writes.remove(&number);
-        self.deadlines.remove(&(waiting.job.deadline, number));
         self.add(waiting.job);
     }
 
@@ -335,7 +351,6 @@ impl Pending {
     fn settle(&mut self, number: u64, result: Result<pb::NativeResponse, ClientError>) {
         self.writes.remove(&number);
         if let Some(waiting) = self.requests.remove(&number) {
-            self.deadlines.remove(&(waiting.job.deadline, number));
             // The caller may have gone.
             let _ = waiting.job.reply.send(result);
         }

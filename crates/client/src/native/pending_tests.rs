@@ -207,3 +207,42 @@ fn frames_are_bounded() {
         (0..3).map(|_| fixture.add(Effect::Write, Request::Put(large.clone()))).collect();
     assert_eq!(fixture.frame().requests.len(), 2, "the second fills the frame");
 }
+
+#[test]
+fn each_request_is_given_up_at_its_own_time_in_whatever_order_they_came() {
+    let mut fixture = Fixture::new();
+    let began = fixture.now;
+    let mut due_after = |seconds: u64| {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Range(etcd::RangeRequest::default());
+        let deadline = began + Duration::from_secs(seconds);
+        fixture.pending.add(Job { request, effect: Effect::Read, deadline, reply });
+        answer
+    };
+    let mut replies = [3, 1, 2, 4, 1].map(|seconds| (seconds, due_after(seconds)));
+    for passed in 1..=4 {
+        assert_eq!(fixture.pending.next_wake(), Some(began + Duration::from_secs(passed)));
+        fixture.pass(Duration::from_secs(1));
+        for (seconds, reply) in &mut replies {
+            let is_given_up = reply.try_recv() != Err(oneshot::error::TryRecvError::Empty);
+            assert_eq!(is_given_up, *seconds <= passed, "the one of {seconds} s after {passed} s");
+        }
+    }
+}
+
+#[test]
+fn deadlines_of_answered_requests_do_not_pile_up_behind_one_that_waits() {
+    let mut fixture = Fixture::new();
+    let mut waits = fixture.get();
+    fixture.frame();
+    for _ in 0..10 * DEADLINES_MIN {
+        let mut reply = fixture.get();
+        let number = fixture.frame().requests[0].number;
+        fixture.answer(number, Response::Range(etcd::RangeResponse::default()));
+        reply.try_recv().unwrap().unwrap();
+        assert!(fixture.pending.deadlines.len() <= DEADLINES_MIN + 4);
+    }
+    fixture.pass(Duration::from_secs(10));
+    assert!(matches!(error_of(&mut waits), ClientError::TimedOut { .. }));
+    assert_eq!(fixture.pending.next_wake(), None);
+}
