@@ -27,6 +27,9 @@ pub(super) const FIRST_VERSION: i64 = 1;
 /// More than [`StoredVersion`] takes beside its key and its value.
 const COUNTER_BYTES_MAX: usize = 56;
 
+/// Contents of at most so many bytes are put together on the stack, which saves them a second allocation.
+const IN_PLACE_BYTES_MAX: usize = 512;
+
 /// A version as it can be worked with: its parts, borrowed from wherever they are.
 ///
 /// It is encoded as a [`KeyValue`] is.
@@ -111,7 +114,6 @@ impl StoredVersion {
 
 impl From<Version<'_>> for StoredVersion {
     fn from(version: Version<'_>) -> Self {
-        let bytes = Vec::with_capacity(COUNTER_BYTES_MAX + version.key.len() + version.value.len());
         let front = Front {
             mod_revision: version.mod_revision,
             create_revision: version.create_revision,
@@ -119,6 +121,15 @@ impl From<Version<'_>> for StoredVersion {
             lease: version.lease,
             key: version.key,
         };
+        let bytes_max = COUNTER_BYTES_MAX + version.key.len() + version.value.len();
+        let mut room = [0; IN_PLACE_BYTES_MAX];
+        if bytes_max <= room.len() {
+            let front_bytes = postcard::to_slice(&front, &mut room).expect("there is room").len();
+            let (contents, _) = room.split_at_mut(front_bytes + version.value.len());
+            contents[front_bytes..].copy_from_slice(version.value);
+            return Self((*contents).into());
+        }
+        let bytes = Vec::with_capacity(bytes_max);
         let mut bytes =
             postcard::to_extend(&front, bytes).expect("it is plain data and a vector takes all of it");
         bytes.extend_from_slice(version.value);
