@@ -11,7 +11,7 @@ use group::{FIRST, Group, SECOND, THIRD, concerns};
 use recorder::Recorder;
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Event, Ticket};
-use ruvector_protocol::{Envelope, Message};
+use ruvector_protocol::{Envelope, Index, Message};
 use ruvector_storage::Disk;
 
 const COMMANDS: u64 = 200;
@@ -129,4 +129,79 @@ fn a_damaged_snapshot_ends_all_its_transfers() {
     for node in [SECOND, THIRD] {
         assert_eq!(group.replica(node).view().len() as u64, COMMANDS, "of {node:?}");
     }
+}
+
+/// The first node leads and sends a snapshot to the third; what comes of its first chunks is in the test's hands. No chunk is
+/// smaller than what a command takes in the log.
+fn transfer_begun() -> Group<Recorder> {
+    let mut group = Group::start(&Tuning { snapshot_chunk_bytes: 200, ..tuning() });
+    group.elect(FIRST, |_| false);
+    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    group.handle(FIRST, Event::PeerLost(THIRD));
+    for _ in 0..20 {
+        group.now = group.now.after_micros(30_000);
+        group.handle(FIRST, Event::Wake);
+        while !group.network.iter().any(is_chunk)
+            && let Some(envelope) = group.network.pop_front()
+        {
+            group.handle(envelope.to, Event::Message(envelope));
+        }
+        if group.network.iter().any(is_chunk) {
+            return group;
+        }
+    }
+    panic!("no snapshot was sent");
+}
+
+/// Delivers everything, a millisecond for each message about the snapshot, until no chunk is under way; returns
+/// how many were at most.
+fn deliver_chunks(group: &mut Group<Recorder>) -> usize {
+    let mut most = 0;
+    loop {
+        let chunks = group.network.iter().filter(|envelope| is_chunk(envelope)).count();
+        most = most.max(chunks);
+        let Some(envelope) = group.network.pop_front() else { return most };
+        if is_chunk(&envelope) {
+            group.now = group.now.after_micros(1_000);
+        }
+        group.handle(envelope.to, Event::Message(envelope));
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_without_a_rest_while_nothing_else_happens() {
+    let mut group = transfer_begun();
+    let most = deliver_chunks(&mut group);
+    assert_eq!(most, 4);
+    group.heartbeat(FIRST, |_| false);
+    assert_eq!(group.replica(THIRD).view().len() as u64, COMMANDS);
+}
+
+#[test]
+fn a_transfer_rests_between_chunks_while_commands_come() {
+    let mut group = transfer_begun();
+    let mut chunks = 0;
+    for number in COMMANDS.. {
+        let command = (Ticket(number), Bytes::from(number.to_string()));
+        group.handle(FIRST, Event::Propose(vec![command]));
+        let most = deliver_chunks(&mut group);
+        chunks += most;
+        if group.replica(THIRD).applied().index > Index(COMMANDS) {
+            break;
+        }
+        if number > COMMANDS {
+            assert!(most <= 1, "{most} chunks under way beside commands");
+        }
+        group.handle(FIRST, Event::Wake);
+        assert!(!group.network.iter().any(is_chunk), "no rest");
+        let longest = group.now.after_micros(8_000);
+        while !group.network.iter().any(is_chunk) {
+            let now = group.now;
+            let deadline = group.replica(FIRST).deadline(now).unwrap();
+            assert!(deadline > now && deadline <= longest, "nobody ends the rest: {deadline:?}");
+            group.now = deadline;
+            group.handle(FIRST, Event::Wake);
+        }
+    }
+    assert!(chunks > 8, "{chunks}");
 }

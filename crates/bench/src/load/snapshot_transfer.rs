@@ -1,16 +1,19 @@
 //! Puts while a follower that lacks what the leader's log no longer holds is sent a snapshot.
 
-use crate::wire::Wire;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
-use ruvector_api::ruvector::v1::{CompactLogRequest, SnapshotCreateRequest, StatusRequest};
+use ruvector_api::ruvector::v1::{CompactLogRequest, PeerStatus, SnapshotCreateRequest, StatusRequest};
+use tokio::time::{sleep, timeout};
 
 use super::stress::{Phase, Victim, compare};
 use super::{Load, Settings};
 use crate::recording::Outcome;
 use crate::system::{Cluster, System};
+use crate::wire::Wire;
 
 /// Keys that are there, for a snapshot that is worth the name; fewer if loads run on fewer.
 const KEYS_BY_LOAD_KEYS: u64 = 10;
@@ -18,8 +21,11 @@ const KEYS_BY_LOAD_KEYS: u64 = 10;
 /// whatever its log holds.
 const MISSED_BYTES: usize = 32 << 20;
 
-/// Puts twice as long as other loads, by clients of the other nodes: quiet at first, then from when the follower is
-/// started. Only this project's log is compacted on request.
+/// Within which a follower that was started must have told the leader that it lacks entries.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Puts twice as long as other loads, by clients of the other nodes: quiet at first, then from when the follower, started
+/// again, begins to be sent a snapshot. Only this project's log is compacted on request.
 #[derive(Debug)]
 pub(super) struct SnapshotTransfer;
 
@@ -58,6 +64,7 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     cluster.session(victim.leader).await?.fill(0..missed, value).await?;
     compact_log(AdminClient::new(cluster.wire(victim.leader).await?)).await?;
     cluster.start_again(victim.follower)?;
+    wait_until_sending(AdminClient::new(cluster.wire(victim.leader).await?)).await?;
     let stressed = Phase::run(victim.workers(settings), settings, &cluster.processes()).await?;
 
     let mut outcome = compare(&quiet, &stressed);
@@ -69,6 +76,22 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
         "the follower, which had {known}, has its log from {first_index}: it got no snapshot"
     );
     Ok(outcome)
+}
+
+/// Waits until the leader sends a snapshot. What comes before is a node's start, which is measured elsewhere, and which here takes
+/// the longer the more other loads have left in its log.
+async fn wait_until_sending(mut leader: AdminClient<Wire>) -> Result<()> {
+    let is_sending = async {
+        loop {
+            let status = leader.status(StatusRequest {}).await?.into_inner();
+            let is_sent_to = |peer: &PeerStatus| peer.connected && peer.state.as_deref() == Some("snapshot");
+            if status.peers.iter().any(is_sent_to) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(START_LIMIT, is_sending).await.context("no snapshot is sent")?
 }
 
 /// Leaves nothing in a node's log that a snapshot may hold in its place.

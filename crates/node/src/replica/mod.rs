@@ -13,6 +13,7 @@ mod hashes;
 mod journal;
 mod open;
 mod origins;
+mod pace;
 mod planted;
 mod proposals;
 mod reads;

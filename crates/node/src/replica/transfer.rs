@@ -8,6 +8,7 @@ use ruvector_protocol::{Input, LogPosition, Message, NodeId, SnapshotMeta, Term,
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
 
+use super::pace::Pace;
 use super::{GROUP, Output, Replica, ReplicaError, SnapshotJob};
 
 /// The transfers of this replica: at most one to each peer, and one from a peer.
@@ -30,6 +31,7 @@ struct Outgoing {
     progress_at: Timestamp,
     /// Times in a row that patience ran out.
     stalls: u32,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,6 @@ struct Incoming {
     receiver: Option<SnapshotReceiver>,
 }
 
-/// How many chunks may be under way to a peer.
-const CHUNKS_UNDER_WAY_MAX: u64 = 4;
 /// After how many stalls in a row a transfer is given up.
 const STALLS_MAX: u32 = 10;
 
@@ -52,7 +52,12 @@ impl Transfers {
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.outgoing.values().map(|transfer| transfer.progress_at.after_micros(self.patience_us)).min()
+        let patience_ends = |transfer: &Outgoing| transfer.progress_at.after_micros(self.patience_us);
+        let transfers = self.outgoing.values();
+        transfers
+            .flat_map(|transfer| [Some(patience_ends(transfer)), transfer.pace.deadline()])
+            .flatten()
+            .min()
     }
 
     /// Another leader, or this one in a later term, decides anew who needs which snapshot.
@@ -84,23 +89,30 @@ impl<M: StateMachine> Replica<M> {
             return Ok(Some(Input::SnapshotSent { to, position: None }));
         };
         tracing::info!("sending snapshot {} to {:x}", info.name, to.0);
-        let transfer = Outgoing { info, acknowledged: 0, sent: 0, progress_at: now, stalls: 0 };
+        let pace = Pace::new(now, self.journal.extent().entry_bytes);
+        let transfer = Outgoing { info, acknowledged: 0, sent: 0, progress_at: now, stalls: 0, pace };
         self.transfers.outgoing.insert(to, transfer);
-        self.send_chunks(to, outputs)?;
+        self.send_chunks(now, to, outputs)?;
         Ok(None)
     }
 
-    fn send_chunks(&mut self, to: NodeId, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+    fn send_chunks(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
         let chunk_bytes = self.transfers.chunk_bytes;
         let Some(transfer) = self.transfers.outgoing.get_mut(&to) else { return Ok(()) };
         let total_bytes = transfer.info.file_bytes;
-        let window_end = transfer.acknowledged + CHUNKS_UNDER_WAY_MAX * chunk_bytes as u64;
+        let window_end = transfer.acknowledged + transfer.pace.window(now) * chunk_bytes as u64;
         let mut chunks = Vec::new();
         while transfer.sent < total_bytes.min(window_end) {
             let offset = transfer.sent;
             let data = self.store.read_raw(&transfer.info.name, offset, chunk_bytes)?;
             assert!(!data.is_empty(), "snapshot {} ends before {total_bytes}", transfer.info.name);
             transfer.sent += data.len() as u64;
+            transfer.pace.sent(now);
             let meta = transfer.info.meta.clone();
             chunks.push(SnapshotChunk { meta, total_bytes, offset, data });
         }
@@ -140,8 +152,9 @@ impl<M: StateMachine> Replica<M> {
             transfer.sent = transfer.sent.max(response.next_offset);
             transfer.progress_at = now;
             transfer.stalls = 0;
+            transfer.pace.answered(now, self.transfers.chunk_bytes as u64, self.journal.extent().entry_bytes);
         }
-        self.send_chunks(from, outputs)
+        self.send_chunks(now, from, outputs)
     }
 
     /// Reads the snapshot that is being sent to a peer; if it is damaged, has a new one take its place, and ends
@@ -189,7 +202,7 @@ impl<M: StateMachine> Replica<M> {
         self.end_transfer(now, peer, None, outputs)
     }
 
-    /// Sends again what was not acknowledged for long; gives up in the end.
+    /// Sends on after a rest, and again what was not acknowledged for long; gives up in the end.
     pub(super) fn wake_transfers(
         &mut self,
         now: Timestamp,
@@ -212,8 +225,17 @@ impl<M: StateMachine> Replica<M> {
                 tracing::warn!("gave up sending a snapshot to {:x}", to.0);
                 self.end_transfer(now, to, None, outputs)?;
             } else {
-                self.send_chunks(to, outputs)?;
+                self.send_chunks(now, to, outputs)?;
             }
+        }
+        self.end_rests(now, outputs)
+    }
+
+    fn end_rests(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+        let is_over = |transfer: &Outgoing| transfer.pace.deadline().is_some_and(|until| until <= now);
+        let rested = self.transfers.outgoing.iter().filter(|(_, transfer)| is_over(transfer));
+        for to in rested.map(|(to, _)| *to).collect::<Vec<_>>() {
+            self.send_chunks(now, to, outputs)?;
         }
         Ok(())
     }
