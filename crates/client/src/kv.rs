@@ -330,4 +330,16 @@ mod tests {
         assert_eq!(bounds(b"\xff\xff"), (Bytes::from_static(b"\xff\xff"), ZERO));
         assert_eq!(bounds(b""), (ZERO, ZERO));
     }
+
+    /// A program has thousands of them under way. The way by etcd's API, which few go, takes kilobytes.
+    #[tokio::test]
+    async fn a_request_under_way_does_not_carry_what_it_hardly_ever_needs() {
+        const BYTES_MAX: usize = 1024;
+        let client = Client::new(["127.0.0.1:1"], crate::ClientOptions::default()).expect("a good endpoint");
+        let get = client.get(KeyRange::One(ZERO), GetOptions::default());
+        let put = client.put("key", "value", PutOptions::default());
+        let delete = client.delete(KeyRange::One(ZERO), DeleteOptions::default());
+        let sizes = [size_of_val(&get), size_of_val(&put), size_of_val(&delete)];
+        assert!(sizes.iter().all(|size| *size <= BYTES_MAX), "{sizes:?}");
+    }
 }
