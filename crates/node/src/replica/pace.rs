@@ -20,9 +20,9 @@ const AHEAD_FACTOR: u64 = 2;
 /// write. A transfer has time: its receiver counts for no quorum meanwhile. So while the log grows, one chunk is under way at a
 /// time, and after its answer comes a rest that is longer the longer it took.
 ///
-/// Invariants: a transfer that rests has a [`deadline`](Self::deadline); resting never makes it slower than [`AHEAD_FACTOR`] times
-/// the growth of the log, so that the log that its receiver will need does not outgrow the snapshot, and is dropped, before
-/// it has been sent.
+/// Invariants: a transfer that rests has a [`deadline`](Self::deadline); it does not rest unless it was [`AHEAD_FACTOR`] times as
+/// fast as the log grew, from the answer before to this one. So the log that its receiver will need does not outgrow the snapshot,
+/// and is not dropped behind the next one, before this one was sent.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// When the newest chunk was sent.
