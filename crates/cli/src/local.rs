@@ -88,6 +88,16 @@ impl LocalNode {
         self.process.as_ref().is_some_and(|process| process.runs(self))
     }
 
+    /// Whether the process that was started last was killed and still has its ports and files.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.process.as_ref().is_some_and(NodeProcess::is_ending)
+    }
+
+    /// Whether it neither runs nor still has its ports and files.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.runs() && !self.is_ending()
+    }
+
     /// Its process id, if it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().filter(|process| process.runs(self)).map(|process| process.pid)

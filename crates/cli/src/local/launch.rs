@@ -96,19 +96,30 @@ pub(crate) async fn stop_nodes(cluster: &LocalCluster) -> Result<Stopped> {
     let mut outcome =
         Stopped { stopped: running.iter().map(|node| node.id.clone()).collect(), ..Stopped::default() };
     signal_all(&running, Signal::TERM)?;
-    let late = wait_for_end(&running, STOP_TIMEOUT).await;
+    let present: Vec<&LocalNode> = cluster.nodes.iter().filter(|node| !node.has_ended()).collect();
+    let late = wait_for_end(&present, STOP_TIMEOUT).await;
     if late.is_empty() {
         return Ok(outcome);
     }
     outcome.killed = late.iter().map(|node| node.id.clone()).collect();
     note(format_args!("{} did not stop within {STOP_TIMEOUT:?}: killing", outcome.killed.join(", ")));
     signal_all(&late, Signal::KILL)?;
-    match wait_for_end(&late, STOP_TIMEOUT).await.first() {
-        None => Ok(outcome),
+    require_end(&late).await.map(|()| outcome)
+}
+
+/// Waits until the processes that were killed have closed their ports and files.
+pub(crate) async fn await_killed(cluster: &LocalCluster) -> Result {
+    let killed: Vec<&LocalNode> = cluster.nodes.iter().filter(|node| node.is_ending()).collect();
+    require_end(&killed).await
+}
+
+async fn require_end(killed: &[&LocalNode]) -> Result {
+    match wait_for_end(killed, STOP_TIMEOUT).await.first() {
+        None => Ok(()),
         Some(node) => Err(Failure::failed(format!(
             "{} (process {}) does not end even when killed: its disk may be stuck",
             node.id,
-            node.pid().unwrap_or(0)
+            node.process.as_ref().map_or(0, |process| process.pid)
         ))),
     }
 }
@@ -178,7 +189,7 @@ fn signal_all(nodes: &[&LocalNode], signal: Signal) -> Result {
 async fn wait_for_end<'a>(nodes: &[&'a LocalNode], limit: Duration) -> Vec<&'a LocalNode> {
     let deadline = Instant::now() + limit;
     loop {
-        let running: Vec<&LocalNode> = nodes.iter().copied().filter(|node| node.runs()).collect();
+        let running: Vec<&LocalNode> = nodes.iter().copied().filter(|node| !node.has_ended()).collect();
         if running.is_empty() || Instant::now() >= deadline {
             return running;
         }

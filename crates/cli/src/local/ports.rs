@@ -11,7 +11,7 @@ const PORT_MAX: u32 = 65_535;
 /// Node i's ports begin this much after node i−1's.
 const PORTS_EACH: u32 = 10;
 
-/// A process that was killed is seen as ended before the system has closed all of its ports.
+/// Not on every system can it be seen whether a process that was killed has closed all of its ports.
 const CLOSING: Duration = Duration::from_secs(3);
 
 /// Checks that every port of a cluster's nodes that do not run is free, or is soon.

@@ -53,8 +53,8 @@ pub(crate) fn spawn(cluster: &LocalCluster, node: &LocalNode) -> Result<(Child, 
         .spawn()
         .doing(|| format!("start {}", node.id))?;
     let pid = child.id();
-    match began(pid) {
-        Some(began) => Ok((child, NodeProcess { pid, began })),
+    match Seen::of(pid) {
+        Some(Seen { began, .. }) => Ok((child, NodeProcess { pid, began })),
         None => {
             // It can't be recognised later, so it must not stay.
             let _ = child.kill().and_then(|()| child.wait());
@@ -67,7 +67,16 @@ pub(crate) fn spawn(cluster: &LocalCluster, node: &LocalNode) -> Result<(Child, 
 impl NodeProcess {
     /// Whether this very process still runs.
     pub(crate) fn runs(&self, node: &LocalNode) -> bool {
-        began(self.pid).is_some_and(|began| began == self.began) && is_about(self.pid, &node.data_dir)
+        self.see().is_some_and(|seen| !seen.is_ending) && is_about(self.pid, &node.data_dir)
+    }
+
+    /// Whether this very process was killed and still has its ports and files.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.see().is_some_and(|seen| seen.is_ending)
+    }
+
+    fn see(&self) -> Option<Seen> {
+        Seen::of(self.pid).filter(|seen| seen.began == self.began)
     }
 
     /// Sends a signal if this very process still runs; does nothing otherwise.
@@ -101,14 +110,34 @@ pub(crate) fn last_log_lines(node: &LocalNode, line_count: usize) -> Vec<String>
     lines[lines.len().saturating_sub(line_count)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
-/// When a process began; `None` if there is none, or one that has ended and only waits to be noticed.
+/// What the system tells of a process that has not ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// When it began, in the system's own terms.
+    began: String,
+    /// It was killed and still has its ports and files: its first thread is gone and another waits for the disk, or
+    /// gives back a large memory.
+    is_ending: bool,
+}
+
 #[cfg(target_os = "linux")]
-fn began(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything; see proc_pid_stat(5).
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let (state, began) = (fields.first()?, fields.get(19)?);
-    (!matches!(*state, "Z" | "X")).then(|| (*began).to_owned())
+impl Seen {
+    fn of(pid: u32) -> Option<Self> {
+        let seen = Self::read(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        // Its memory, and with it its command line, goes before its files do.
+        let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some(Self { is_ending: seen.is_ending || command_line.is_empty(), ..seen })
+    }
+
+    /// Reads `/proc/PID/stat`, see proc_pid_stat(5). `None` for a process that only waits to be noticed.
+    fn read(stat: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses and may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let (state, threads, began) = (*fields.first()?, *fields.get(17)?, *fields.get(19)?);
+        let is_ending = matches!(state, "Z" | "X");
+        let has_ended = is_ending && matches!(threads, "0" | "1");
+        (!has_ended).then(|| Self { began: began.to_owned(), is_ending })
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -119,10 +148,12 @@ fn is_about(pid: u32, data_directory: &Path) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn began(pid: u32) -> Option<String> {
-    let told = ask_ps(pid, "stat=,lstart=")?;
-    let (state, began) = told.trim().split_once(char::is_whitespace)?;
-    (!state.starts_with('Z')).then(|| began.trim().to_owned())
+impl Seen {
+    fn of(pid: u32) -> Option<Self> {
+        let told = ask_ps(pid, "stat=,lstart=")?;
+        let (state, began) = told.trim().split_once(char::is_whitespace)?;
+        (!state.starts_with('Z')).then(|| Self { began: began.trim().to_owned(), is_ending: false })
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -165,7 +196,7 @@ mod tests {
         while !is_about(child.id(), Path::new("/data/node-1")) {
             std::thread::yield_now();
         }
-        let ours = NodeProcess { pid: child.id(), began: began(child.id()).unwrap() };
+        let ours = NodeProcess { pid: child.id(), began: Seen::of(child.id()).unwrap().began };
         let right = node(Path::new("/data/node-1"));
         assert!(ours.runs(&right));
 
@@ -180,6 +211,21 @@ mod tests {
         assert_eq!(child.wait().unwrap().code(), None);
         assert!(!ours.runs(&right));
         ours.signal(&right, Signal::KILL).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_has_ended_when_all_its_threads_have() {
+        let stat = |state: &str, threads: u32| {
+            format!(
+                "17 (a) name) {state} 1 17 16 0 -1 0 0 0 0 0 4 3 0 0 20 0 {threads} 0 4143 0 0 18446744073709551615"
+            )
+        };
+        let seen = |is_ending| Some(Seen { began: "4143".to_owned(), is_ending });
+        assert_eq!(Seen::read(&stat("S", 4)), seen(false));
+        assert_eq!(Seen::read(&stat("Z", 2)), seen(true), "another thread has its ports");
+        assert_eq!(Seen::read(&stat("Z", 1)), None);
+        assert_eq!(Seen::read(""), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::init::{describe, failed_start_directory, leader_name, print_nodes};
 use super::restore::old_directories;
 use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
-use crate::local::launch::{Stopped, start_nodes, stop_nodes, wait_for_leader};
+use crate::local::launch::{Stopped, await_killed, start_nodes, stop_nodes, wait_for_leader};
 use crate::local::{Home, LocalCluster, ports};
 use crate::output::{Output, Tone, confirm, spinner};
 use crate::target::local_cluster;
@@ -125,6 +125,7 @@ pub(super) async fn bring_back(
             node.data_dir.display()
         )));
     }
+    await_killed(&cluster).await?;
     ports::require_free(home, &cluster).await?;
     let progress = spinner("starting");
     let mut launched = start_nodes(home, &mut cluster)?;

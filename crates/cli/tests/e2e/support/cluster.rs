@@ -282,9 +282,12 @@ fn nodes(made: &Value) -> Vec<Node> {
         .collect()
 }
 
-/// Whether there is such a process that has not ended; one that only waits to be noticed has.
+/// Whether there is such a process that has not ended; one that only waits to be noticed has. While its first thread
+/// is gone and another is not, it still has its ports and files.
 fn is_running(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
-    !matches!(state, Some("Z" | "X") | None)
+    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // The state and the number of threads, see proc_pid_stat(5).
+    !(matches!(fields[0], "Z" | "X") && matches!(fields[17], "0" | "1"))
 }
