@@ -78,6 +78,31 @@ fn writers_do_not_outrun_it() {
 }
 
 #[test]
+fn a_put_takes_out_two_records() {
+    let mut fixture = Fixture::default();
+    fixture.put("a", "1");
+    let version_bytes = fixture.view().size_bytes();
+    for _ in 1..400 {
+        fixture.put("a", "1");
+    }
+    fixture.compact(401).unwrap();
+    for _ in 0..100 {
+        fixture.put("a", "1");
+    }
+    // The compaction is an entry itself, and of the records that are taken out the last is kept as what the key was.
+    let left = 400 - 1 - 2 * 100 + 100 + 1;
+    assert_eq!(
+        fixture.view().size_bytes() / version_bytes,
+        left,
+        "more slows puts down, fewer fill the memory"
+    );
+    for _ in 0..100 {
+        fixture.put("a", "1");
+    }
+    assert_eq!(fixture.view().size_bytes() / version_bytes, 200 + 1);
+}
+
+#[test]
 fn a_key_created_again_after_compaction_starts_over() {
     let mut fixture = Fixture::default();
     fixture.put("a", "1");
