@@ -40,10 +40,10 @@ impl KvMachine {
     }
 
     fn entry<Answer>(&mut self, time_ms: u64, apply: impl FnOnce(&mut Store) -> Answer) -> Answer {
-        let sequence_before = self.store.history.next_sequence();
+        let next_before = self.store.history.next_sequence();
         self.store.advance_time(time_ms);
         let answer = apply(&mut self.store);
-        self.store.forget_some(self.store.history.next_sequence() - sequence_before);
+        self.store.forget_some(next_before);
         answer
     }
 }
