@@ -91,7 +91,11 @@ fn four_puts_take_out_five_records() {
     }
     // The compaction takes out two, as it adds none, and what was taken out last is kept as what the key was.
     let left = 400 - 2 - 5 * 40 + 160 + 1;
-    assert_eq!(fixture.view().size_bytes() / version_bytes, left, "more slows puts down, fewer fill the memory");
+    assert_eq!(
+        fixture.view().size_bytes() / version_bytes,
+        left,
+        "more slows puts down, fewer fill the memory"
+    );
     for _ in 0..160 {
         fixture.put("a", "1");
     }
