@@ -3,6 +3,7 @@
 mod fuzz;
 mod pipeline;
 mod process;
+mod setup;
 mod tidy;
 
 use std::ffi::OsString;
@@ -15,10 +16,13 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Everything that must pass: format, tidy, lints, docs, tests, simulator seeds, instruction counts, fuzz.
-    Test,
-    /// What continuous integration runs: the same as `test`.
-    Ci,
+    /// Installs what is missing; then everything that must pass: format, tidy, lints, docs, tests, simulator seeds,
+    /// instruction counts, fuzz.
+    Test(pipeline::Arguments),
+    /// What continuous integration runs: the same as `test`, but to leave anything out is a failure.
+    Ci(pipeline::Arguments),
+    /// Installs what `test` needs beside Rust and a C compiler, and says what it can't.
+    Setup(pipeline::Arguments),
     /// The rules of this repository that no other tool checks.
     Tidy,
     /// Gives hostile bytes to everything that reads bytes; fuzz/src/lib.rs says how to go on from a find.
@@ -50,7 +54,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
-        Command::Test | Command::Ci => pipeline::run(&workspace_root()),
+        Command::Test(arguments) => pipeline::run(&workspace_root(), arguments, false),
+        Command::Ci(arguments) => pipeline::run(&workspace_root(), arguments, true),
+        Command::Setup(arguments) => pipeline::set_up(&workspace_root(), arguments),
         Command::Tidy => tidy::run(&workspace_root()),
         Command::Fuzz(arguments) => fuzz::run(&workspace_root(), &arguments),
         Command::Instructions => pipeline::instructions(&workspace_root()),

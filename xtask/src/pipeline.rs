@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::fuzz;
-use crate::process::{cargo, output, run as run_command};
+use crate::process::{cargo, output, run as run_command, search_path};
+use crate::setup::{self, Setup};
 use crate::tidy;
 
 /// The simulator seeds that every change must pass.
@@ -25,44 +26,87 @@ const PROFILE: &str = "checked";
 
 struct Step {
     name: &'static str,
-    run: fn(&Path) -> Result<()>,
+    run: fn(&Path, &Setup) -> Result<()>,
 }
 
 const STEPS: [Step; 8] = [
-    Step { name: "format", run: format },
-    Step { name: "tidy", run: tidy::run },
+    Step { name: "format", run: |root, _| format(root) },
+    Step { name: "tidy", run: |root, _| tidy::run(root) },
     Step { name: "lints", run: lints },
-    Step { name: "docs", run: docs },
+    Step { name: "docs", run: |root, _| docs(root) },
     Step { name: "tests", run: tests },
-    Step { name: "simulator seeds", run: seeds },
-    Step { name: "instructions", run: instructions },
-    Step { name: "fuzz", run: fuzz::briefly },
+    Step { name: "simulator seeds", run: |root, _| seeds(root) },
+    Step { name: "instructions", run: |root, _| instructions(root) },
+    Step { name: "fuzz", run: |root, _| fuzz::briefly(root) },
 ];
 
-/// Runs every step, also after one has failed, and sums up.
-pub(crate) fn run(root: &Path) -> Result<()> {
-    let mut summary: Vec<(&str, Duration, Result<()>)> = Vec::new();
+/// How the pipeline is run.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Installs nothing; what is missing is left out.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    LeftOut,
+}
+
+/// Installs what is missing, runs every step that can be run, also after one has failed, and sums up. What can't be run is a
+/// failure if `all_must_run`.
+pub(crate) fn run(root: &Path, arguments: Arguments, all_must_run: bool) -> Result<()> {
+    println!("=== set-up ===");
+    let setup = setup::run(root, !arguments.no_install)?;
+    let mut summary: Vec<(&str, Duration, Verdict)> = Vec::new();
     for Step { name, run } in STEPS {
         println!("\n=== {name} ===");
         let start = Instant::now();
-        let outcome = run(root);
-        if let Err(error) = &outcome {
+        let verdict = if setup.lacks_step(name) {
+            println!("left out");
+            Verdict::LeftOut
+        } else if let Err(error) = run(root, &setup) {
             eprintln!("error: {error:#}");
-        }
-        summary.push((name, start.elapsed(), outcome));
+            Verdict::Failed
+        } else {
+            Verdict::Passed
+        };
+        summary.push((name, start.elapsed(), verdict));
     }
     println!("\n=== summary ===");
-    for (name, elapsed, outcome) in &summary {
-        let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
-        println!("{name:<16} {verdict:<7} {:>5} s", elapsed.as_secs());
+    for (name, elapsed, verdict) in &summary {
+        let verdict = match verdict {
+            Verdict::Passed => "ok",
+            Verdict::Failed => "FAILED",
+            Verdict::LeftOut => "left out",
+        };
+        println!("{name:<16} {verdict:<8} {:>5} s", elapsed.as_secs());
     }
-    let failed: Vec<&str> =
-        summary.iter().filter(|(_, _, outcome)| outcome.is_err()).map(|(name, _, _)| *name).collect();
-    if failed.is_empty() {
-        println!("all passed");
-        return Ok(());
+    for gap in setup.gaps() {
+        println!("left out: {gap}");
     }
-    bail!("failed: {}", failed.join(", "))
+    conclude(&summary, setup.gaps().len(), all_must_run)
+}
+
+/// Installs what is missing and no more.
+pub(crate) fn set_up(root: &Path, arguments: Arguments) -> Result<()> {
+    setup::run(root, !arguments.no_install).map(drop)
+}
+
+fn conclude(summary: &[(&str, Duration, Verdict)], gap_count: usize, all_must_run: bool) -> Result<()> {
+    let failed = summary.iter().filter(|(_, _, verdict)| *verdict == Verdict::Failed);
+    let mut failed: Vec<&str> = failed.map(|(name, _, _)| *name).collect();
+    if all_must_run && gap_count > 0 {
+        failed.push("set-up");
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "))
+    }
+    println!("{}", if gap_count == 0 { "all passed" } else { "all passed but what was left out" });
+    Ok(())
 }
 
 /// Runs the simulator with `arguments`.
@@ -92,7 +136,7 @@ fn format(root: &Path) -> Result<()> {
     run_command(&mut cargo(root, ["fmt", "--manifest-path", FUZZ, "--check"]))
 }
 
-fn lints(root: &Path) -> Result<()> {
+fn lints(root: &Path, setup: &Setup) -> Result<()> {
     // Goes on after a crate with a problem, to show those of all crates at once.
     let clippy = [
         "clippy",
@@ -106,6 +150,10 @@ fn lints(root: &Path) -> Result<()> {
         "warnings",
     ];
     run_command(&mut cargo(root, clippy))?;
+    if setup.lacks_step("fuzz") {
+        println!("left out: the lints of the fuzz targets, which need what fuzzing needs");
+        return Ok(());
+    }
     let clippy =
         ["clippy", "--manifest-path", FUZZ, "--locked", "--profile", "release", "--", "-D", "warnings"];
     run_command(cargo(root, clippy).env("CARGO_TARGET_DIR", fuzz::target_directory(root)?))
@@ -116,8 +164,9 @@ fn docs(root: &Path) -> Result<()> {
     run_command(cargo(root, doc).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-fn tests(root: &Path) -> Result<()> {
-    run_command(&mut cargo(root, ["test", "--workspace", "--profile", PROFILE, "--no-fail-fast"]))
+fn tests(root: &Path, setup: &Setup) -> Result<()> {
+    let test = ["test", "--workspace", "--profile", PROFILE, "--no-fail-fast"];
+    run_command(&mut cargo(root, test.into_iter().chain(setup.test_arguments())))
 }
 
 fn seeds(root: &Path) -> Result<()> {
@@ -127,11 +176,11 @@ fn seeds(root: &Path) -> Result<()> {
 
 /// Counts the instructions of the hot paths, which must stay below their limits.
 pub(crate) fn instructions(root: &Path) -> Result<()> {
-    for (program, from) in [
-        ("valgrind", "Debian's package valgrind"),
-        ("gungraun-runner", "cargo install --locked gungraun-runner"),
-    ] {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+    for (program, from) in
+        [("valgrind", "Debian's package valgrind"), ("gungraun-runner", "`cargo xtask setup`")]
+    {
+        let found =
+            Command::new(program).arg("--version").env("PATH", search_path()).stdout(Stdio::null()).status();
         found.with_context(|| format!("{program} is needed to count instructions; it comes from {from}"))?;
     }
     let bench =

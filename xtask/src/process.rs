@@ -1,7 +1,7 @@
 //! Running other programs.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -11,8 +11,18 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(root: &Path, arguments: impl IntoIterator<I
     // Set when cargo runs this tool: the very same cargo.
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(root);
+    command.args(arguments).current_dir(root).env("PATH", search_path());
     command
+}
+
+/// Where programs are looked for: also where cargo installs them, and where those are that mostly root runs.
+pub(crate) fn search_path() -> OsString {
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let installed = cargo_home.map(|home| home.join("bin"));
+    let further = installed.into_iter().chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    std::env::join_paths(std::env::split_paths(&given).chain(further)).unwrap_or(given)
 }
 
 /// Runs a command whose output goes where this tool's goes.

@@ -2,7 +2,7 @@
 //! a regression shows. Each has a limit, a tenth above what it took when it was last looked at; whoever makes one
 //! slower says why when raising it.
 //!
-//! `cargo xtask instructions` runs them. They need valgrind and `gungraun-runner` of the version in Cargo.toml.
+//! `cargo xtask instructions` runs them. They need valgrind and `gungraun-runner` of the version in Cargo.toml; `cargo xtask setup` installs both.
 
 // What the macros generate has no documentation.
 #![allow(missing_docs, clippy::unwrap_used)]
