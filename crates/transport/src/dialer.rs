@@ -21,6 +21,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const UNACKNOWLEDGED_MS_MAX: u32 = 1_000;
 /// A connection that stood this long was a good one: its loss is followed by a dial at once.
 const GOOD_CONNECTION: Duration = Duration::from_secs(1);
+/// A connection that stood this long has come to stay. Until then what is said of the peer is not said again: one that comes and goes
+/// in a loop would fill the log.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// Keeps a connection to `peer` until the transport stops.
 pub(crate) fn run(local: &Local, peer: &Peer) {
@@ -85,25 +88,27 @@ fn connect(address: &str) -> io::Result<TcpStream> {
 
 /// Stays with an established connection until it breaks or the transport stops.
 fn attend(local: &Local, peer: &Peer, connection: &Arc<TcpStream>, client_address: String) {
-    peer.notices.forget();
     peer.connect(Arc::clone(connection));
     peer.arrived();
-    tracing::info!("connected to peer node {:x} at {}", peer.id.0, peer.address);
+    let (id, address) = (peer.id.0, &peer.address);
+    let is_told = peer.notices.info("connected", format_args!("connected to peer node {id:x} at {address}"));
     local.tell(TransportEvent::PeerConnected { peer: peer.id, client_address });
-    let end = watch(local, peer, connection);
+    let end = watch(local, peer, connection, is_told);
     peer.disconnect();
     if local.is_stopping() {
         return;
     }
-    tracing::info!("connection to peer node {:x} at {} lost: {end}", peer.id.0, peer.address);
+    peer.notices.info("lost", format_args!("connection to peer node {id:x} at {address} lost: {end}"));
     if peer.loss_is_news() {
         local.tell(TransportEvent::PeerLost(peer.id));
     }
 }
 
 /// Writes what [`Peer::flush`] had to leave, keeps the connection alive, and notices its end.
-fn watch(local: &Local, peer: &Peer, connection: &TcpStream) -> io::Error {
-    let mut kept_alive = Instant::now();
+fn watch(local: &Local, peer: &Peer, connection: &TcpStream, is_told: bool) -> io::Error {
+    let since = Instant::now();
+    let mut kept_alive = since;
+    let mut is_settled = false;
     loop {
         let interest = if peer.has_backlog() { Interest::ReadableOrWritable } else { Interest::Readable };
         let ready = match peer.waker.wait(connection, interest, KEEP_ALIVE_INTERVAL) {
@@ -125,6 +130,22 @@ fn watch(local: &Local, peer: &Peer, connection: &TcpStream) -> io::Error {
             kept_alive = Instant::now();
             peer.keep_alive();
         }
+        if !is_settled && since.elapsed() >= SETTLED {
+            is_settled = true;
+            settle(peer, is_told);
+        }
+    }
+}
+
+/// The connection has come to stay: what goes wrong from now on is news, and the last word in the log is that it stands.
+fn settle(peer: &Peer, is_told: bool) {
+    let left_out = peer.notices.forget();
+    if !is_told {
+        let (id, address) = (peer.id.0, &peer.address);
+        let text = format_args!(
+            "connected to peer node {id:x} at {address} ({left_out} lines about it were left out)"
+        );
+        peer.notices.info("connected", text);
     }
 }
 

@@ -14,7 +14,6 @@ use ruvector_protocol::NodeId;
 
 use crate::TransportEvent;
 use crate::frame::{Frame, FrameError, FrameReader};
-use crate::notice::Notices;
 use crate::sender::Peer;
 
 /// A peer sends a keep-alive at least every 3 s; one that is silent for this long is gone.
@@ -28,7 +27,6 @@ pub(crate) struct Inbox {
     node: NodeId,
     connections: BTreeMap<NodeId, Connection>,
     looked_for_silence: Instant,
-    notices: Notices,
 }
 
 /// A connection whose handshake is over.
@@ -65,7 +63,7 @@ enum End {
 impl Inbox {
     pub(crate) fn new(node: NodeId) -> Self {
         let connections = BTreeMap::new();
-        Self { node, connections, looked_for_silence: Instant::now(), notices: Notices::default() }
+        Self { node, connections, looked_for_silence: Instant::now() }
     }
 
     /// Reads from `arrival` from now on, in place of an older connection of the same peer.
@@ -115,24 +113,26 @@ impl Inbox {
 
     fn end(&mut self, peer: NodeId, end: &End, events: &mut Vec<TransportEvent>) {
         let connection = self.connections.remove(&peer).expect("only what is there ends");
-        self.report(&connection.arrival, end);
+        report(&connection.arrival, end);
         if connection.arrival.peer.loss_is_news() {
             events.push(TransportEvent::PeerLost(peer));
         }
     }
+}
 
-    fn report(&self, arrival: &Arrival, end: &End) {
-        let (peer, address) = (arrival.peer.id.0, arrival.address);
-        match end {
-            End::Closed | End::Silent | End::Io(_) => {
-                tracing::info!("connection from peer node {peer:x} at {address} ended: {end}");
-            }
-            End::Frame(_) | End::Address { .. } => self.notices.warn(
-                "frame",
-                format_args!("closed the connection from peer node {peer:x} at {address}: {end}"),
-            ),
+fn report(arrival: &Arrival, end: &End) {
+    let Arrival { peer, address, .. } = arrival;
+    let id = peer.id.0;
+    let kind = match end {
+        End::Closed => "inbound closed",
+        End::Silent => "inbound silent",
+        End::Io(_) => "inbound io",
+        End::Frame(_) | End::Address { .. } => {
+            let text = format_args!("closed the connection from peer node {id:x} at {address}: {end}");
+            return peer.notices.warn("inbound frame", text);
         }
-    }
+    };
+    peer.notices.info(kind, format_args!("connection from peer node {id:x} at {address} ended: {end}"));
 }
 
 impl Connection {

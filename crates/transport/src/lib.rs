@@ -39,7 +39,7 @@ use acceptor::Acceptor;
 pub use bell::Bell;
 pub use frame::FRAME_BYTES_MAX;
 use inbox::{Arrival, Inbox};
-use notice::Notices;
+pub use notice::Notices;
 use sender::Peer;
 
 /// What the transport needs to know.
