@@ -43,6 +43,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Plays the same random requests to etcd and to three nodes, as in `--seeds 0..5000`; `--help` shows its arguments.
+    #[command(disable_help_flag = true)]
+    Differential {
+        /// Passed on to the harness as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Measures the server beside etcd and ZooKeeper, as in `--quick`; `--help` shows its arguments.
     #[command(disable_help_flag = true)]
     Bench {
@@ -62,6 +69,7 @@ fn main() -> ExitCode {
         Command::Instructions => pipeline::instructions(&workspace_root()),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
         Command::Chaos { arguments } => pipeline::chaos(&workspace_root(), &arguments),
+        Command::Differential { arguments } => pipeline::differential(&workspace_root(), &arguments),
         Command::Bench { arguments } => pipeline::bench(&workspace_root(), &arguments),
     };
     match outcome {

@@ -115,12 +115,22 @@ pub(crate) fn simulate(root: &Path, arguments: &[OsString]) -> Result<()> {
     run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
 }
 
-/// Runs real nodes under faults. The nodes' program is built on its own: the simulator's build would give it the
-/// bugs that are planted for tests.
+/// Runs real nodes under faults.
 pub(crate) fn chaos(root: &Path, arguments: &[OsString]) -> Result<()> {
+    with_nodes(root, "ruvector-chaos", arguments)
+}
+
+/// Compares real nodes with etcd.
+pub(crate) fn differential(root: &Path, arguments: &[OsString]) -> Result<()> {
+    with_nodes(root, "ruvector-differential", arguments)
+}
+
+/// Runs a harness that starts nodes. Their program is built on its own: the simulator's build would give it the bugs
+/// that are planted for tests.
+fn with_nodes(root: &Path, harness: &str, arguments: &[OsString]) -> Result<()> {
     let nodes = ["build", "--quiet", "--profile", PROFILE, "--package", "ruvector-cli"];
     run_command(&mut cargo(root, nodes))?;
-    let run = ["run", "--quiet", "--profile", PROFILE, "--package", "ruvector-chaos", "--"];
+    let run = ["run", "--quiet", "--profile", PROFILE, "--package", harness, "--"];
     run_command(&mut cargo(root, run.iter().map(OsStr::new).chain(arguments.iter().map(OsString::as_os_str))))
 }
 

@@ -49,7 +49,7 @@ const NEEDS: [Need; 6] = [
         program: "etcd",
         packages: &["etcd-server"],
         what: "the comparison with etcd's answers",
-        without: Without::Tests("differential"),
+        without: Without::Package("ruvector-differential"),
     },
     Need {
         program: "ip",

@@ -11,7 +11,6 @@
 
 mod ambush;
 pub mod campaign;
-mod catch_up_trap;
 pub mod clients;
 pub mod clock;
 pub mod encoding;
@@ -31,7 +30,6 @@ pub mod random;
 mod requests;
 pub mod scenario;
 mod sessions;
-mod settings;
 pub mod simulation;
 pub mod statistics;
 pub mod trace;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::process::{cargo, output};
 
 /// What each crate of the workspace may depend on within it. A crate that is not listed is a problem.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("ruvector-protocol", &[]),
     ("ruvector-state-machine", &["ruvector-protocol"]),
     ("ruvector-storage", &["ruvector-protocol"]),
@@ -27,6 +27,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         &["ruvector-node", "ruvector-protocol", "ruvector-state-machine", "ruvector-storage"],
     ),
     ("ruvector-chaos", &["ruvector-api", "ruvector-client", "ruvector-simulator"]),
+    ("ruvector-differential", &["ruvector-api"]),
     ("ruvector-bench", &["ruvector-api", "ruvector-client"]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,199 @@
+//! The differences that are meant to be: each is also in `docs/ETCD_DIFFERENCES.md`, with the reason for users.
+
+use ruvector_api::etcdserverpb as pb;
+use ruvector_api::etcdserverpb::range_request::{SortOrder, SortTarget};
+use ruvector_api::etcdserverpb::request_op::Request;
+
+use crate::comparison::Difference;
+use crate::fields::Fields;
+use crate::program::{Action, Step};
+
+/// A difference that is meant to be.
+#[derive(Clone, Copy)]
+pub struct Announced {
+    /// A short name for reports.
+    pub name: &'static str,
+    /// Why it is so.
+    pub reason: &'static str,
+    /// Whether the systems' states may not be the same afterwards.
+    pub parts: bool,
+    covers: fn(&Meeting<'_>) -> bool,
+}
+
+/// Where a difference was met.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meeting<'meeting> {
+    pub(crate) step: &'meeting Step,
+    pub(crate) etcd: &'meeting Fields,
+    pub(crate) ours: &'meeting Fields,
+    pub(crate) difference: &'meeting Difference,
+}
+
+/// All of them. (The ids of cluster and member and the term, which are each system's own, are not compared at all.)
+pub const ANNOUNCED: &[Announced] = &[
+    Announced {
+        name: "unknown sort order or target",
+        reason: "refused with `invalid sort option`, as by etcd from 3.5 on; 3.4 does not sort by an unknown order, and crashes \
+                 on an unknown target",
+        parts: true,
+        covers: |meeting| {
+            meeting.refused_with("etcdserver: invalid sort option") && meeting.asks(sorts_oddly)
+        },
+    },
+    Announced {
+        name: "a put beside a deletion to the end of all keys",
+        reason: "refused with `duplicate key given in txn request`, as beside every other deletion of its key; \
+                 etcd takes the end \\0 for one that is before the key, and sees no overlap",
+        parts: true,
+        covers: |meeting| {
+            meeting.refused_with("etcdserver: duplicate key given in txn request")
+                && meeting.asks(deletes_to_the_end)
+        },
+    },
+    Announced {
+        name: "the text about a message that is too large",
+        reason: "each gRPC library's own; the code is the same",
+        parts: false,
+        covers: |meeting| {
+            let told = |fields: &Fields, text| fields.get("message").is_some_and(|told| told.contains(text));
+            meeting.difference.way == "message"
+                && told(meeting.etcd, "received message larger than max")
+                && told(meeting.ours, "message length too large")
+        },
+    },
+    Announced {
+        name: "not yet: a watch from a compacted revision",
+        reason: "it is told one revision too high, and one that begins at the compacted revision is refused",
+        parts: true,
+        covers: |meeting| {
+            meeting.difference.way.starts_with("stream ")
+                && meeting.has("cancel_reason", "\"etcdserver: mvcc: required revision has been compacted\"")
+        },
+    },
+    Announced {
+        name: "not yet: a watch stream whose sending side is closed",
+        reason: "it ends",
+        parts: true,
+        covers: |meeting| meeting.has("end.code", "Ok"),
+    },
+    Announced {
+        name: "not yet: unknown ways and targets of comparisons",
+        reason: "refused; etcd's comparison holds for an unknown way and does not look at an unknown target",
+        parts: true,
+        covers: |meeting| {
+            meeting.refused_with("unknown way to compare")
+                || meeting.refused_with("unknown target to compare")
+        },
+    },
+    Announced {
+        name: "not yet: the order of errors in a transaction",
+        reason: "a lease that does not exist is told before a key that does not",
+        parts: false,
+        covers: |meeting| {
+            meeting.refused_with("etcdserver: requested lease not found")
+                && meeting.etcd.get("code") == Some("InvalidArgument")
+        },
+    },
+    Announced {
+        name: "not yet: revisions below 0 in a transaction",
+        reason: "the present; etcd calls them compacted",
+        parts: true,
+        covers: |meeting| {
+            matches!(meeting.step.action, Some(Action::Txn(_)))
+                && meeting.etcd.get("message")
+                    == Some("\"etcdserver: mvcc: required revision has been compacted\"")
+        },
+    },
+    Announced {
+        name: "not yet: the order of all leases",
+        reason: "by id; etcd's is by the time that they have left",
+        parts: false,
+        covers: |meeting| meeting.difference.way.starts_with("leases["),
+    },
+    Announced {
+        name: "a deletion in a nested transaction after a put of its key in an earlier one",
+        reason: "refused with `duplicate key given in txn request`, as in the other order; etcd lets it through, against \
+                 its own definition",
+        parts: true,
+        covers: |meeting| meeting.refused_with("etcdserver: duplicate key given in txn request"),
+    },
+    Announced {
+        name: "not yet: the revision that a request for progress is told",
+        reason: "an older one on a node that nobody watches",
+        parts: false,
+        covers: |meeting| {
+            meeting.difference.way.contains(".watch -1.")
+                && meeting.difference.way.ends_with("header.revision")
+        },
+    },
+];
+
+/// The announced difference that this one is.
+pub(crate) fn find(meeting: &Meeting<'_>) -> Option<&'static Announced> {
+    ANNOUNCED.iter().find(|announced| (announced.covers)(meeting))
+}
+
+impl Meeting<'_> {
+    /// Whether our nodes refused the request, with this error.
+    fn refused_with(&self, message: &str) -> bool {
+        self.ours.get("message") == Some(&format!("{message:?}"))
+    }
+
+    /// Whether our nodes answered this in a field whose way ends so.
+    fn has(&self, way: &str, value: &str) -> bool {
+        self.ours.0.iter().any(|(own, told)| own.ends_with(way) && told == value)
+    }
+
+    /// Whether the request, or an operation in it at any depth, is such a one.
+    fn asks(&self, such: fn(&Request) -> bool) -> bool {
+        match &self.step.action {
+            Some(Action::Range(range)) => such(&Request::RequestRange(range.clone())),
+            Some(Action::Txn(txn)) => any_operation(txn, such),
+            Some(_) | None => false,
+        }
+    }
+}
+
+fn any_operation(txn: &pb::TxnRequest, such: fn(&Request) -> bool) -> bool {
+    let operations =
+        txn.success.iter().chain(&txn.failure).filter_map(|operation| operation.request.as_ref());
+    operations.into_iter().any(|operation| match operation {
+        Request::RequestTxn(inner) => any_operation(inner, such),
+        Request::RequestRange(_) | Request::RequestPut(_) | Request::RequestDeleteRange(_) => such(operation),
+    })
+}
+
+fn sorts_oddly(operation: &Request) -> bool {
+    match operation {
+        Request::RequestRange(range) => {
+            SortOrder::try_from(range.sort_order).is_err() || SortTarget::try_from(range.sort_target).is_err()
+        }
+        Request::RequestPut(_) | Request::RequestDeleteRange(_) | Request::RequestTxn(_) => false,
+    }
+}
+
+fn deletes_to_the_end(operation: &Request) -> bool {
+    match operation {
+        Request::RequestDeleteRange(delete) => delete.range_end == b"\0"[..],
+        Request::RequestRange(_) | Request::RequestPut(_) | Request::RequestTxn(_) => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_difference_is_told_to_users() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ETCD_DIFFERENCES.md");
+        let told = std::fs::read_to_string(file).unwrap();
+        for announced in ANNOUNCED.iter().filter(|announced| !announced.name.starts_with("not yet: ")) {
+            assert!(
+                told.contains(announced.name),
+                "docs/ETCD_DIFFERENCES.md does not name: {}",
+                announced.name
+            );
+        }
+    }
+}
