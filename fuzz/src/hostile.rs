@@ -4,7 +4,7 @@ use arbitrary::Unstructured;
 use bytes::Bytes;
 use ruvector_protocol::message::{
     AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
-    HeartbeatResponse, IntroductionRequest, IntroductionResponse, LeaderStamp, PreVoteRequest,
+    HeartbeatResponse, Introduction, IntroductionRequest, IntroductionResponse, LeaderStamp, PreVoteRequest,
     PreVoteResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, SnapshotChunkResponse, StateHash,
     VoteRequest, VoteResponse,
 };
@@ -91,6 +91,15 @@ impl Around<'_> {
             responded_at: self.timestamp(input),
             incarnation: Incarnation(number(input, 1)),
             is_newcomer: flag(input),
+            promised_us: number(input, 300_000),
+        }
+    }
+
+    fn introduction(&self, input: &mut Unstructured<'_>) -> Introduction {
+        if flag(input) {
+            Introduction::Welcome { commit: self.index(input), is_log_empty: flag(input) }
+        } else {
+            Introduction::Superseded { by: Incarnation(number(input, 1)) }
         }
     }
 
@@ -157,8 +166,7 @@ impl Around<'_> {
             }),
             14 => Message::IntroductionResponse(IntroductionResponse {
                 incarnation: Incarnation(number(input, 1)),
-                commit: self.index(input),
-                is_log_empty: flag(input),
+                outcome: self.introduction(input),
             }),
             _ => Message::StateHash(StateHash { index: self.index(input), hash: u128::from(byte(input)) }),
         }

@@ -131,7 +131,7 @@ fn a_write(
         let voted_for = (flags & 2 != 0).then_some(NodeId(2));
         let kept = held.hard_state.voted_for.filter(|_| held.hard_state.term == term);
         hard_state =
-            Some(HardState { term, voted_for: kept.or(voted_for), commit: last.index, is_newcomer: false });
+            Some(HardState { term, voted_for: kept.or(voted_for), commit: last.index, ..HardState::default() });
     }
     let mut snapshot = None;
     let mut next = last.index.next();

@@ -210,6 +210,7 @@ impl Replica {
             }
             // It acknowledged what it says that it lacks only in the tales of its peers.
             Effect::EntriesLost { acknowledged, last } => assert!(acknowledged > last, "nothing is lost"),
+            Effect::IncarnationSuperseded { .. } => {}
             Effect::LeaderChanged { term, .. } => {
                 assert!(term >= self.before.term, "the term falls to {term}")
             }

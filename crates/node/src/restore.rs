@@ -108,6 +108,7 @@ fn bootstrap_log(disk: &Arc<dyn Disk>, meta: &SnapshotMeta) -> Result<(), Replic
         voted_for: None,
         commit: meta.position.index,
         is_newcomer: false,
+        promised_us: 0,
     };
     log.append(&Write {
         id: WriteId(0),

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::Envelope;
 use crate::types::{
-    Entry, GroupId, HardState, Index, LogPosition, NodeId, Origin, Proposal, SnapshotMeta, Term, WriteId,
+    Entry, GroupId, HardState, Incarnation, Index, LogPosition, NodeId, Origin, Proposal, SnapshotMeta, Term,
+    WriteId,
 };
 
 /// A read's number, chosen by the node, unique while the read waits.
@@ -127,6 +128,15 @@ pub enum Effect {
     /// Replace the state machine's state by this snapshot, which [`Input::SnapshotReceived`] told of. The
     /// [`Effect::Persist`] right before it carries the same snapshot.
     InstallSnapshot(SnapshotMeta),
+    /// This replica is a newcomer, and a leader has heard a start of this node with a higher number. What that one promised
+    /// still counts, and this one can't make good for it: it must not go on under its number. The wall clock, which
+    /// numbers are drawn from on an empty disk, was set back.
+    IncarnationSuperseded {
+        /// This start's number.
+        own: Incarnation,
+        /// That of the later start.
+        by: Incarnation,
+    },
     /// This replica's log lacks entries that it had acknowledged to the leader of this term: its disk lost writes
     /// that it had called durable, or was replaced by an older copy. They may have been committed by that
     /// acknowledgement, so the replica must not go on: another leader could be elected without them.

@@ -122,6 +122,10 @@ pub struct FollowerStamp {
     pub incarnation: Incarnation,
     /// The follower is a newcomer: what it says counts for no quorum.
     pub is_newcomer: bool,
+    /// For how long after it received the message that this answers the follower elects nobody else, in
+    /// microseconds of its own clock: its own election timeout, or less if a start after a crash would not remember so
+    /// much. The leader's lease is made of such promises (Raft thesis section 6.4.1).
+    pub promised_us: u64,
 }
 
 /// Entries to append behind `previous` (Raft thesis section 3.5).
@@ -252,8 +256,24 @@ pub struct IntroductionRequest {
 pub struct IntroductionResponse {
     /// The incarnation from the request: proof that this was said after that start.
     pub incarnation: Incarnation,
-    /// What the sender knows to be committed.
-    pub commit: Index,
-    /// The sender's log holds nothing, and never did.
-    pub is_log_empty: bool,
+    /// What the sender says to it.
+    pub outcome: Introduction,
+}
+
+/// What a member says to a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Introduction {
+    /// Nothing of the newcomer's earlier starts counts at the sender from now on.
+    Welcome {
+        /// What the sender knows to be committed.
+        commit: Index,
+        /// The sender's log holds nothing, and never did.
+        is_log_empty: bool,
+    },
+    /// The sender has counted answers of a start with a higher number, and goes on to. The newcomer can't make good for
+    /// that one under its own number.
+    Superseded {
+        /// That number.
+        by: Incarnation,
+    },
 }

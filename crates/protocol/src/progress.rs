@@ -31,6 +31,8 @@ pub(crate) struct Progress {
     pub(crate) heard_at: Option<Timestamp>,
     /// When the newest message that it answered was sent.
     pub(crate) answered_sent_at: Option<Timestamp>,
+    /// Until when it surely elects nobody else, on this node's clock.
+    pub(crate) promised_until: Option<Timestamp>,
     /// The newest round of read confirmations that it answered.
     pub(crate) answered_round: u64,
     /// Its own clock at its newest answer.
@@ -96,6 +98,7 @@ impl Progress {
             told_commit: Index(0),
             heard_at: None,
             answered_sent_at: None,
+            promised_until: None,
             answered_round: 0,
             responded_at: None,
         }
@@ -161,14 +164,21 @@ impl Progress {
         true
     }
 
+    /// The latest start of the follower that was heard.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// What of the follower's counts for a quorum: `value`, or if it is a newcomer nothing.
     pub(crate) fn counted<T: Default>(&self, value: T) -> T {
         if self.is_newcomer { T::default() } else { value }
     }
 
-    /// Something arrived from the follower in this term.
-    pub(crate) fn heard(&mut self, stamp: &FollowerStamp, now: Timestamp) {
+    /// Something arrived from the follower in this term. Its promise runs for `promised_us` on this node's clock at
+    /// least, counted from when it was sent what it answers: it heard that later.
+    pub(crate) fn heard(&mut self, stamp: &FollowerStamp, promised_us: u64, now: Timestamp) {
         self.heard_at = Some(now);
+        self.promised_until = self.promised_until.max(Some(stamp.echo.after_micros(promised_us)));
         if self.answered_sent_at <= Some(stamp.echo) {
             self.answered_sent_at = Some(stamp.echo);
             self.responded_at = Some(stamp.responded_at);

@@ -189,6 +189,9 @@ pub struct HardState {
     /// Nothing is known of earlier starts under this node's identity, so that it neither votes nor counts until
     /// it has made good for whatever they may have promised. True of a new data directory.
     pub is_newcomer: bool,
+    /// The longest that this node may have promised a leader to elect nobody else, in microseconds. Durable
+    /// before it is promised; a node that starts keeps to it, whatever it is set to by then.
+    pub promised_us: u64,
 }
 
 /// Who takes part in a group.

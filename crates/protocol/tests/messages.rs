@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use ruvector_protocol::message::{
     AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
-    HeartbeatResponse, IntroductionRequest, IntroductionResponse, LeaderStamp, PreVoteRequest,
+    HeartbeatResponse, Introduction, IntroductionRequest, IntroductionResponse, LeaderStamp, PreVoteRequest,
     PreVoteResponse, ReadIndexRequest, ReadIndexResponse, VoteRequest, VoteResponse,
 };
 use ruvector_protocol::{
@@ -22,6 +22,7 @@ struct Replica {
     sent: Vec<Envelope>,
     /// What it acknowledged, and where its log ends, if that is less.
     lost: Option<(Index, Index)>,
+    superseded_by: Option<Incarnation>,
 }
 
 impl Replica {
@@ -39,6 +40,7 @@ impl Replica {
             now,
             sent: Vec::new(),
             lost: None,
+            superseded_by: None,
         }
     }
 
@@ -61,6 +63,7 @@ impl Replica {
                         inputs.insert(0, Input::SnapshotSent { to, position: None });
                     }
                     Effect::EntriesLost { acknowledged, last } => self.lost = Some((acknowledged, last)),
+                    Effect::IncarnationSuperseded { by, .. } => self.superseded_by = Some(by),
                     Effect::ServeRead { .. }
                     | Effect::RejectReads { .. }
                     | Effect::RejectProposals { .. }
@@ -112,6 +115,7 @@ impl Replica {
             responded_at: self.now,
             incarnation: Incarnation(1),
             is_newcomer: false,
+            promised_us: 300_000,
         }
     }
 
@@ -151,8 +155,7 @@ fn nothing_is_committed_beyond_what_the_append_shows_to_match() {
 
 #[test]
 fn a_log_of_a_higher_term_than_the_hard_state_tells_the_term() {
-    let hard_state =
-        HardState { term: Term(2), voted_for: Some(NodeId(1)), commit: Index(0), is_newcomer: false };
+    let hard_state = HardState { term: Term(2), voted_for: Some(NodeId(1)), ..HardState::default() };
     let entries = vec![entry(1, 2), entry(2, 4)];
     let replica = Replica::restored(Restored { hard_state, entries, ..Restored::default() });
     assert_eq!((replica.raft.term(), replica.raft.status().voted_for), (Term(4), None));
@@ -266,7 +269,8 @@ fn what_a_follower_acknowledged_and_forgot_counts_no_more_and_a_newcomer_does_no
     let introduction = IntroductionRequest { incarnation: Incarnation(2) };
     replica.receive(2, 0, Message::IntroductionRequest(introduction));
     let answers = replica.count_sent(|message| {
-        matches!(message, Message::IntroductionResponse(IntroductionResponse { commit: Index(1), .. }))
+        let welcome = Introduction::Welcome { commit: Index(1), is_log_empty: false };
+        matches!(message, Message::IntroductionResponse(response) if response.outcome == welcome)
     });
     assert_eq!(answers, 1);
     let newcomer = FollowerStamp { incarnation: Incarnation(2), is_newcomer: true, ..before };
@@ -276,6 +280,29 @@ fn what_a_follower_acknowledged_and_forgot_counts_no_more_and_a_newcomer_does_no
         replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
         assert_eq!(replica.raft.commit(), Index(commit), "after {stamp:?}");
     }
+}
+
+/// Its argument for being let in again rests on the leader's having forgotten what later starts had said.
+#[test]
+fn a_newcomer_that_is_not_the_latest_start_is_not_welcomed_and_stops() {
+    let mut replica = Replica::leader();
+    let later = FollowerStamp { incarnation: Incarnation(7), ..replica.follower_stamp() };
+    replica.receive(2, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp: later }));
+    let introduction = IntroductionRequest { incarnation: Incarnation(6) };
+    replica.receive(2, 0, Message::IntroductionRequest(introduction));
+    let outcome = Introduction::Superseded { by: Incarnation(7) };
+    let answer = IntroductionResponse { incarnation: Incarnation(6), outcome };
+    let is_answer = |message: &Message| *message == Message::IntroductionResponse(answer);
+    assert_eq!(replica.count_sent(is_answer), 1);
+
+    let hard_state = HardState { is_newcomer: true, ..HardState::default() };
+    let mut newcomer = Replica::restored(Restored { hard_state, ..Restored::default() });
+    for (incarnation, stops_for) in [(9, None), (1, Some(Incarnation(7)))] {
+        let answer = IntroductionResponse { incarnation: Incarnation(incarnation), outcome };
+        newcomer.receive(2, 1, Message::IntroductionResponse(answer));
+        assert_eq!(newcomer.superseded_by, stops_for, "told start 1 of start {incarnation}");
+    }
+    assert!(newcomer.raft.status().unheard.contains(&NodeId(2)));
 }
 
 #[test]
@@ -386,13 +413,14 @@ fn any_leader_stamp() -> impl Strategy<Value = LeaderStamp> {
 }
 
 fn any_follower_stamp() -> impl Strategy<Value = FollowerStamp> {
-    (any_number(), any_number(), any_number(), any_number(), any::<bool>()).prop_map(
-        |(echo, read_round, responded_at, incarnation, is_newcomer)| FollowerStamp {
+    (any_number(), any_number(), any_number(), any_number(), any::<bool>(), any_number()).prop_map(
+        |(echo, read_round, responded_at, incarnation, is_newcomer, promised_us)| FollowerStamp {
             echo: Timestamp(echo),
             read_round,
             responded_at: Timestamp(responded_at),
             incarnation: Incarnation(incarnation),
             is_newcomer,
+            promised_us,
         },
     )
 }
@@ -429,11 +457,14 @@ fn any_message() -> impl Strategy<Value = Message> {
             Message::IntroductionRequest(IntroductionRequest { incarnation: Incarnation(incarnation) })
         }),
         (any_number(), any_number(), any::<bool>()).prop_map(|(incarnation, commit, is_log_empty)| {
-            Message::IntroductionResponse(IntroductionResponse {
-                incarnation: Incarnation(incarnation),
-                commit: Index(commit),
-                is_log_empty,
-            })
+            let outcome = Introduction::Welcome { commit: Index(commit), is_log_empty };
+            let incarnation = Incarnation(incarnation);
+            Message::IntroductionResponse(IntroductionResponse { incarnation, outcome })
+        }),
+        (any_number(), any_number()).prop_map(|(incarnation, by)| {
+            let outcome = Introduction::Superseded { by: Incarnation(by) };
+            let incarnation = Incarnation(incarnation);
+            Message::IntroductionResponse(IntroductionResponse { incarnation, outcome })
         }),
         (any::<u64>(), prop::option::of(any_number())).prop_map(|(batch, index)| {
             Message::ReadIndexResponse(ReadIndexResponse { batch, index: index.map(Index) })

@@ -16,7 +16,7 @@
 //! | `wake 1` | node 1 looks at its clock |
 //! | `partition 1 \| 2 3` · `cut 1 2` · `heal` | links lose everything, both ways or one way, or nothing |
 //! | `stall 2` · `persist 2` · `persist 2 oldest` · `unstall 2` | the disk completes nothing, all that waits, one write, everything again |
-//! | `crash 2` · `restart 2` · `lost 2 1` | node 2 stops, starts; its connection to 1 breaks |
+//! | `crash 2` · `restart 2` · `restart 2 900ms` · `lost 2 1` | node 2 stops, starts, with another election timeout; its connection to 1 breaks |
 //! | `compact 1` | takes a snapshot and forgets the log before it |
 //! | `status` · `clock` | what everyone is, and knows of time |
 //!
@@ -59,17 +59,35 @@ fn the_stories_come_out_as_written() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
-/// Mistakes that take more than accidents to show: in their story a read misses what was committed before it.
+/// Mistakes that take more than accidents to show: in their story a read or a leader misses what was committed before.
 #[test]
-fn stories_of_reads_show_what_they_are_about() {
+fn stories_show_what_they_are_about() {
     for (story, bug) in [
         ("read_asked_in_minority", PlantedBug::MinorityConfirmsRead),
         ("read_asked_by_newcomer", PlantedBug::NewcomerConfirmsRead),
+        ("newcomer_cut_off", PlantedBug::JoinsBelowTarget),
     ] {
-        let written = std::fs::read_to_string(directory().join(story).with_extension("txt")).unwrap();
+        let written = read(story);
         assert!(std::panic::catch_unwind(|| play(&written, None)).is_ok(), "{story} itself fails");
         assert!(std::panic::catch_unwind(|| play(&written, Some(bug))).is_err(), "{story} allows {bug:?}");
     }
+}
+
+/// Mistakes about leases: in their story something is served, or somebody elected, while a lease holds.
+#[test]
+fn stories_of_leases_come_out_differently_with_the_mistakes_they_are_about() {
+    for (story, bug) in [
+        ("lease_of_promises", PlantedBug::LeaseFromOwnTimeout),
+        ("promise_kept", PlantedBug::PromiseForgotten),
+    ] {
+        let written = read(story);
+        let happened = std::panic::catch_unwind(|| play(&written, Some(bug)));
+        assert!(happened.ok().is_none_or(|happened| happened != written), "{story} allows {bug:?}");
+    }
+}
+
+fn read(story: &str) -> String {
+    std::fs::read_to_string(directory().join(story).with_extension("txt")).unwrap()
 }
 
 fn directory() -> PathBuf {
@@ -128,6 +146,10 @@ fn run(cluster: &mut Cluster, command: &str, bug: Option<PlantedBug>) {
         }
         ["crash", id] => cluster.crash(node(id), 0),
         ["restart", id] => cluster.restart(node(id)),
+        ["restart", id, timeout] => {
+            cluster.nodes.get_mut(&node(id)).unwrap().config.election_timeout_us = micros(timeout);
+            cluster.restart(node(id));
+        }
         ["wipe", id] => cluster.replace_disk(node(id), Disk::empty()),
         ["back-up", id] => {
             cluster.backup = cluster.nodes[&node(id)].disk.clone();

@@ -56,7 +56,7 @@ impl World {
         // A command that was lost on the way is proposed again when its time is half over.
         let request_us = self.scenario.tuning.request_timeout_ms * 1000;
         let until_us = self.now_us
-            + self.election_timeout_us() * RECOVERY_TIMEOUTS_MAX
+            + self.longest_election_timeout_us() * RECOVERY_TIMEOUTS_MAX
             + request_us * 2
             + self.transfer_us_max();
         while self.now_us < until_us {

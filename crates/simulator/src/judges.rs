@@ -30,7 +30,7 @@ impl World {
     /// Nobody can make a node take in more than it is set to.
     fn queues_are_bounded(&self, node: usize) -> Result<(), Violation> {
         let Some(replica) = self.replica(node) else { return Ok(()) };
-        let tuning = &self.scenario.tuning;
+        let tuning = &self.hosts[node].tuning;
         let queues = replica.raft().leader_queues();
         let entry_bytes_max = tuning.command_bytes_max + QUEUE_SLACK_BYTES;
         let append_bytes_max = tuning.append_bytes_max.max(entry_bytes_max);

@@ -11,6 +11,7 @@
 
 mod ambush;
 pub mod campaign;
+mod catch_up_trap;
 pub mod clients;
 pub mod clock;
 pub mod encoding;
@@ -30,6 +31,7 @@ pub mod random;
 mod requests;
 pub mod scenario;
 mod sessions;
+mod settings;
 pub mod simulation;
 pub mod statistics;
 pub mod trace;

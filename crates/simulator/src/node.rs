@@ -22,6 +22,8 @@ pub struct Host {
     pub disk: SimulatedDisk,
     /// Its clock.
     pub clock: NodeClock,
+    /// What it is set to since it was last started.
+    pub tuning: Tuning,
     /// The process, if it runs.
     pub process: Option<Process>,
     /// How often it was started. What was planned for an earlier life is void.
@@ -91,8 +93,6 @@ pub struct Process {
 pub struct ClusterSettings {
     /// The members.
     pub membership: Membership,
-    /// Intervals and limits.
-    pub tuning: Tuning,
     /// The bug that all nodes have.
     pub planted_bug: Option<PlantedBug>,
     /// How many sessions of clients are remembered at most.
@@ -102,11 +102,12 @@ pub struct ClusterSettings {
 impl Host {
     /// A machine that was never started.
     #[must_use]
-    pub fn new(id: NodeId, clock: NodeClock) -> Self {
+    pub fn new(id: NodeId, clock: NodeClock, tuning: Tuning) -> Self {
         Self {
             id,
             disk: SimulatedDisk::new(),
             clock,
+            tuning,
             process: None,
             life: 0,
             paused_until_us: 0,
@@ -139,7 +140,7 @@ impl Host {
             node: self.id,
             incarnation: Incarnation(self.life),
             membership: cluster.membership.clone(),
-            tuning: cluster.tuning.clone(),
+            tuning: self.tuning.clone(),
             seed,
             planted_bug: cluster.planted_bug,
         };

@@ -17,6 +17,8 @@ pub struct Scenario {
     pub nodes: usize,
     /// Their intervals and limits, small so that everything happens often.
     pub tuning: Tuning,
+    /// Each start of a node draws settings of its own, near those.
+    pub are_settings_uneven: bool,
     /// The network.
     pub network: NetworkSettings,
     /// The kinds of fault that happen; one that is there twice happens twice as often.
@@ -93,9 +95,14 @@ impl WriteKind {
 }
 
 impl Scenario {
-    /// Draws a scenario. What is about sessions, and how long leaders gather proposals, has a source of chance of its own, so
-    /// that nothing else depends on it.
-    pub fn draw(random: &mut Random, of_sessions: &mut Random, of_gathering: &mut Random) -> Self {
+    /// Draws a scenario. What is about sessions, how long leaders gather proposals, and how nodes differ has a source of chance
+    /// of its own, so that nothing else depends on it.
+    pub fn draw(
+        random: &mut Random,
+        of_sessions: &mut Random,
+        of_gathering: &mut Random,
+        of_settings: &mut Random,
+    ) -> Self {
         let tuning = tuning(random);
         let faults = fault_kinds(random);
         let mut scenario = Self {
@@ -117,10 +124,13 @@ impl Scenario {
                 padding_max: if random.chance(300) { 2_000 } else { 20 },
             },
             sessions: SessionSettings { clients: 0, remembered_max: SESSIONS_MAX, patience_max_us: 0 },
+            are_settings_uneven: of_settings.chance(500),
             tuning,
             faults,
         };
         scenario.sessions = sessions(&scenario, of_sessions);
+        let is_later_drawn = of_settings.chance(300);
+        scenario.faults.extend(FaultKind::LATER.into_iter().filter(|_| is_later_drawn));
         if of_gathering.chance(500) {
             scenario.tuning.gather_max_us = of_gathering.magnitude(100, 20_000);
         }

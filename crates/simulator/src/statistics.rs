@@ -122,6 +122,8 @@ Statistics {
     crashes_at_vote: "crashes right after a vote",
     /// Disks that were replaced by empty ones.
     replaced_disks: "disks replaced by empty ones",
+    /// Leaders that went while a follower that had lost its disk was catching up.
+    left_half_caught_up: "leaders gone from half-caught-up followers",
     /// Leaders whose answers came late, and who were cut off and asked to read.
     late_answers: "leaders whose answers came late",
 }

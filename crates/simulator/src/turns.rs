@@ -34,10 +34,12 @@ const WAKE_GAP_US: u64 = 50;
 impl World {
     /// Starts a node, unless it runs or is retired.
     pub(crate) fn start(&mut self, node: usize) -> Result<(), Violation> {
-        let host = &mut self.hosts[node];
+        let host = &self.hosts[node];
         if host.process.is_some() || host.retired || host.down_until_us > self.now_us {
             return Ok(());
         }
+        self.draw_settings(node);
+        let host = &mut self.hosts[node];
         let first = host.life == 0;
         let place = Place::Node(host.id.0);
         let started = host.start(self.now_us, &self.cluster, self.random.seed());
@@ -256,7 +258,10 @@ impl World {
         self.invariants.watch(&envelope)?;
         self.chase(&envelope);
         let link = (node, place_of(envelope.to));
-        let arrivals = self.network.arrivals(self.now_us, link, &mut self.random);
+        let arrivals = match self.is_starved(&envelope) {
+            true => Vec::new(),
+            false => self.network.arrivals(self.now_us, link, &mut self.random),
+        };
         self.mark_message(node, &envelope, arrivals.is_empty());
         self.statistics.messages_lost += u64::from(arrivals.is_empty());
         self.statistics.messages_duplicated += u64::from(arrivals.len() > 1);
@@ -265,6 +270,7 @@ impl World {
         }
         self.spring_power_trap(&envelope);
         self.spring_vote_trap(&envelope);
+        self.spring_catch_up_trap(&envelope);
         Ok(())
     }
 
@@ -321,6 +327,7 @@ impl World {
             }
             ReplicaError::Storage(StorageError::Locked(_) | StorageError::Mismatch(_))
             | ReplicaError::EntriesLost { .. }
+            | ReplicaError::IncarnationSuperseded { .. }
             | ReplicaError::Diverged { .. } => false,
         };
         ensure!(for_cause, StopsOnlyForCause, "node {} stops: {error}", host.id);
@@ -386,6 +393,7 @@ fn is_corruption(error: &ReplicaError) -> bool {
         | ReplicaError::Restore { .. } => true,
         ReplicaError::Storage(StorageError::Io { .. } | StorageError::Locked(_))
         | ReplicaError::EntriesLost { .. }
+        | ReplicaError::IncarnationSuperseded { .. }
         | ReplicaError::Diverged { .. } => false,
     }
 }

@@ -7,6 +7,7 @@ use ruvector_node::replica::{Event, FlushJob, Flushed, JobDone, ReadGrant, Repli
 use ruvector_protocol::{Envelope, Membership, NodeId, PlantedBug};
 use ruvector_state_machine::kv::KvMachine;
 
+use crate::catch_up_trap::CatchUpTrap;
 use crate::clients::Client;
 use crate::clock::NodeClock;
 use crate::events::EventLog;
@@ -32,6 +33,8 @@ pub struct World {
     pub(crate) random: Random,
     /// Chance in what clients do in sessions, so that a world without any is not another one for it.
     pub(crate) session_random: Random,
+    /// Chance in what nodes are set to, for the same reason.
+    pub(crate) settings_random: Random,
     pub(crate) scenario: Scenario,
     pub(crate) cluster: ClusterSettings,
     pub(crate) hosts: Vec<Host>,
@@ -47,6 +50,7 @@ pub struct World {
     pub(crate) power_trap: Option<PowerTrap>,
     pub(crate) vote_trap: Option<VoteTrap>,
     pub(crate) chase: Option<Chase>,
+    pub(crate) catch_up_trap: Option<CatchUpTrap>,
     /// Faults happen.
     pub(crate) stormy: bool,
     /// Clients begin new operations.
@@ -64,6 +68,8 @@ pub struct World {
 const SESSION_SEED: u64 = 19;
 /// The same for how leaders gather proposals: by it they don't in those seeds.
 const GATHER_SEED: u64 = 3 << 32;
+/// The same for whether nodes are set alike: by it they are in those seeds.
+const SETTINGS_SEED: u64 = 5 << 32;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -90,6 +96,8 @@ pub(crate) enum Happening {
     Tempt { node: usize, level: Freshness },
     /// See [`World::defect`].
     Defect { leader: usize, companion: usize, until_us: u64 },
+    /// See [`World::forget_in_trap`].
+    Forget,
     /// See [`World::prepare_ambush`].
     Ambush { leader: usize, candidate: usize },
     /// A fault ends.
@@ -169,11 +177,13 @@ impl World {
         let mut random = Random::new(seed);
         let mut session_random = Random::new(seed ^ SESSION_SEED);
         let mut gather_random = Random::new(seed ^ GATHER_SEED);
-        let scenario = Scenario::draw(&mut random, &mut session_random, &mut gather_random);
+        let mut settings_random = Random::new(seed ^ SETTINGS_SEED);
+        let scenario =
+            Scenario::draw(&mut random, &mut session_random, &mut gather_random, &mut settings_random);
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)
-            .map(|id| Host::new(NodeId(id), NodeClock::new(drift_ppm, &mut random)))
+            .map(|id| Host::new(NodeId(id), NodeClock::new(drift_ppm, &mut random), scenario.tuning.clone()))
             .collect();
         let session = |client| (client < scenario.sessions.clients).then(SessionUse::default);
         let clients = (0..scenario.workload.clients).map(|client| Client::new(session(client))).collect();
@@ -182,7 +192,6 @@ impl World {
             now_us: 0,
             cluster: ClusterSettings {
                 membership: Membership { voters },
-                tuning: scenario.tuning.clone(),
                 planted_bug,
                 sessions_max: scenario.sessions.remembered_max,
             },
@@ -199,6 +208,7 @@ impl World {
             power_trap: None,
             vote_trap: None,
             chase: None,
+            catch_up_trap: None,
             stormy: true,
             clients_work: true,
             last_number: 0,
@@ -207,6 +217,7 @@ impl World {
             planned: 0,
             random,
             session_random,
+            settings_random,
             scenario,
         };
         world.trace.remark(0, Place::World, || format!("{:#?}", world.scenario));
@@ -284,6 +295,10 @@ impl World {
                 self.defect(leader, companion, until_us);
                 Ok(())
             }
+            Happening::Forget => {
+                self.forget_in_trap();
+                Ok(())
+            }
             Happening::Ambush { leader, candidate } => {
                 self.ambush(leader, candidate);
                 Ok(())
@@ -333,6 +348,7 @@ impl World {
         self.power_trap = None;
         self.vote_trap = None;
         self.chase = None;
+        self.catch_up_trap = None;
         self.network.heal();
         for node in 0..self.hosts.len() {
             self.hosts[node].heal();

@@ -22,7 +22,7 @@ impl From<TryGetError> for Malformed {
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// Bytes that [`put_hard_state`] writes.
-pub(crate) const HARD_STATE_BYTES: usize = 26;
+pub(crate) const HARD_STATE_BYTES: usize = 34;
 
 /// Bytes that [`put_position`] writes.
 pub(crate) const POSITION_BYTES: usize = 16;
@@ -50,12 +50,13 @@ fn get_number(input: &mut &[u8]) -> Result<u64, Malformed> {
 }
 
 pub(crate) fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
-    let HardState { term, voted_for, commit, is_newcomer } = *state;
+    let HardState { term, voted_for, commit, is_newcomer, promised_us } = *state;
     out.put_u64_le(term.0);
     out.put_u8(u8::from(voted_for.is_some()));
     out.put_u64_le(voted_for.map_or(0, |node| node.0));
     out.put_u64_le(commit.0);
     out.put_u8(u8::from(is_newcomer));
+    out.put_u64_le(promised_us);
 }
 
 pub(crate) fn get_hard_state(input: &mut &[u8]) -> Result<HardState, Malformed> {
@@ -73,7 +74,8 @@ pub(crate) fn get_hard_state(input: &mut &[u8]) -> Result<HardState, Malformed> 
         1 => true,
         _ => return Err(Malformed("the mark of a newcomer is neither 0 nor 1")),
     };
-    Ok(HardState { term, voted_for, commit, is_newcomer })
+    let promised_us = input.try_get_u64_le()?;
+    Ok(HardState { term, voted_for, commit, is_newcomer, promised_us })
 }
 
 pub(crate) fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {

@@ -61,6 +61,9 @@ impl<M: StateMachine> Replica<M> {
             Effect::EntriesLost { acknowledged, last } => {
                 return Err(ReplicaError::EntriesLost { acknowledged, last });
             }
+            Effect::IncarnationSuperseded { own, by } => {
+                return Err(ReplicaError::IncarnationSuperseded { own, by });
+            }
             Effect::LeaderChanged { leader, term } => {
                 inputs.extend(self.leader_changed(now, leader, term));
             }

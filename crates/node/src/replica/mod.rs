@@ -76,6 +76,18 @@ pub enum ReplicaError {
         /// What is wrong with it.
         source: ruvector_state_machine::RestoreError,
     },
+    /// An earlier start of this node, on a disk that is gone, had a higher number than this one.
+    #[error(
+        "this node's data directory is new, and the cluster knows a later start of it ({}, this one is {}; on a new \
+         data directory they are milliseconds since 1970): the clock of this machine was set back; set it right \
+         and start the node again", by.0, own.0
+    )]
+    IncarnationSuperseded {
+        /// This start's number.
+        own: Incarnation,
+        /// The higher one.
+        by: Incarnation,
+    },
     /// The log lacks entries that this replica had acknowledged.
     #[error(
         "this node had acknowledged entries through index {acknowledged}, and its log ends at {last}: its disk has \

@@ -16,7 +16,7 @@ pub struct Config {
     pub heartbeat_interval_us: u64,
     /// The minimum election timeout, in microseconds; the actual one is drawn between this and twice this.
     /// No vote is given while a leader was heard within it, and a leader that hears no quorum for as long
-    /// steps down.
+    /// steps down. Nodes may differ in it: each promises by its own, and a leader counts what it was promised.
     pub election_timeout_us: u64,
     /// The bound of clock drift between two nodes, in parts per million; shortens the leader's lease.
     pub clock_drift_ppm: u64,

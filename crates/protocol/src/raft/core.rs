@@ -5,6 +5,7 @@ use super::config::{Config, Restored};
 use super::held::{HeldReplies, HeldReply, Reply};
 use super::newcomer::Newcomer;
 use super::planted::PlantedBug;
+use super::promise::Promise;
 use super::writes::{Vote, Writes};
 use crate::io::{Effect, ReadId, RejectReason, Write};
 use crate::log::Log;
@@ -49,9 +50,9 @@ pub(crate) struct Core {
     held: HeldReplies,
     pub(crate) clock: ClusterClock,
     pub(crate) freshness: Freshness,
-    /// When a leader was last heard, or this replica started: a vote given before a restart may
-    /// be within some leader's lease, and only time heals that.
-    pub(crate) leader_heard_at: Timestamp,
+    /// Until when nobody gets this replica's vote since a leader was heard, or this replica started: what it promised
+    /// before a restart may be within some leader's lease, and only time heals that.
+    pub(crate) promise: Promise,
     /// What it has learned, if it remembers nothing of earlier starts.
     pub(super) newcomer: Option<Newcomer>,
     /// The last number used for a batch of reads. Begins anywhere, so that an answer to
@@ -72,6 +73,10 @@ impl Core {
         );
         let voted_for = hard_state.voted_for.filter(|_| hard_state.term >= last.term);
         let mut random = Random::seeded(config.seed);
+        let earlier_us = match config.planted(PlantedBug::PromiseForgotten) {
+            true => 0,
+            false => hard_state.promised_us,
+        };
         let is_newcomer = hard_state.is_newcomer && !config.planted(PlantedBug::EmptyDiskTrusted);
         Self {
             membership: base.membership,
@@ -86,7 +91,7 @@ impl Core {
             held: HeldReplies::default(),
             clock: ClusterClock::new(log.last_time(), now),
             freshness: Freshness::default(),
-            leader_heard_at: now,
+            promise: Promise::new(config.election_timeout_us, earlier_us, now),
             newcomer: is_newcomer.then(|| Newcomer::new(now)),
             read_batch: random.draw() >> 1,
             dropped_messages: 0,
@@ -153,7 +158,7 @@ impl Core {
     /// Whether a leader was heard so recently that its lease may still hold: no vote, and no higher
     /// term from a candidate, until then (Raft thesis sections 4.2.3 and 6.4.1).
     pub(crate) fn is_leader_recent(&self) -> bool {
-        self.now.micros_since(self.leader_heard_at) < self.config.election_timeout_us
+        self.now < self.promise.withheld_until()
     }
 
     /// Whether a leader's lease forbids to vote.
@@ -165,6 +170,14 @@ impl Core {
     pub(crate) fn draw_election_timeout_us(&mut self) -> u64 {
         let minimum = self.config.election_timeout_us;
         self.random.between(minimum, minimum.saturating_mul(2))
+    }
+
+    /// When a follower that hears nobody from now on stands for election: not before its own vote is free, which an
+    /// earlier start may have promised for longer than this one's election timeout.
+    pub(crate) fn draw_election_deadline(&mut self) -> Timestamp {
+        let timeout_us = self.draw_election_timeout_us();
+        let jitter_us = timeout_us - self.config.election_timeout_us;
+        self.now.after_micros(timeout_us).max(self.promise.withheld_until().after_micros(jitter_us))
     }
 
     pub(crate) fn next_read_batch(&mut self) -> u64 {
@@ -196,6 +209,7 @@ impl Core {
             voted_for: self.voted_for,
             commit: self.commit,
             is_newcomer: self.is_newcomer(),
+            promised_us: self.promise.to_remember_us(self.now),
         }
     }
 
@@ -232,6 +246,7 @@ impl Core {
             responded_at: self.now,
             incarnation: self.config.incarnation,
             is_newcomer: self.writes.is_newcomer_durably(),
+            promised_us: self.promise.spoken_us(self.writes.durable_promise_us()),
         }
     }
 

@@ -87,9 +87,9 @@ impl Raft {
         let node = self.core.config.node;
         assert!(
             self.core.is_alone() || !self.core.is_leader_recent(),
-            "campaign at {} although a leader was heard at {}: its lease may hold",
+            "campaign at {} although votes are promised to nobody before {}: a leader's lease may hold",
             self.core.now,
-            self.core.leader_heard_at
+            self.core.promise.withheld_until()
         );
         self.core.enter_term(self.core.term().next());
         self.core.vote_for(node);

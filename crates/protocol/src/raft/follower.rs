@@ -26,10 +26,10 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(core: &mut Core, leader: Option<NodeId>) -> Self {
         // Whoever is the only voter can disturb no other leader.
-        let wait_us = if core.is_alone() { 0 } else { core.draw_election_timeout_us() };
+        let election_deadline = if core.is_alone() { core.now } else { core.draw_election_deadline() };
         Self {
             leader,
-            election_deadline: core.now.after_micros(wait_us),
+            election_deadline,
             is_leader_lost: false,
             has_overslept: false,
             reads: FollowerReads::default(),
@@ -84,7 +84,7 @@ impl Follower {
     }
 
     pub(super) fn leader_heard(&mut self, core: &mut Core) {
-        core.leader_heard_at = core.now;
+        core.promise.leader_heard(core.now);
         self.is_leader_lost = false;
         self.has_overslept = false;
         self.put_election_off(core);
@@ -96,8 +96,7 @@ impl Follower {
     }
 
     fn put_election_off(&mut self, core: &mut Core) {
-        let timeout_us = core.draw_election_timeout_us();
-        self.election_deadline = core.now.after_micros(timeout_us);
+        self.election_deadline = core.draw_election_deadline();
     }
 
     /// The connection to a peer broke. If it was the leader, asks for a pre-vote as soon as the leader's lease
@@ -108,7 +107,7 @@ impl Follower {
             return;
         }
         self.is_leader_lost = true;
-        let lease_over = core.leader_heard_at.after_micros(core.config.election_timeout_us).max(core.now);
+        let lease_over = core.promise.withheld_until().max(core.now);
         let jitter_us = core.random.between(0, core.config.heartbeat_interval_us / 2);
         self.campaign_by(lease_over.after_micros(jitter_us));
     }

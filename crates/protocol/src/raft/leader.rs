@@ -126,11 +126,16 @@ impl Leader {
         self.confirm_reads(core);
     }
 
-    /// A follower remembers nothing of its earlier starts.
-    pub(super) fn introduced(&mut self, core: &Core, from: NodeId, incarnation: Incarnation) {
-        if let Some(progress) = self.followers.get_mut(&from) {
-            progress.meet(incarnation, true, core.log.last().index);
-        }
+    /// A follower remembers nothing of its earlier starts. Returns the latest of its starts that was heard.
+    pub(super) fn introduced(
+        &mut self,
+        core: &Core,
+        from: NodeId,
+        incarnation: Incarnation,
+    ) -> Option<Incarnation> {
+        let progress = self.followers.get_mut(&from)?;
+        progress.meet(incarnation, true, core.log.last().index);
+        Some(progress.incarnation())
     }
 
     /// Notes a sign of life; returns whether it can be one.
@@ -150,7 +155,7 @@ impl Leader {
         if core.config.planted(PlantedBug::LeaseFromAnswer) {
             stamp.echo = core.now;
         }
-        progress.heard(&stamp, core.now);
+        progress.heard(&stamp, promised_us(core, &stamp), core.now);
         self.note_freshness(core);
         true
     }
@@ -238,16 +243,14 @@ impl Leader {
         self.open_round(core);
     }
 
-    /// The end of the lease, if it is after `now`. No other leader can be elected before: a quorum answered
-    /// messages sent at or after its beginning, and votes for nobody for an election timeout since (Raft
-    /// thesis section 6.4.1).
+    /// The end of the lease, if it is after `now`. No other leader can be elected before: a quorum promised to vote for
+    /// nobody else until then (Raft thesis section 6.4.1, where all promise alike). This replica itself votes for
+    /// nobody while it leads, which it looks at again within an election timeout.
     pub(super) fn lease_until(&self, core: &Core, now: Timestamp) -> Option<Timestamp> {
-        let timeout_us = core.config.election_timeout_us;
-        let drift_us = match core.config.planted(PlantedBug::LeaseWithoutDrift) {
-            true => 0,
-            false => timeout_us.saturating_mul(core.config.clock_drift_ppm).div_ceil(1_000_000),
-        };
-        let mut until = self.surely_led_at(core, now)?.after_micros(timeout_us.saturating_sub(drift_us));
+        let own = core.is_voter().then_some(Some(now.after_micros(core.config.election_timeout_us)));
+        let promised =
+            self.followers.values().map(|progress| progress.counted(progress.promised_until)).chain(own);
+        let mut until = quorum::reached_by_quorum(promised)?;
         if core.config.planted(PlantedBug::LeaseWithoutEnd) {
             until = Timestamp(u64::MAX);
         }
@@ -335,4 +338,17 @@ impl Leader {
         };
         self.followers.iter().map(status).collect()
     }
+}
+
+/// How long a follower's promise lasts on this node's clock at least, in microseconds.
+fn promised_us(core: &Core, stamp: &FollowerStamp) -> u64 {
+    let promised_us = match core.config.planted(PlantedBug::LeaseFromOwnTimeout) {
+        true => core.config.election_timeout_us,
+        false => stamp.promised_us,
+    };
+    let drift_us = match core.config.planted(PlantedBug::LeaseWithoutDrift) {
+        true => 0,
+        false => promised_us.saturating_mul(core.config.clock_drift_ppm).div_ceil(1_000_000),
+    };
+    promised_us.saturating_sub(drift_us)
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Raft::step`] is here: it gives an input to the code of the current role. `core` has what every role
 //! needs, `election` how a replica becomes a leader, `follower`, `leader` and `replication` what either does,
-//! `reads` how reads are made safe, `writes` and `held` what is durable and what waits for it, `clock` what is
+//! `reads` how reads are made safe, `promise` for how long nobody else is elected, `writes` and `held` what is durable and what waits for it, `clock` what is
 //! known of time.
 
 mod clock;
@@ -14,6 +14,7 @@ mod held;
 mod leader;
 mod newcomer;
 mod planted;
+mod promise;
 mod proposals;
 mod reads;
 mod replication;

@@ -34,8 +34,10 @@
 use std::collections::BTreeMap;
 
 use super::core::Core;
+use super::planted::PlantedBug;
 use super::{Raft, Role};
-use crate::message::{IntroductionRequest, IntroductionResponse, Message};
+use crate::io::Effect;
+use crate::message::{Introduction, IntroductionRequest, IntroductionResponse, Message};
 use crate::types::{Index, NodeId, Timestamp};
 
 /// What a newcomer has learned.
@@ -43,7 +45,8 @@ use crate::types::{Index, NodeId, Timestamp};
 /// Invariant: `answers` are to this start of the replica, and their terms are at most the replica's own.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
-    answers: BTreeMap<NodeId, IntroductionResponse>,
+    /// Of each member that answered, whether its log was empty.
+    answers: BTreeMap<NodeId, bool>,
     /// The highest commit index that any answer told of.
     target: Index,
     /// When everyone is asked again: a log that held something that was never committed may be empty by then.
@@ -61,9 +64,10 @@ impl Newcomer {
 
     /// Whether what is committed here makes good for the forgotten self, given that everyone answered.
     fn is_made_good(&self, core: &Core) -> bool {
-        let founds = self.answers.values().all(|answer| answer.is_log_empty);
+        let founds = self.answers.values().all(|is_log_empty| *is_log_empty);
         let is_own_term = core.log.term_at(core.commit()) == Some(core.term());
-        founds || (is_own_term && core.commit() >= self.target)
+        let has_all = core.commit() >= self.target || core.config.planted(PlantedBug::JoinsBelowTarget);
+        founds || (is_own_term && has_all)
     }
 }
 
@@ -118,17 +122,22 @@ impl Core {
 }
 
 impl Raft {
-    /// Answers a newcomer, whatever its term.
+    /// Answers a newcomer, whatever its term. A leader that counts answers of a later start welcomes no earlier one: the
+    /// argument above rests on its having forgotten them.
     pub(super) fn introduced(&mut self, from: NodeId, request: &IntroductionRequest) {
-        let last = self.core.log.last().index;
-        if let Role::Leader(leader) = &mut self.role {
-            leader.introduced(&self.core, from, request.incarnation);
-        }
-        let response = IntroductionResponse {
-            incarnation: request.incarnation,
-            commit: self.core.commit(),
-            is_log_empty: last == Index(0),
+        let incarnation = request.incarnation;
+        let heard = match &mut self.role {
+            Role::Leader(leader) => leader.introduced(&self.core, from, incarnation),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         };
+        let outcome = match heard.filter(|heard| *heard > incarnation) {
+            Some(by) => Introduction::Superseded { by },
+            None => Introduction::Welcome {
+                commit: self.core.commit(),
+                is_log_empty: self.core.log.last().index == Index(0),
+            },
+        };
+        let response = IntroductionResponse { incarnation, outcome };
         self.core.send(from, Message::IntroductionResponse(response));
         // It is there: there is no need to wait.
         if self.core.unheard().contains(&from) {
@@ -139,9 +148,16 @@ impl Raft {
     /// A member answered; if its term is higher than this replica's, that was entered before.
     pub(super) fn introduction_answered(&mut self, from: NodeId, response: &IntroductionResponse) {
         let is_mine = response.incarnation == self.core.config.incarnation;
-        if let Some(newcomer) = self.core.newcomer.as_mut().filter(|_| is_mine) {
-            newcomer.target = newcomer.target.max(response.commit);
-            newcomer.answers.insert(from, *response);
+        let Some(newcomer) = self.core.newcomer.as_mut().filter(|_| is_mine) else { return };
+        match response.outcome {
+            Introduction::Welcome { commit, is_log_empty } => {
+                newcomer.target = newcomer.target.max(commit);
+                newcomer.answers.insert(from, is_log_empty);
+            }
+            Introduction::Superseded { by } => {
+                let own = response.incarnation;
+                self.core.effects.push(Effect::IncarnationSuperseded { own, by });
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ pub enum PlantedBug {
     /// A replica with an empty disk votes and counts at once, whatever it may have promised before (against
     /// figure 3.1, "persistent state").
     EmptyDiskTrusted,
+    /// A replica with an empty disk is a member again before it has what the others had called committed.
+    JoinsBelowTarget,
     /// A vote is sent before it is durable (against Raft thesis figure 3.1).
     VoteBeforeDurable,
     /// The hard state is written without the vote, which is forgotten at a restart (against figure 3.1).
@@ -54,6 +56,10 @@ pub enum PlantedBug {
     LeaseWithoutEnd,
     /// The leader's lease is not shortened by the bound of clock drift (against section 6.4.1).
     LeaseWithoutDrift,
+    /// The leader's lease is as long as its own election timeout, and not as its voters promised.
+    LeaseFromOwnTimeout,
+    /// A voter that starts again does not keep what it had promised to a leader before.
+    PromiseForgotten,
     /// A follower takes what its leader says for as new as when it arrives.
     FreshOnArrival,
 
@@ -101,8 +107,9 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::EmptyDiskTrusted,
+        Self::JoinsBelowTarget,
         Self::VoteBeforeDurable,
         Self::VoteNotWritten,
         Self::VoteForShorterLog,
@@ -122,6 +129,8 @@ impl PlantedBug {
         Self::LeaseFromAnswer,
         Self::LeaseWithoutEnd,
         Self::LeaseWithoutDrift,
+        Self::LeaseFromOwnTimeout,
+        Self::PromiseForgotten,
         Self::FreshOnArrival,
         Self::WaitingTakenForDurable,
         Self::LogNotSynced,
@@ -145,6 +154,7 @@ impl PlantedBug {
     pub const fn name(self) -> &'static str {
         match self {
             Self::EmptyDiskTrusted => "empty-disk-trusted",
+            Self::JoinsBelowTarget => "joins-below-target",
             Self::VoteBeforeDurable => "vote-before-durable",
             Self::VoteNotWritten => "vote-not-written",
             Self::VoteForShorterLog => "vote-for-shorter-log",
@@ -164,6 +174,8 @@ impl PlantedBug {
             Self::LeaseFromAnswer => "lease-from-answer",
             Self::LeaseWithoutEnd => "lease-without-end",
             Self::LeaseWithoutDrift => "lease-without-drift",
+            Self::LeaseFromOwnTimeout => "lease-from-own-timeout",
+            Self::PromiseForgotten => "promise-forgotten",
             Self::FreshOnArrival => "fresh-on-arrival",
             Self::WaitingTakenForDurable => "waiting-taken-for-durable",
             Self::LogNotSynced => "log-not-synced",

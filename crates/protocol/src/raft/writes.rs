@@ -19,6 +19,7 @@ pub(crate) struct Writes {
     /// What the newest write carries.
     written: HardState,
     durable_vote: Vote,
+    durable_promise_us: u64,
     durable_index: Index,
     /// The first entry that no write carries yet.
     unwritten_from: Option<Index>,
@@ -36,6 +37,7 @@ pub(crate) struct Vote {
 struct PendingWrite {
     id: WriteId,
     vote: Vote,
+    promised_us: u64,
     /// The log is durable through this index once the write is.
     through: Option<Index>,
 }
@@ -48,6 +50,7 @@ impl Writes {
             pending: VecDeque::new(),
             written: hard_state,
             durable_vote: vote_of(&hard_state),
+            durable_promise_us: hard_state.promised_us,
             durable_index,
             unwritten_from: None,
         }
@@ -73,6 +76,11 @@ impl Writes {
         self.durable_vote.is_newcomer
     }
 
+    /// The longest promise to elect nobody else that the next start would remember, in microseconds.
+    pub(crate) fn durable_promise_us(&self) -> u64 {
+        self.durable_promise_us
+    }
+
     /// The log changed from `first` on: what was there before is replaced.
     pub(crate) fn log_changed_from(&mut self, first: Index) {
         let kept = first.previous().unwrap_or_default();
@@ -88,9 +96,12 @@ impl Writes {
         self.unwritten_from
     }
 
-    /// Whether something that must be durable is in no write yet. A commit index alone is not worth one.
+    /// Whether something that must be durable is in no write yet. A commit index alone is not worth one, nor is that
+    /// less was promised than before.
     pub(crate) fn is_write_due(&self, hard_state: &HardState) -> bool {
-        self.unwritten_from.is_some() || vote_of(&self.written) != vote_of(hard_state)
+        self.unwritten_from.is_some()
+            || vote_of(&self.written) != vote_of(hard_state)
+            || self.written.promised_us < hard_state.promised_us
     }
 
     /// The write after which everything that was changed until now is durable.
@@ -130,7 +141,12 @@ impl Writes {
         through: Option<Index>,
     ) -> Write {
         self.issued = self.issued.next();
-        self.pending.push_back(PendingWrite { id: self.issued, vote: vote_of(&hard_state), through });
+        self.pending.push_back(PendingWrite {
+            id: self.issued,
+            vote: vote_of(&hard_state),
+            promised_us: hard_state.promised_us,
+            through,
+        });
         let changed = self.written != hard_state;
         self.written = hard_state;
         Write { id: self.issued, group, hard_state: changed.then_some(hard_state), snapshot, entries }
@@ -145,6 +161,7 @@ impl Writes {
         while self.pending.front().is_some_and(|write| write.id <= id) {
             let Some(write) = self.pending.pop_front() else { return };
             self.durable_vote = write.vote;
+            self.durable_promise_us = write.promised_us;
             self.durable_index = self.durable_index.max(write.through.unwrap_or_default());
         }
         self.completed = self.completed.max(id);
@@ -152,7 +169,7 @@ impl Writes {
 }
 
 fn vote_of(hard_state: &HardState) -> Vote {
-    let HardState { term, voted_for, commit: _, is_newcomer } = *hard_state;
+    let HardState { term, voted_for, commit: _, is_newcomer, promised_us: _ } = *hard_state;
     Vote { term, voted_for, is_newcomer }
 }
 

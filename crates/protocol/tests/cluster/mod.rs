@@ -179,7 +179,7 @@ impl Cluster {
                 node.unanswered_apply = None;
                 node.snapshot = Some(meta);
             }
-            Effect::EntriesLost { .. } => node.raft = None,
+            Effect::EntriesLost { .. } | Effect::IncarnationSuperseded { .. } => node.raft = None,
             Effect::LeaderChanged { leader, term } => {
                 if leader == Some(id) {
                     self.checker.elected(id, term, &self.nodes);

@@ -82,11 +82,13 @@ impl Disk {
 impl Node {
     pub fn new(config: Config, membership: &Membership) -> Self {
         let base = SnapshotMeta { membership: membership.clone(), ..SnapshotMeta::default() };
+        // As if it had run before with these settings.
+        let hard_state = HardState { promised_us: config.election_timeout_us, ..HardState::default() };
         Self {
             raft: None,
             clock_offset_us: 0,
             clock_drift_ppm: 0,
-            disk: Disk { base, ..Disk::default() },
+            disk: Disk { base, hard_state, ..Disk::default() },
             unsynced: VecDeque::new(),
             unanswered_apply: None,
             snapshot: None,

@@ -1,6 +1,6 @@
 //! How the trace shows effects and messages: one short line each.
 
-use ruvector_protocol::message::AppendOutcome;
+use ruvector_protocol::message::{AppendOutcome, Introduction};
 use ruvector_protocol::{Effect, Entry, Index, LogPosition, Message, NodeId, Payload, Write};
 
 use super::Parcel;
@@ -49,6 +49,9 @@ pub fn effect(id: NodeId, effect: &Effect) -> Option<String> {
         Effect::InstallSnapshot(meta) => format!("installs the snapshot {}", position(meta.position)),
         Effect::EntriesLost { acknowledged, last } => {
             format!("has lost what it acknowledged through {acknowledged}: its log ends at {last}")
+        }
+        Effect::IncarnationSuperseded { own, by } => {
+            format!("is start {} and was start {} already", own.0, by.0)
         }
         Effect::LeaderChanged { leader: Some(leader), term } if *leader == id => format!("leads term {term}"),
         Effect::LeaderChanged { leader: Some(leader), term } => format!("follows {leader} in term {term}"),
@@ -128,8 +131,11 @@ fn message(message: &Message) -> String {
             None => "no read index".to_owned(),
         },
         Message::IntroductionRequest(_) => "new here, who knows what?".to_owned(),
-        Message::IntroductionResponse(response) if response.is_log_empty => "knows nothing".to_owned(),
-        Message::IntroductionResponse(response) => format!("knows of commit {}", response.commit),
+        Message::IntroductionResponse(response) => match response.outcome {
+            Introduction::Welcome { is_log_empty: true, .. } => "knows nothing".to_owned(),
+            Introduction::Welcome { commit, .. } => format!("knows of commit {commit}"),
+            Introduction::Superseded { by } => format!("knows of start {}", by.0),
+        },
         Message::SnapshotChunk(_) | Message::SnapshotChunkResponse(_) | Message::StateHash(_) => {
             "for the node".to_owned()
         }

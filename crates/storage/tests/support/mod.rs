@@ -38,7 +38,14 @@ pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {
 }
 
 pub(crate) fn hard_state(term: u64, vote: Option<u64>, commit: u64) -> HardState {
-    HardState { term: Term(term), voted_for: vote.map(NodeId), commit: Index(commit), is_newcomer: false }
+    let voted_for = vote.map(NodeId);
+    HardState {
+        term: Term(term),
+        voted_for,
+        commit: Index(commit),
+        is_newcomer: false,
+        promised_us: term * 1000,
+    }
 }
 
 /// An entry whose command is `bytes` long and differs from that of any other entry.
