@@ -52,7 +52,7 @@ impl EventLog {
     /// # Errors
     /// If this replica's changes differ from those of another one, or a value was written twice.
     pub fn absorb(&mut self, view: &KvView, seen: Revision) -> Result<(), Violation> {
-        let from = Revision(seen.0.max(view.compacted().0).max(FIRST.0) + 1);
+        let from = Revision(seen.0.max(FIRST.0) + 1).max(view.compacted());
         let through = view.revision();
         if from > through {
             return Ok(());

@@ -111,14 +111,14 @@ impl World {
         let compacted =
             if let KvError::Compacted { compacted, .. } = error { Some(*compacted) } else { None };
         ensure!(
-            compacted.is_some_and(|compacted| next <= compacted && compacted <= asked_for),
+            compacted.is_some_and(|compacted| next < compacted && compacted <= asked_for),
             WatchGuarantee,
             "watcher {watcher} is to be told revision {} on: {error}; compacted may be {}",
             next.0,
             asked_for.0
         );
         self.marks.watches_outrun += 1;
-        self.watchers[watcher].next = Revision(compacted.unwrap_or(next).0 + 1);
+        self.watchers[watcher].next = compacted.unwrap_or(next);
         self.watchers[watcher].follows_life = None;
         Ok(())
     }

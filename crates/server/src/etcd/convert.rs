@@ -22,7 +22,7 @@ pub(crate) fn range_request(request: pb::RangeRequest) -> Result<RangeRequest, S
     let sort = sort(request.sort_order, request.sort_target)?;
     Ok(RangeRequest {
         range: KeyRange { key: request.key, range_end: request.range_end },
-        revision: (request.revision > 0).then_some(Revision(request.revision)),
+        revision: (request.revision != 0).then_some(Revision(request.revision)),
         limit: request.limit.max(0),
         sort,
         keys_only: request.keys_only,
@@ -72,7 +72,7 @@ pub(crate) fn delete_request(request: pb::DeleteRangeRequest) -> DeleteRequest {
 
 pub(crate) fn txn_request(request: pb::TxnRequest) -> Result<TxnRequest, Status> {
     Ok(TxnRequest {
-        compare: request.compare.into_iter().map(compare).collect::<Result<_, _>>()?,
+        compare: request.compare.into_iter().map(compare).collect(),
         success: request.success.into_iter().map(operation).collect::<Result<_, _>>()?,
         failure: request.failure.into_iter().map(operation).collect::<Result<_, _>>()?,
     })
@@ -89,13 +89,13 @@ fn operation(operation: pb::RequestOp) -> Result<TxnOp, Status> {
 }
 
 /// The given value counts only if it is of the kind that the target names; otherwise it is zero, as in etcd.
-fn compare(compare: pb::Compare) -> Result<Compare, Status> {
+fn compare(compare: pb::Compare) -> Compare {
     let operator = match CompareResult::try_from(compare.result) {
         Ok(CompareResult::Equal) => CompareOperator::Equal,
         Ok(CompareResult::Greater) => CompareOperator::Greater,
         Ok(CompareResult::Less) => CompareOperator::Less,
         Ok(CompareResult::NotEqual) => CompareOperator::NotEqual,
-        Err(_) => return Err(Status::invalid_argument("unknown way to compare")),
+        Err(_) => CompareOperator::Unknown,
     };
     let given = compare.target_union;
     let target = match WireTarget::try_from(compare.target) {
@@ -107,9 +107,9 @@ fn compare(compare: pb::Compare) -> Result<Compare, Status> {
             Some(TargetUnion::Value(value)) => value,
             _ => Bytes::new(),
         }),
-        Err(_) => return Err(Status::invalid_argument("unknown target to compare")),
+        Err(_) => CompareTarget::Unknown,
     };
-    Ok(Compare { range: KeyRange { key: compare.key, range_end: compare.range_end }, target, operator })
+    Compare { range: KeyRange { key: compare.key, range_end: compare.range_end }, target, operator }
 }
 
 fn number(given: Option<TargetUnion>, wanted: WireTarget) -> i64 {

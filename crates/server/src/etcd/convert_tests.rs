@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn zeros_of_the_wire_mean_nothing_given() {
     let range = range_request(pb::RangeRequest { limit: -3, revision: -1, ..Default::default() }).unwrap();
-    assert_eq!((range.limit, range.revision, range.sort), (0, None, None));
+    assert_eq!((range.limit, range.revision, range.sort), (0, Some(Revision(-1)), None));
+    assert_eq!(range_request(pb::RangeRequest::default()).unwrap().revision, None);
     assert_eq!(put_request(pb::PutRequest::default()).lease, None);
     assert_eq!(put_request(pb::PutRequest { lease: -7, ..Default::default() }).lease, Some(LeaseId(-7)));
 }
@@ -29,14 +30,14 @@ fn sorting_by_ascending_key_is_no_sorting() {
 fn a_comparison_with_a_value_of_another_kind_compares_with_zero() {
     let wire = |target: WireTarget, given| {
         let request = pb::Compare { target: target as i32, target_union: Some(given), ..Default::default() };
-        compare(request).unwrap().target
+        compare(request).target
     };
     assert_eq!(wire(WireTarget::Version, TargetUnion::Version(4)), CompareTarget::Version(4));
     assert_eq!(wire(WireTarget::Version, TargetUnion::ModRevision(4)), CompareTarget::Version(0));
     assert_eq!(wire(WireTarget::Mod, TargetUnion::Value("x".into())), CompareTarget::Mod(Revision(0)));
     assert_eq!(wire(WireTarget::Value, TargetUnion::Lease(1)), CompareTarget::Value(Bytes::new()));
-    assert!(compare(pb::Compare { result: 9, ..Default::default() }).is_err());
-    assert!(compare(pb::Compare { target: 9, ..Default::default() }).is_err());
+    assert_eq!(compare(pb::Compare { result: 9, ..Default::default() }).operator, CompareOperator::Unknown);
+    assert_eq!(compare(pb::Compare { target: 9, ..Default::default() }).target, CompareTarget::Unknown);
 }
 
 #[test]

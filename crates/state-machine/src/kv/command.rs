@@ -202,6 +202,8 @@ pub enum CompareTarget {
     Value(Bytes),
     /// The lease; 0 for none.
     Lease(i64),
+    /// Something that this version does not know: as in etcd, it is found to be equal.
+    Unknown,
 }
 
 /// How two things are compared: the key's is on the left.
@@ -215,6 +217,8 @@ pub enum CompareOperator {
     Less,
     /// Not equal.
     NotEqual,
+    /// In a way that this version does not know: as in etcd, whatever is found will do.
+    Unknown,
 }
 
 /// A command of the log.

@@ -21,7 +21,8 @@ const RECORDS_PER_EXTRA_STEP: u64 = 4;
 const STEPS_PER_ENTRY_MAX: u64 = 4096;
 
 impl Store {
-    /// Makes the history below a revision unreadable; what is current at the revision stays.
+    /// Makes the history below a revision unreadable; what is current at the revision stays, and so do the changes of the
+    /// revision itself, from which a watch may begin.
     pub(super) fn compact(&mut self, revision: Revision) -> Result<Outcome, KvError> {
         if revision <= self.compacted {
             return Err(KvError::Compacted { requested: revision, compacted: self.compacted });
@@ -30,6 +31,7 @@ impl Store {
             return Err(KvError::FutureRevision { requested: revision, current: self.revision });
         }
         self.compacted = revision;
+        self.stripped = 0;
         Ok(Outcome::Compact)
     }
 
@@ -41,12 +43,11 @@ impl Store {
         }
         let steps = steps(next_before, self.history.next_sequence());
         for _ in 0..steps.min(STEPS_PER_ENTRY_MAX) {
-            match self.history.oldest() {
-                Some(oldest) if oldest.mod_revision() <= self.compacted => self.forget_oldest_change(),
-                Some(_) | None => {
-                    self.forgotten = self.compacted;
-                    break;
-                }
+            if self.history.oldest().is_some_and(|oldest| oldest.mod_revision() < self.compacted) {
+                self.forget_oldest_change();
+            } else if !self.strip_compacted_change() {
+                self.forgotten = self.compacted;
+                break;
             }
         }
     }

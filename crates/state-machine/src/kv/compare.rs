@@ -1,5 +1,7 @@
 //! The conditions of transactions.
 
+use std::cmp::Ordering;
+
 use super::command::{Compare, CompareOperator, CompareTarget, Revision};
 use super::store::Store;
 use super::stored::Version;
@@ -17,7 +19,8 @@ impl Store {
                 CompareTarget::Version(_)
                 | CompareTarget::Create(_)
                 | CompareTarget::Mod(_)
-                | CompareTarget::Lease(_) => holds_for(compare, &Version::tombstone(&[], Revision(0))),
+                | CompareTarget::Lease(_)
+                | CompareTarget::Unknown => holds_for(compare, &Version::tombstone(&[], Revision(0))),
             };
         }
         keys.all(|version| holds_for(compare, &version.parts()))
@@ -31,11 +34,13 @@ fn holds_for(compare: &Compare, version: &Version<'_>) -> bool {
         CompareTarget::Mod(revision) => version.mod_revision.cmp(revision),
         CompareTarget::Value(value) => version.value.cmp(&value[..]),
         CompareTarget::Lease(lease) => version.lease.map_or(0, |lease| lease.0).cmp(lease),
+        CompareTarget::Unknown => Ordering::Equal,
     };
     match compare.operator {
         CompareOperator::Equal => ordering.is_eq(),
         CompareOperator::Greater => ordering.is_gt(),
         CompareOperator::Less => ordering.is_lt(),
         CompareOperator::NotEqual => ordering.is_ne(),
+        CompareOperator::Unknown => true,
     }
 }

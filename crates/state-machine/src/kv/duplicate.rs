@@ -2,8 +2,8 @@
 //!
 //! All changes of a transaction share one revision, so a key can change only once in it. Like etcd's
 //! `checkIntervals` this looks at the request alone: a put inside a deleted range counts even if nothing is
-//! there to delete. It is stricter than etcd in one case: a put in one nested transaction and a delete over it
-//! in a later sibling, which etcd lets through, is refused.
+//! there to delete. It is stricter than etcd in two cases, which etcd lets through against its own definition: a put in one
+//! nested transaction and a delete over it in a later sibling, and a put and a delete of everything from a key on.
 
 use std::collections::BTreeSet;
 

@@ -84,10 +84,11 @@ impl RecordHash {
         compacted: Revision,
         time_ms: u64,
         history_first_sequence: u64,
+        stripped: u64,
         sessions_opened: u64,
     ) -> Self {
         let (revision, compacted) = (revision.0.cast_unsigned(), compacted.0.cast_unsigned());
-        let numbers = [revision, compacted, time_ms, history_first_sequence, sessions_opened];
+        let numbers = [revision, compacted, time_ms, history_first_sequence, stripped, sessions_opened];
         Fields::new(Tag::Counters, numbers).finish()
     }
 }

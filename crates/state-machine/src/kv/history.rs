@@ -65,6 +65,11 @@ impl History {
         self.records.front().map(|record| &record.version)
     }
 
+    /// The version of the record that came `index` places after the oldest.
+    pub(super) fn nth(&self, index: usize) -> Option<&StoredVersion> {
+        self.records.get(index).map(|record| &record.version)
+    }
+
     /// The versions of all records, oldest first.
     pub(super) fn versions(&self) -> impl Iterator<Item = &StoredVersion> {
         self.records.iter().map(|record| &record.version)
@@ -133,7 +138,7 @@ pub(super) fn partition_point<T: Clone>(vector: &Vector<T>, is_left: impl Fn(&T)
 }
 
 impl Store {
-    /// The changes of revisions `from..=through`, all above the compacted revision, as events.
+    /// The changes of revisions `from..=through`, all of which must be there, as events.
     pub(super) fn events(&self, from: Revision, through: Revision) -> impl Iterator<Item = Event> {
         self.history.between(from, through).map(|record| {
             let parts = record.version.parts();

@@ -40,6 +40,11 @@ impl Leases {
         self.by_id.iter()
     }
 
+    /// Their ids in the order in which they end; of those that end together, the smallest first.
+    pub(super) fn by_deadline(&self) -> impl Iterator<Item = LeaseId> {
+        self.deadlines.iter().map(|(_, id)| *id)
+    }
+
     /// The lease that ends next and its deadline in milliseconds; of several, the one with the smallest id.
     pub(super) fn next_to_expire(&self) -> Option<(u64, LeaseId)> {
         self.deadlines.get_min().copied()

@@ -141,7 +141,8 @@ fn apply_in_session(store: &mut Store, place: InSession, command: &Bytes) -> Res
 fn apply_command(store: &mut Store, command: Command) -> Result<Outcome, KvError> {
     match command {
         Command::Put(request) => {
-            store.check_put(&request)?;
+            store.check_lease(&request)?;
+            store.check_key(&request)?;
             Ok(Outcome::Put(store.change(|store, at| store.put(at, &request))))
         }
         Command::Delete(request) => Ok(Outcome::Delete(store.change(|store, at| store.delete(at, &request)))),

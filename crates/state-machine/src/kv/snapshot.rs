@@ -30,6 +30,7 @@ pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
         compacted: store.compacted,
         time_ms: store.time_ms,
         history_first_sequence: store.history.first_sequence(),
+        stripped: store.stripped,
         sessions_opened: store.sessions.opened(),
     })?;
     for (&id, lease) in store.leases.iter() {

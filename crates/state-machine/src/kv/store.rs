@@ -33,6 +33,8 @@ pub(super) struct Store {
     pub(super) compacted: Revision,
     /// All that a compaction to this revision makes unreachable is taken out.
     pub(super) forgotten: Revision,
+    /// Of so many changes of the compacted revision, which stay themselves, that which was before them is taken out.
+    pub(super) stripped: u64,
     pub(super) time_ms: u64,
     live_keys: usize,
     size_bytes: u64,
@@ -52,6 +54,7 @@ impl Default for Store {
             revision: Revision(1),
             compacted: Revision(0),
             forgotten: Revision(0),
+            stripped: 0,
             time_ms: 0,
             live_keys: 0,
             size_bytes: 0,
@@ -89,6 +92,7 @@ impl Store {
             self.compacted,
             self.time_ms,
             self.history.first_sequence(),
+            self.stripped,
             self.sessions.opened(),
         ))
     }
@@ -273,6 +277,29 @@ impl Store {
         if is_gone {
             self.keys.remove(parts.key);
         }
+    }
+
+    /// Takes out what was before the `stripped`-th change of the compacted revision; false if it has fewer. Only for when no
+    /// earlier revision is left in history.
+    pub(super) fn strip_compacted_change(&mut self) -> bool {
+        let Some(change) = usize::try_from(self.stripped).ok().and_then(|index| self.history.nth(index))
+        else {
+            return false;
+        };
+        if change.mod_revision() != self.compacted {
+            return false;
+        }
+        let key = Key::from(change.parts().key);
+        self.stripped += 1;
+        let versions = self.keys.get(&key).expect("every key of history has versions");
+        // As in `forget_oldest_change`: most memory is only looked at.
+        if versions.base(&self.history).is_some() {
+            let versions = self.keys.get_mut(&key).expect("it was there a moment ago");
+            if let Some(forgotten) = versions.forget_base() {
+                self.no_longer_account_for(&forgotten.parts());
+            }
+        }
+        true
     }
 
     fn no_longer_account_for(&mut self, version: &Version<'_>) {

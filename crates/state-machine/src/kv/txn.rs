@@ -47,11 +47,12 @@ impl Store {
         request.check_duplicate_keys()?;
         let decided = self.decide(request);
         decided.for_each_op(&mut |op| match op {
-            DecidedOp::Put(put) => self.check_put(put),
+            // In this order, though a put that stands alone looks for its lease first: as in etcd.
+            DecidedOp::Put(put) => self.check_key(put).and_then(|()| self.check_lease(put)),
             DecidedOp::Range(_) | DecidedOp::Delete(_) | DecidedOp::Txn(_) => Ok(()),
         })?;
         decided.for_each_op(&mut |op| match op {
-            DecidedOp::Range(range) => self.read_point(range.revision).map(|_| ()),
+            DecidedOp::Range(range) => self.check_range(range),
             DecidedOp::Put(_) | DecidedOp::Delete(_) | DecidedOp::Txn(_) => Ok(()),
         })?;
         Ok(decided)
@@ -69,18 +70,32 @@ impl Store {
         DecidedTxn { succeeded, ops: ops.into_iter().map(decide_op).collect() }
     }
 
-    /// Whether a put can be done in this state.
-    pub(super) fn check_put(&self, request: &PutRequest) -> Result<(), KvError> {
-        if let Some(lease) = request.lease
-            && lease.0 != 0
-            && self.leases.get(lease).is_none()
-        {
-            return Err(KvError::LeaseNotFound(lease));
+    /// Whether the lease that a put names exists.
+    pub(super) fn check_lease(&self, request: &PutRequest) -> Result<(), KvError> {
+        match request.lease.filter(|lease| lease.0 != 0 && self.leases.get(*lease).is_none()) {
+            Some(lease) => Err(KvError::LeaseNotFound(lease)),
+            None => Ok(()),
         }
+    }
+
+    /// Whether a key exists of which a put keeps something.
+    pub(super) fn check_key(&self, request: &PutRequest) -> Result<(), KvError> {
         if (request.ignore_value || request.ignore_lease) && self.get(&request.key).is_none() {
             return Err(KvError::KeyNotFound);
         }
         Ok(())
+    }
+
+    /// Whether a read can be done. As in etcd, one within a transaction can ask for a revision below zero in vain, where one
+    /// of its own would get the present; to -1 that applies from the first compaction on.
+    fn check_range(&self, request: &RangeRequest) -> Result<(), KvError> {
+        let first = if self.compacted == Revision(0) { Revision(-1) } else { self.compacted };
+        match request.revision {
+            Some(requested) if requested.0 < 0 && requested < first => {
+                Err(KvError::Compacted { requested, compacted: self.compacted })
+            }
+            revision => self.read_point(revision).map(|_| ()),
+        }
     }
 
     /// Does what was decided and checked; each operation sees what those before it did.

@@ -149,10 +149,22 @@ impl Versions {
             older.milestones.pop_front();
         }
         let forgotten = mem::replace(&mut older.base, becomes_base.then(|| version.clone()));
-        if older.base.is_none() && older.milestones.is_empty() {
+        self.drop_older_if_empty();
+        forgotten
+    }
+
+    /// Takes out the version that is older than history, beside a newer one.
+    pub(super) fn forget_base(&mut self) -> Option<StoredVersion> {
+        self.older.as_ref()?;
+        let forgotten = self.older_mut().base.take();
+        self.drop_older_if_empty();
+        forgotten
+    }
+
+    fn drop_older_if_empty(&mut self) {
+        if self.older.as_ref().is_some_and(|older| older.base.is_none() && older.milestones.is_empty()) {
             self.older = None;
         }
-        forgotten
     }
 
     fn older_mut(&mut self) -> &mut Older {

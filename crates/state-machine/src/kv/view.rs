@@ -62,7 +62,7 @@ impl KvView {
     }
 
     /// History below this revision is forgotten; 0 if nothing ever was. The keys as of this revision can
-    /// still be read, the changes at and below it can't.
+    /// still be read, and its changes too.
     #[must_use]
     pub fn compacted(&self) -> Revision {
         self.store.compacted
@@ -91,20 +91,23 @@ impl KvView {
     }
 
     /// The changes of revisions `from..=through`, in order, the changes of one revision together and in
-    /// the order in which they were made.
+    /// the order in which they were made. What was before the changes of the compacted revision is compacted.
     ///
     /// # Errors
-    /// [`KvError::Compacted`] if `from` is at or below the compacted revision.
+    /// [`KvError::Compacted`] if `from` is below the compacted revision.
     pub fn events(
         &self,
         from: Revision,
         through: Revision,
     ) -> Result<impl Iterator<Item = Event> + '_, KvError> {
         let compacted = self.store.compacted;
-        if from <= compacted {
+        if from < compacted {
             return Err(KvError::Compacted { requested: from, compacted });
         }
-        Ok(self.store.events(from, through))
+        Ok(self.store.events(from, through).map(move |event| match event.kv.mod_revision == compacted {
+            true => Event { prev_kv: None, ..event },
+            false => event,
+        }))
     }
 
     /// The same for somebody who has followed the changes since before `from`, and so has a claim on what was
@@ -124,7 +127,7 @@ impl KvView {
         #[cfg(feature = "planted-bugs")]
         let is_whole =
             is_whole || self.store.planted_bug == Some(ruvector_protocol::PlantedBug::CompactionUnnoticed);
-        if from <= compacted && !is_whole {
+        if from < compacted && !is_whole {
             return Err(KvError::Compacted { requested: from, compacted });
         }
         Ok(self.store.events(from, through))
@@ -141,10 +144,10 @@ impl KvView {
         })
     }
 
-    /// All leases' ids, ascending.
+    /// All leases' ids, those first that end first without renewal.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseId> {
-        self.store.leases.iter().map(|(id, _)| *id).collect()
+        self.store.leases.by_deadline().collect()
     }
 
     /// How many keys exist.

@@ -57,10 +57,38 @@ fn compacted_changes_are_refused_and_the_rest_is_complete() {
     }
     let complete = events(&fixture, 4, 9);
     fixture.compact(3).unwrap();
-    let error = KvError::Compacted { requested: Revision(3), compacted: Revision(3) };
-    assert_eq!(fixture.view().events(Revision(3), Revision(9)).err(), Some(error));
+    let error = KvError::Compacted { requested: Revision(2), compacted: Revision(3) };
+    assert_eq!(fixture.view().events(Revision(2), Revision(9)).err(), Some(error));
     assert_eq!(events(&fixture, 4, 9), complete);
     assert_eq!(complete[0].prev_kv, Some(key_value("a", "2", 2, 3, 2)));
+}
+
+#[test]
+fn the_changes_of_the_compacted_revision_itself_stay_until_the_next_compaction() {
+    let mut fixture = Fixture::default();
+    fixture.put("a", "1");
+    fixture.put("b", "1");
+    fixture.txn(always(vec![TxnOp::Put(put("a", "2")), TxnOp::Delete(delete("b", ""))]));
+    fixture.put("a", "3");
+    fixture.compact(4).unwrap();
+    let third = key_value("a", "3", 2, 5, 3);
+    let second = key_value("a", "2", 2, 4, 2);
+    let expected = [
+        Event { kind: EventKind::Put, kv: second.clone(), prev_kv: None },
+        Event { kind: EventKind::Delete, kv: tombstone("b", 4), prev_kv: None },
+        Event { kind: EventKind::Put, kv: third, prev_kv: Some(second) },
+    ];
+    let full = fixture.view().size_bytes();
+    for time_ms in 0..10 {
+        assert_eq!(events(&fixture, 4, 9), expected);
+        fixture.advance_time(time_ms);
+    }
+    assert!(fixture.view().size_bytes() < full, "what was before them is taken out");
+    fixture.compact(5).unwrap();
+    for time_ms in 10..20 {
+        assert_eq!(events(&fixture, 5, 9)[..], [Event { prev_kv: None, ..expected[2].clone() }]);
+        fixture.advance_time(time_ms);
+    }
 }
 
 #[test]

@@ -25,8 +25,19 @@ fn grants_are_checked() {
     assert_eq!(fixture.run(&grant(1, 10)), Outcome::LeaseGrant { ttl_seconds: 10 });
     assert_eq!(fixture.refuse(&grant(1, 20)), KvError::LeaseExists(LeaseId(1)));
     fixture.run(&grant(-5, LEASE_TTL_SECONDS_MAX));
-    assert_eq!(fixture.view().leases(), [LeaseId(-5), LeaseId(1)]);
     assert_eq!(fixture.view().revision(), Revision(1));
+}
+
+#[test]
+fn leases_are_listed_in_the_order_in_which_they_end() {
+    let mut fixture = Fixture::default();
+    for (id, ttl_seconds) in [(1, 500), (2, 100), (-3, 300), (9, 300)] {
+        fixture.run(&grant(id, ttl_seconds));
+    }
+    assert_eq!(fixture.view().leases(), [2, -3, 9, 1].map(LeaseId));
+    fixture.advance_time(1_000);
+    fixture.run(&Command::LeaseRenew { ids: vec![LeaseId(-3)] });
+    assert_eq!(fixture.view().leases(), [2, 9, -3, 1].map(LeaseId));
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl Model {
 
     fn put(&mut self, request: &PutRequest) -> Result<PutResponse, KvError> {
         let mut draft = Draft::of(self);
-        self.check_put(request)?;
+        self.check_lease(request)?;
+        self.check_key(request)?;
         let response = draft.put(request);
         self.commit(draft);
         Ok(response)
@@ -87,18 +88,16 @@ impl Model {
         }
     }
 
-    pub(crate) fn check_put(&self, request: &PutRequest) -> Result<(), KvError> {
-        match request.lease {
-            Some(id) if id.0 != 0 && !self.leases.contains_key(&id.0) => {
-                return Err(KvError::LeaseNotFound(id));
-            }
-            Some(_) | None => {}
+    pub(crate) fn check_lease(&self, request: &PutRequest) -> Result<(), KvError> {
+        match request.lease.filter(|lease| lease.0 != 0 && !self.leases.contains_key(&lease.0)) {
+            Some(lease) => Err(KvError::LeaseNotFound(lease)),
+            None => Ok(()),
         }
-        let needs_key = request.ignore_value || request.ignore_lease;
-        if needs_key && !self.present().contains_key(&request.key) {
-            return Err(KvError::KeyNotFound);
-        }
-        Ok(())
+    }
+
+    pub(crate) fn check_key(&self, request: &PutRequest) -> Result<(), KvError> {
+        let needed = request.ignore_value || request.ignore_lease;
+        if needed && !self.present().contains_key(&request.key) { Err(KvError::KeyNotFound) } else { Ok(()) }
     }
 
     fn compact(&mut self, revision: Revision) -> Result<Outcome, KvError> {
@@ -162,7 +161,7 @@ impl Model {
     }
 
     fn events(&self, from: i64) -> Result<Vec<Event>, KvError> {
-        if from <= self.compacted {
+        if from < self.compacted {
             return Err(KvError::Compacted {
                 requested: Revision(from),
                 compacted: Revision(self.compacted),
@@ -172,7 +171,7 @@ impl Model {
         for (revision, (keys, changed)) in self.revisions.range(from.max(2)..) {
             let before = &self.revisions[&(revision - 1)].0;
             for key in changed {
-                let prev_kv = before.get(key).cloned();
+                let prev_kv = before.get(key).filter(|_| *revision != self.compacted).cloned();
                 events.push(match keys.get(key) {
                     Some(kv) => Event { kind: EventKind::Put, kv: kv.clone(), prev_kv },
                     None => Event { kind: EventKind::Delete, kv: tombstone(key, *revision), prev_kv },

@@ -54,11 +54,17 @@ impl Model {
         self.taken_ops(request, &mut taken);
         for op in &taken {
             if let TxnOp::Put(put) = op {
-                self.check_put(put)?;
+                self.check_key(put)?;
+                self.check_lease(put)?;
             }
         }
         for op in &taken {
             if let TxnOp::Range(range) = op {
+                let first = if self.compacted == 0 { -1 } else { self.compacted };
+                let requested = range.revision.unwrap_or_default();
+                if requested.0 < 0 && requested.0 < first {
+                    return Err(KvError::Compacted { requested, compacted: Revision(self.compacted) });
+                }
                 self.range(range, self.present())?;
             }
         }
@@ -118,12 +124,14 @@ impl Model {
                     CompareTarget::Mod(revision) => kv.mod_revision.cmp(revision),
                     CompareTarget::Value(value) => kv.value.cmp(value),
                     CompareTarget::Lease(lease) => kv.lease.unwrap_or_default().0.cmp(lease),
+                    CompareTarget::Unknown => Ordering::Equal,
                 };
                 match compare.operator {
                     CompareOperator::Equal => ordering == Ordering::Equal,
                     CompareOperator::NotEqual => ordering != Ordering::Equal,
                     CompareOperator::Greater => ordering == Ordering::Greater,
                     CompareOperator::Less => ordering == Ordering::Less,
+                    CompareOperator::Unknown => true,
                 }
             })
         })

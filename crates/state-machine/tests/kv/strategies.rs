@@ -80,7 +80,7 @@ fn any_delete() -> impl Strategy<Value = DeleteRequest> {
 
 pub(crate) fn any_range_request() -> impl Strategy<Value = RangeRequest> {
     let bound = || prop_oneof![5 => Just(0_i64), 1 => 1_i64..30].prop_map(Revision);
-    let revision = prop::option::weighted(0.3, (-1_i64..40).prop_map(Revision));
+    let revision = prop::option::weighted(0.3, (-2_i64..40).prop_map(Revision));
     let limit = prop_oneof![Just(0_i64), -1_i64..5];
     let sort = prop::option::weighted(0.4, any_sort());
     let bounds = (bound(), bound(), bound(), bound());
@@ -109,15 +109,16 @@ fn any_sort() -> impl Strategy<Value = (SortTarget, SortOrder)> {
 }
 
 fn any_compare() -> impl Strategy<Value = Compare> {
-    use CompareOperator::{Equal, Greater, Less, NotEqual};
+    use CompareOperator::{Equal, Greater, Less, NotEqual, Unknown};
     let target = prop_oneof![
         (0_i64..4).prop_map(CompareTarget::Version),
         (0_i64..30).prop_map(|revision| CompareTarget::Create(Revision(revision))),
         (0_i64..30).prop_map(|revision| CompareTarget::Mod(Revision(revision))),
         any_value().prop_map(CompareTarget::Value),
         (0_i64..4).prop_map(CompareTarget::Lease),
+        Just(CompareTarget::Unknown),
     ];
-    (any_range(), target, prop::sample::select(vec![Equal, Greater, Less, NotEqual]))
+    (any_range(), target, prop::sample::select(vec![Equal, Greater, Less, NotEqual, Unknown]))
         .prop_map(|(range, target, operator)| Compare { range, target, operator })
 }
 

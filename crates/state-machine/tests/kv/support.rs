@@ -177,6 +177,10 @@ pub(crate) fn dump(view: &KvView) -> Dump {
             .map(|at| view.range(&RangeRequest { revision: Some(at), ..everything() }))
             .collect(),
         events_from: revisions().map(|from| view.events(from, revision).map(Iterator::collect)).collect(),
-        leases: view.leases().into_iter().map(|id| view.lease(id).unwrap()).collect(),
+        leases: {
+            let mut ids = view.leases();
+            ids.sort();
+            ids.into_iter().map(|id| view.lease(id).unwrap()).collect()
+        },
     }
 }

@@ -151,11 +151,14 @@ fn a_failing_operation_undoes_all() {
     let at = |revision| TxnOp::Range(RangeRequest { revision: Some(Revision(revision)), ..get("a") });
     let no_lease = TxnOp::Put(PutRequest { lease: Some(LeaseId(8)), ..put("y", "") });
     let no_key = TxnOp::Put(PutRequest { ignore_value: true, ..put("y", "") });
+    let neither = TxnOp::Put(PutRequest { ignore_value: true, lease: Some(LeaseId(8)), ..put("y", "") });
     let cases = [
         (at(2), KvError::Compacted { requested: Revision(2), compacted: Revision(3) }),
         (at(5), KvError::FutureRevision { requested: Revision(5), current: Revision(4) }),
         (no_lease, KvError::LeaseNotFound(LeaseId(8))),
         (no_key, KvError::KeyNotFound),
+        (neither, KvError::KeyNotFound),
+        (at(-1), KvError::Compacted { requested: Revision(-1), compacted: Revision(3) }),
     ];
     for (failing, expected) in cases {
         let writes = [TxnOp::Put(put("x", "1")), TxnOp::Delete(delete("a", "c"))];
@@ -167,6 +170,54 @@ fn a_failing_operation_undoes_all() {
         }
         fixture.txn(txn(vec![], vec![], vec![failing]));
     }
+}
+
+#[test]
+fn of_two_things_that_are_missing_the_first_in_order_is_told() {
+    let mut fixture = fixture();
+    let no_lease = || TxnOp::Put(PutRequest { lease: Some(LeaseId(8)), ..put("x", "") });
+    let no_key = || TxnOp::Put(PutRequest { ignore_lease: true, ..put("y", "") });
+    let refuse = |fixture: &mut Fixture, ops| fixture.refuse(&Command::Txn(always(ops)));
+    let nested = TxnOp::Txn(always(vec![no_key()]));
+    assert_eq!(refuse(&mut fixture, vec![no_lease(), no_key()]), KvError::LeaseNotFound(LeaseId(8)));
+    assert_eq!(refuse(&mut fixture, vec![no_key(), no_lease()]), KvError::KeyNotFound);
+    assert_eq!(refuse(&mut fixture, vec![nested, no_lease()]), KvError::KeyNotFound);
+    // A put that stands alone looks for its lease first.
+    let both = PutRequest { ignore_value: true, lease: Some(LeaseId(8)), ..put("y", "") };
+    assert_eq!(fixture.refuse(&Command::Put(both)), KvError::LeaseNotFound(LeaseId(8)));
+}
+
+#[test]
+fn a_read_in_a_transaction_may_ask_for_revision_minus_one_until_something_is_compacted() {
+    let mut fixture = fixture();
+    let at = |revision| {
+        always(vec![TxnOp::Range(RangeRequest { revision: Some(Revision(revision)), ..get("a") })])
+    };
+    let present = fixture.txn(at(0)).responses;
+    assert_eq!(fixture.txn(at(-1)).responses, present);
+    let refused = |revision, compacted| KvError::Compacted { requested: Revision(revision), compacted };
+    assert_eq!(fixture.refuse(&Command::Txn(at(-2))), refused(-2, Revision(0)));
+    fixture.compact(2).unwrap();
+    assert_eq!(fixture.refuse(&Command::Txn(at(-1))), refused(-1, Revision(2)));
+    // A read of its own has the present.
+    let alone = RangeRequest { revision: Some(Revision(-2)), ..get("a") };
+    assert_eq!(vec![TxnOpResponse::Range(fixture.view().range(&alone).unwrap())], present);
+}
+
+#[test]
+fn what_is_not_known_of_a_comparison_lets_it_hold() {
+    let mut fixture = fixture();
+    let mut holds = |compare| fixture.txn(txn(vec![compare], vec![], vec![])).succeeded;
+    for key in ["a", "missing"] {
+        assert!(holds(compare(key, CompareOperator::Unknown, CompareTarget::Version(99))), "{key}");
+        assert!(holds(compare(key, Equal, CompareTarget::Unknown)), "{key}");
+        assert!(holds(compare(key, CompareOperator::Unknown, CompareTarget::Unknown)), "{key}");
+        for operator in [NotEqual, Greater, Less] {
+            assert!(!holds(compare(key, operator, CompareTarget::Unknown)), "{key}");
+        }
+    }
+    assert!(holds(compare("a", CompareOperator::Unknown, value("other"))));
+    assert!(!holds(compare("missing", CompareOperator::Unknown, value(""))), "by value never");
 }
 
 #[test]

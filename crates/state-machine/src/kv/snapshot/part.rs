@@ -46,6 +46,7 @@ pub(super) struct Header {
     pub(super) compacted: Revision,
     pub(super) time_ms: u64,
     pub(super) history_first_sequence: u64,
+    pub(super) stripped: u64,
     pub(super) sessions_opened: u64,
 }
 
@@ -116,13 +117,20 @@ impl PartReader<'_> {
 
 fn read_header(records: &mut RecordReader<'_>) -> Result<Header, RestoreError> {
     match records.next()?.0 {
-        Record::Header { revision, compacted, time_ms, history_first_sequence, sessions_opened } => {
+        Record::Header {
+            revision,
+            compacted,
+            time_ms,
+            history_first_sequence,
+            stripped,
+            sessions_opened,
+        } => {
             require((1..COUNTER_MAX).contains(&revision.0), "its revision is out of bounds")?;
             require((0..=revision.0).contains(&compacted.0), "it is compacted beyond its revision")?;
             let sequence_in_bounds = history_first_sequence < COUNTER_MAX.unsigned_abs();
             require(sequence_in_bounds, "its number of changes is out of bounds")?;
             require(sessions_opened < COUNTER_MAX.unsigned_abs(), "its number of sessions is out of bounds")?;
-            Ok(Header { revision, compacted, time_ms, history_first_sequence, sessions_opened })
+            Ok(Header { revision, compacted, time_ms, history_first_sequence, stripped, sessions_opened })
         }
         Record::Lease { .. }
         | Record::Session { .. }

@@ -59,6 +59,7 @@ fn set_counters(store: &mut Store, header: Header) {
     store.history = History::starting_at(header.history_first_sequence);
     store.revision = header.revision;
     store.compacted = header.compacted;
+    store.stripped = header.stripped;
     store.time_ms = header.time_ms;
     store.set_sessions_opened(header.sessions_opened);
 }

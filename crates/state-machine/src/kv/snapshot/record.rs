@@ -11,7 +11,7 @@ use super::super::stored::Version;
 use crate::machine::RestoreError;
 
 const MAGIC: [u8; 8] = *b"rvkvsnap";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
 /// As much as files have in a chunk.
 const READ_BUFFER_BYTES: usize = 256 << 10;
@@ -27,6 +27,7 @@ pub(super) enum Record<'bytes> {
         compacted: Revision,
         time_ms: u64,
         history_first_sequence: u64,
+        stripped: u64,
         sessions_opened: u64,
     },
     /// A lease.

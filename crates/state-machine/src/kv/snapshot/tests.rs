@@ -12,6 +12,7 @@ const HEADER: Record<'static> = Record::Header {
     compacted: Revision(4),
     time_ms: 0,
     history_first_sequence: 3,
+    stripped: 0,
     sessions_opened: 2,
 };
 
@@ -57,6 +58,7 @@ fn contents_that_could_never_be_are_refused() {
         compacted: Revision(compacted),
         time_ms: 0,
         history_first_sequence,
+        stripped: 0,
         sessions_opened: 2,
     };
     let session = |id| Record::Session { id: SessionId(id), settled_below: 5, used_at_ms: 0 };
