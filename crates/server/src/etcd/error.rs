@@ -20,6 +20,7 @@ pub(crate) enum EtcdError {
     LeaseNotFound,
     LeaseExists,
     LeaseTtlTooLarge,
+    AuthNotEnabled,
     RequestTooLarge,
     TooManyRequests,
     NoLeader,
@@ -43,6 +44,7 @@ impl EtcdError {
             Self::LeaseNotFound => "etcdserver: requested lease not found",
             Self::LeaseExists => "etcdserver: lease already exists",
             Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
+            Self::AuthNotEnabled => "etcdserver: authentication is not enabled",
             Self::RequestTooLarge => "etcdserver: request is too large",
             Self::TooManyRequests => "etcdserver: too many requests",
             Self::NoLeader => "etcdserver: no leader",
@@ -63,7 +65,7 @@ impl EtcdError {
             | Self::RequestTooLarge => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::LeaseNotFound => Code::NotFound,
-            Self::LeaseExists => Code::FailedPrecondition,
+            Self::LeaseExists | Self::AuthNotEnabled => Code::FailedPrecondition,
             Self::TooManyRequests => Code::ResourceExhausted,
             Self::NoLeader | Self::Timeout | Self::Stopped => Code::Unavailable,
         }
@@ -86,6 +88,15 @@ pub(crate) fn node_status(error: NodeError) -> Status {
         NodeError::Stopped(_) => EtcdError::Stopped.into(),
         // No request of etcd's leads to these.
         NodeError::TooStale { .. } | NodeError::Refused(_) => Status::failed_precondition(error.to_string()),
+    }
+}
+
+/// What a client is told when its next message on a stream can't be taken. One that is too large has another code in Go's
+/// gRPC, which etcd's clients know, than in this library.
+pub(crate) fn request_status(status: Status) -> Status {
+    match status.code() == Code::OutOfRange {
+        true => Status::resource_exhausted(status.message()),
+        false => status,
     }
 }
 

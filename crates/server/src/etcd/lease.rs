@@ -3,14 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::lease_server::Lease;
 use ruvector_node::state_machine::kv::{Command, LEASE_TTL_SECONDS_MAX, LeaseId, Outcome};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::{EtcdError, node_status};
+use super::error::{EtcdError, node_status, request_status};
 use super::leader;
 use crate::context::{Context, mismatched};
 use crate::metrics::Method;
@@ -121,9 +121,9 @@ impl LeaseService {
     ) -> Result<Response<<Self as Lease>::LeaseKeepAliveStream>, Status> {
         leader::require(metadata, &self.0.handle)?;
         let context = Arc::clone(&self.0);
-        let answers = requests
-            .map_ok(move |request| renew(Arc::clone(&context), request.id))
-            .try_buffered(RENEWALS_IN_FLIGHT);
+        // An error takes its turn: what came before is answered first.
+        let answers =
+            requests.map(move |request| renew(Arc::clone(&context), request)).buffered(RENEWALS_IN_FLIGHT);
         if !leader::is_required(metadata) {
             return Ok(Response::new(Box::pin(answers)));
         }
@@ -169,7 +169,8 @@ impl LeaseService {
 
     async fn leases(&self, metadata: &MetadataMap) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        let version = self.0.version(false).await?;
+        // As in etcd, what this node knows: without a quorum, too.
+        let version = self.0.version(true).await?;
         let leases = version.view.leases().into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect();
         let header = Some(self.0.header(version.view.revision()));
         Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
@@ -183,7 +184,11 @@ pub(crate) fn asked_ttl_seconds(request: &pb::LeaseGrantRequest) -> Result<i64, 
     Ok(request.ttl.max(TTL_SECONDS_MIN))
 }
 
-async fn renew(context: Arc<Context>, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+async fn renew(
+    context: Arc<Context>,
+    request: Result<pb::LeaseKeepAliveRequest, Status>,
+) -> Result<pb::LeaseKeepAliveResponse, Status> {
+    let id = request.map_err(request_status)?.id;
     // As in etcd: a lease that does not exist has no time to live, which is not an error.
     let renewed = context.renewals.renew(LeaseId(id)).await?;
     let header = Some(context.header(renewed.revision));

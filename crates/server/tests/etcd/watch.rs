@@ -174,12 +174,73 @@ async fn a_compacted_revision_ends_the_watch_and_says_where_to_begin() {
     let created = watch.create(pb::WatchCreateRequest { start_revision: 3, ..on_key("a") }).await;
     assert!(!created.canceled);
     let cancelled = watch.next().await;
-    assert!(cancelled.canceled && cancelled.compact_revision > 3, "{cancelled:?}");
-    assert_eq!(cancelled.cancel_reason, "etcdserver: mvcc: required revision has been compacted");
+    assert!(cancelled.canceled, "{cancelled:?}");
+    assert_eq!((cancelled.compact_revision, cancelled.cancel_reason.as_str()), (4, ""));
+    assert_eq!(cancelled.header.unwrap().revision, 0);
     let start_revision = cancelled.compact_revision;
     watch.create(pb::WatchCreateRequest { start_revision, ..on_key("a") }).await;
     let rest: Vec<_> = (start_revision..=6).map(|revision| format!("a@{revision}")).collect();
     assert_eq!(watch.events(rest.len()).await, rest);
+}
+
+#[tokio::test]
+async fn the_changes_of_the_compacted_revision_are_told_and_what_was_before_them_is_not() {
+    let server = TestServer::start().await;
+    server.put("a", "1").await;
+    let compacted = delete(&server, "a").await;
+    server.put("a", "2").await;
+    server.compact(compacted).await;
+    // With each of these, something that was compacted is really taken out.
+    for _ in 0..10 {
+        server.put("b", "").await;
+    }
+    let mut watch = server.watch().await;
+    let start = pb::WatchCreateRequest { start_revision: compacted, prev_kv: true, ..on_key("a") };
+    watch.create(start).await;
+    let told = watch.next().await;
+    let events: Vec<_> = told.events.iter().map(short).collect();
+    assert_eq!(events, [format!("-a@{compacted}"), format!("a@{}", compacted + 1)]);
+    assert!(told.events.iter().all(|event| event.prev_kv.is_none()), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_watch_from_before_the_first_revision_tells_everything() {
+    let server = TestServer::start().await;
+    let put = server.put("a", "1").await;
+    let mut watch = server.watch().await;
+    watch.create(pb::WatchCreateRequest { start_revision: -3, ..on_key("a") }).await;
+    assert_eq!(watch.events(1).await, [format!("a@{put}")]);
+    server.compact(put).await;
+    watch.create(pb::WatchCreateRequest { start_revision: -3, ..on_key("a") }).await;
+    let ended = watch.next().await;
+    assert_eq!((ended.canceled, ended.compact_revision), (true, put));
+}
+
+#[tokio::test]
+async fn a_watch_that_compaction_ended_keeps_its_id_until_it_is_cancelled() {
+    let server = TestServer::start().await;
+    for _ in 0..3 {
+        server.put("a", "v").await;
+    }
+    server.compact(4).await;
+    let mut watch = server.watch().await;
+    let too_early = |watch_id| pb::WatchCreateRequest { start_revision: 2, watch_id, ..on_key("a") };
+    assert_eq!(watch.create(too_early(0)).await.watch_id, 0);
+    assert!(watch.next().await.canceled);
+    watch.create(too_early(5)).await;
+    assert!(watch.next().await.canceled);
+    assert_eq!(watch.create(on_key("a")).await.watch_id, 1, "0 is taken");
+    let again = watch.create(pb::WatchCreateRequest { watch_id: 5, ..on_key("b") }).await;
+    assert_eq!((again.watch_id, again.canceled), (-1, true));
+    watch.cancel(5).await;
+    let cancelled = watch.next().await;
+    assert_eq!((cancelled.watch_id, cancelled.canceled, cancelled.compact_revision), (5, true, 0));
+    assert_eq!(cancelled.header.unwrap().revision, 4);
+    watch.cancel(5).await;
+    let free = watch.create(pb::WatchCreateRequest { watch_id: 5, ..on_key("b") }).await;
+    assert_eq!((free.watch_id, free.canceled), (5, false));
+    let put = server.put("b", "1").await;
+    assert_eq!(watch.events(1).await, [format!("b@{put}")]);
 }
 
 #[tokio::test]
@@ -233,6 +294,29 @@ async fn progress_is_told_when_asked_for_and_never_ahead_of_events() {
         }
     }
     assert_eq!(told, last, "progress came before events");
+}
+
+#[tokio::test]
+async fn progress_is_not_told_while_a_watch_of_the_stream_waits_for_a_later_revision() {
+    let server = TestServer::start().await;
+    for future_first in [false, true] {
+        let current = server.put("a", "0").await;
+        let mut watch = server.watch().await;
+        let future = pb::WatchCreateRequest { start_revision: current + 3, ..on_key("b") };
+        let requests = [on_key("a"), future];
+        for number in 0..2 {
+            watch.create(requests[usize::from(future_first) ^ number].clone()).await;
+        }
+        watch.ask_progress().await;
+        let put = server.put("a", "1").await;
+        assert_eq!(watch.events(1).await, [format!("a@{put}")]);
+        server.put("c", "1").await;
+        let last = server.put("b", "1").await;
+        assert_eq!(watch.events(1).await, [format!("b@{last}")]);
+        watch.ask_progress().await;
+        let progress = watch.next().await;
+        assert_eq!((progress.watch_id, progress.header.unwrap().revision), (-1, last));
+    }
 }
 
 #[tokio::test]

@@ -282,6 +282,52 @@ mod tests {
 
     use super::*;
 
+    fn put(key: &'static str) -> Command {
+        Command::Put(PutRequest {
+            key: key.into(),
+            value: "".into(),
+            lease: None,
+            prev_kv: false,
+            ignore_value: false,
+            ignore_lease: false,
+        })
+    }
+
+    fn apply(machine: &mut KvMachine, index: u64, command: Command) {
+        machine.apply(&Committed { index, time_ms: index, command: command.encode() });
+    }
+
+    #[test]
+    fn all_streams_are_to_look_when_changes_are_gone_before_they_were_read() {
+        let hub = Arc::new(WatchHub::new(1_000));
+        let streams = [hub.open(), hub.open()];
+        let range = WatchRange::new("a".into(), "".into()).unwrap();
+        for stream in &streams {
+            assert!(stream.join(&range, 1, Revision(2), Revision(1)));
+        }
+        let mut machine = KvMachine::default();
+        apply(&mut machine, 1, put("a"));
+        assert!(!hub.advance(&machine.view()));
+        for stream in &streams {
+            assert_eq!(stream.look().from, Some(Revision(2)));
+            assert_eq!(stream.look().from, None);
+        }
+        for index in 2..20 {
+            apply(&mut machine, index, put("b"));
+        }
+        let last = machine.view().revision();
+        apply(&mut machine, 20, Command::Compact { revision: last });
+        for index in 21..50 {
+            apply(&mut machine, index, Command::LeaseRenew { ids: Vec::new() });
+        }
+        assert!(machine.view().recent_events(Revision(3), last).is_err(), "they are gone");
+        assert!(!hub.advance(&machine.view()));
+        for stream in &streams {
+            let look = stream.look();
+            assert_eq!((look.from, look.through), (Some(Revision(3)), last));
+        }
+    }
+
     #[test]
     fn changes_are_gathered_only_while_many_streams_have_something_to_tell() {
         let hub = Arc::new(WatchHub::new(1_000));
@@ -293,15 +339,7 @@ mod tests {
         }
         let mut machine = KvMachine::default();
         for (index, key, gathers) in [(1, "a", false), (2, "b", true)] {
-            let put = PutRequest {
-                key: key.into(),
-                value: "".into(),
-                lease: None,
-                prev_kv: false,
-                ignore_value: false,
-                ignore_lease: false,
-            };
-            machine.apply(&Committed { index, time_ms: index, command: Command::Put(put).encode() });
+            apply(&mut machine, index, put(key));
             assert!(!hub.advance(&machine.view()));
             assert_eq!(hub.gathers(), gathers, "after a change of {key}");
         }

@@ -58,8 +58,9 @@ impl WatchService {
         let (metadata, _, requests) = request.into_parts();
         let opened = leader::require(&metadata, &self.0.handle).map_err(Status::from).map(|()| {
             let session = Session::new(Arc::clone(&self.0), requests, leader::is_required(&metadata));
-            let answers = stream::unfold(Box::new(session), |mut session| async move {
-                session.next().await.map(|answer| (answer, session))
+            let answers = stream::try_unfold(Box::new(session), |mut session| async move {
+                let answer = session.next().await?;
+                Ok(Some((answer, session)))
             });
             Response::new(Box::pin(answers) as Answers)
         });

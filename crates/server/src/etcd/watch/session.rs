@@ -1,6 +1,6 @@
 //! One stream of a client with all its watches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,15 @@ use super::index::WatchIndex;
 use super::range::WatchRange;
 use super::watcher::Watcher;
 use crate::context::Context;
-use crate::etcd::error::EtcdError;
+use crate::etcd::error::{EtcdError, request_status};
 use crate::etcd::leader;
 
 /// How soon to look again whether the hub has read what a request for progress waits for.
 const PROGRESS_RETRY: Duration = Duration::from_millis(20);
 /// The id in answers that concern no watch, or all of them.
 const NO_WATCH: i64 = -1;
+/// How many ids of watches that compaction has ended are remembered.
+const OUTRUN_MAX: usize = 1_000;
 
 /// One stream of a client with all its watches: pulled by the connection when the client can take more.
 ///
@@ -34,10 +36,15 @@ const NO_WATCH: i64 = -1;
 /// `looked_through`, except what `unread` still covers; a watch that did not join is in `catching_up`.
 pub(super) struct Session {
     context: Arc<Context>,
-    requests: Streaming<pb::WatchRequest>,
+    /// `None` when the client has sent the last one. That ends no watch: some clients close their side as soon as they have
+    /// asked for one.
+    requests: Option<Streaming<pb::WatchRequest>>,
     hub: HubStream,
     watchers: BTreeMap<i64, Watcher>,
     index: WatchIndex<i64>,
+    /// Ids of watches that compaction has ended. As in etcd they stay taken until the client cancels them too; with more than
+    /// [`OUTRUN_MAX`] the lowest is free again.
+    outrun: BTreeSet<i64>,
     /// Watches that began in the past, each with its own position in history; they take turns.
     catching_up: VecDeque<i64>,
     /// Revisions with changes for watches that joined.
@@ -61,7 +68,7 @@ struct Unread {
 
 /// What a stream waits for when it has nothing to tell.
 enum Wake {
-    Request(Result<Option<pb::WatchRequest>, Status>),
+    Request(Result<pb::WatchRequest, Status>),
     Look,
     IdleCheck,
     LeaderLost,
@@ -80,10 +87,11 @@ impl Session {
         Self {
             looked_through: hub.look().through,
             context,
-            requests,
+            requests: Some(requests),
             hub,
             watchers: BTreeMap::new(),
             index: WatchIndex::new(),
+            outrun: BTreeSet::new(),
             catching_up: VecDeque::new(),
             unread: None,
             ready: VecDeque::new(),
@@ -95,21 +103,16 @@ impl Session {
         }
     }
 
-    /// The next answer; `None` when the client has ended the stream.
-    pub(super) async fn next(&mut self) -> Option<Result<Answer, Status>> {
-        self.answer().await.transpose()
-    }
-
-    async fn answer(&mut self) -> Result<Option<Answer>, Status> {
+    /// The next answer. The stream goes on until the connection drops it, or ends with the error.
+    pub(super) async fn next(&mut self) -> Result<Answer, Status> {
         loop {
             if let Some(answer) = self.ready.pop_front() {
-                return Ok(Some(answer));
+                return Ok(answer);
             }
             if self.busy {
                 // A cancellation must not wait until a long history is told.
-                if let Some(request) = self.requests.message().now_or_never() {
-                    let Some(request) = request.ok().flatten() else { return Ok(None) };
-                    self.take(request).await?;
+                if let Some(request) = self.request().now_or_never() {
+                    self.take(request?).await?;
                     continue;
                 }
                 self.busy = self.tell().await?;
@@ -119,11 +122,10 @@ impl Session {
                 continue;
             }
             match self.wait().await {
-                Wake::Request(Ok(Some(request))) => {
+                Wake::Request(request) => {
                     self.busy = true;
-                    self.take(request).await?;
+                    self.take(request?).await?;
                 }
-                Wake::Request(Ok(None) | Err(_)) => return Ok(None),
                 Wake::Look => self.busy = self.tell().await?,
                 Wake::IdleCheck => {
                     self.busy = self.tell().await?;
@@ -149,12 +151,16 @@ impl Session {
         };
         tokio::select! {
             biased;
-            request = self.requests.message() => Wake::Request(request),
+            request = next_request(&mut self.requests) => Wake::Request(request),
             () = self.hub.marked() => Wake::Look,
             () = retry_progress => Wake::Look,
             _ = self.idle_check.tick() => Wake::IdleCheck,
             () = leader_lost => Wake::LeaderLost,
         }
+    }
+
+    async fn request(&mut self) -> Result<pb::WatchRequest, Status> {
+        next_request(&mut self.requests).await
     }
 
     async fn take(&mut self, request: pb::WatchRequest) -> Result<(), Status> {
@@ -181,7 +187,7 @@ impl Session {
         let (key, range_end) = (std::mem::take(&mut request.key), std::mem::take(&mut request.range_end));
         let refused = match WatchRange::new(key, range_end) {
             None => "mvcc: watcher range is empty",
-            Some(_) if self.watchers.contains_key(&request.watch_id) && request.watch_id != 0 => {
+            Some(_) if request.watch_id != 0 && self.is_taken(request.watch_id) => {
                 "mvcc: duplicate watch ID provided on the WatchStream"
             }
             Some(_) if self.watchers.len() >= self.context.limits.watches_per_stream => {
@@ -205,35 +211,42 @@ impl Session {
         if asked != 0 {
             return asked;
         }
-        while self.watchers.contains_key(&self.next_id) {
+        while self.is_taken(self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
         self.next_id - 1
     }
 
+    fn is_taken(&self, id: i64) -> bool {
+        self.watchers.contains_key(&id) || self.outrun.contains(&id)
+    }
+
     /// Ends a watch; one that is unknown is ignored, as in etcd.
     fn cancel(&mut self, id: i64, current: Revision) {
-        if self.remove(id) {
+        if self.remove(id) || self.outrun.remove(&id) {
             let header = self.context.header(current);
             let response = pb::WatchResponse { watch_id: id, canceled: true, ..Default::default() };
             self.ready.push_back(pb::WatchResponse { header: Some(header), ..response }.into());
         }
     }
 
-    /// Ends a watch whose next changes are compacted away.
+    /// Ends a watch whose next changes are compacted away. As in etcd, this answer's header has no revision.
     fn cancel_compacted(&mut self, view: &KvView, id: i64) {
         if self.remove(id) {
             let response = pb::WatchResponse {
-                header: Some(self.context.header(view.revision())),
+                header: Some(self.context.header(Revision(0))),
                 watch_id: id,
                 canceled: true,
-                // A new watch may begin here. (etcd names the revision before, and loses deletions there.)
-                compact_revision: view.compacted().0 + 1,
-                cancel_reason: EtcdError::Compacted.text().to_owned(),
+                // A new watch may begin here.
+                compact_revision: view.compacted().0,
                 ..Default::default()
             };
             self.ready.push_back(response.into());
+            self.outrun.insert(id);
+            if self.outrun.len() > OUTRUN_MAX {
+                self.outrun.pop_first();
+            }
         }
     }
 
@@ -312,11 +325,11 @@ impl Session {
     /// Ends the watches that joined and were to be told what is compacted and gone, and goes on behind it for
     /// the others, which wait for a later revision.
     fn end_outrun(&mut self, view: &KvView, unread: Unread) {
-        let outrun = |watcher: &Watcher| watcher.joined && watcher.next <= view.compacted();
+        let outrun = |watcher: &Watcher| watcher.joined && watcher.next < view.compacted();
         let outrun = self.watchers.iter().filter(|(_, watcher)| outrun(watcher));
         let outrun: Vec<_> = outrun.map(|(id, _)| *id).collect();
         outrun.into_iter().for_each(|id| self.cancel_compacted(view, id));
-        let next = Revision(view.compacted().0 + 1);
+        let next = view.compacted();
         self.unread = (next <= unread.through).then_some(Unread { next, ..unread });
     }
 
@@ -401,6 +414,20 @@ impl Session {
             }
         }
     }
+}
+
+/// The next request; never returns when there will be no other.
+async fn next_request(
+    requests: &mut Option<Streaming<pb::WatchRequest>>,
+) -> Result<pb::WatchRequest, Status> {
+    if let Some(open) = requests {
+        match open.message().await {
+            Ok(Some(request)) => return Ok(request),
+            Ok(None) => *requests = None,
+            Err(status) => return Err(request_status(status)),
+        }
+    }
+    std::future::pending().await
 }
 
 impl Drop for Session {
