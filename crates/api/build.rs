@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const DEFINITIONS: [&str; 4] = ["mvcc.proto", "etcd.proto", "ruvector.proto", "native.proto"];
+const DEFINITIONS: [&str; 5] = ["mvcc.proto", "etcd.proto", "ruvector.proto", "native.proto", "health.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

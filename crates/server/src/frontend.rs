@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
+use ruvector_api::etcdserverpb::auth_server::AuthServer;
 use ruvector_api::etcdserverpb::cluster_server::ClusterServer;
 use ruvector_api::etcdserverpb::kv_server::KvServer;
 use ruvector_api::etcdserverpb::lease_server::LeaseServer;
 use ruvector_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use ruvector_api::health::v1::health_server::HealthServer;
 use ruvector_api::ruvector::v1::admin_server::AdminServer;
 use ruvector_api::ruvector::v1::native_server::NativeServer;
 use tonic::body::Body;
@@ -19,13 +21,29 @@ use tower::Service;
 
 use crate::admin::AdminService;
 use crate::context::Context;
+use crate::deadline;
+use crate::etcd::auth::AuthService;
 use crate::etcd::cluster::ClusterService;
 use crate::etcd::kv::KvService;
 use crate::etcd::lease::LeaseService;
 use crate::etcd::maintenance::MaintenanceService;
 use crate::etcd::watch::WatchService;
+use crate::health::HealthService;
 use crate::http;
 use crate::native::NativeService;
+
+/// The names of the services that speak gRPC.
+const SERVICES: [&str; 9] = [
+    "etcdserverpb.KV",
+    "etcdserverpb.Watch",
+    "etcdserverpb.Lease",
+    "etcdserverpb.Cluster",
+    "etcdserverpb.Maintenance",
+    "etcdserverpb.Auth",
+    "ruvector.v1.Native",
+    "ruvector.v1.Admin",
+    "grpc.health.v1.Health",
+];
 
 /// All services of the port. Cheap to clone.
 ///
@@ -38,12 +56,14 @@ pub(crate) struct Frontend {
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
+    auth: AuthServer<AuthService>,
     admin: AdminServer<AdminService>,
     native: NativeServer<NativeService>,
+    health: HealthServer<HealthService>,
     plain: Router,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Frontend {
     pub(crate) fn new(context: &Arc<Context>) -> Self {
@@ -56,8 +76,11 @@ impl Frontend {
             cluster: ClusterServer::new(ClusterService(shared())).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(MaintenanceService(shared()))
                 .max_decoding_message_size(bytes),
+            auth: AuthServer::new(AuthService(shared())).max_decoding_message_size(bytes),
             native: NativeServer::new(NativeService(shared())).max_decoding_message_size(bytes),
             admin: AdminServer::new(AdminService(shared())).max_decoding_message_size(bytes),
+            health: HealthServer::new(HealthService { context: shared(), services: &SERVICES })
+                .max_decoding_message_size(bytes),
             plain: http::router(shared()),
         }
     }
@@ -69,9 +92,24 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
-        match service {
-            "etcdserverpb.KV" => with_etcd_codes(self.kv.clone().call(request)),
+        let limit = match deadline::limit(request.headers()) {
+            Ok(limit) => limit,
+            Err(status) => return deadline::refused(status),
+        };
+        let answer = self.answer(request);
+        match limit {
+            Some(limit) => deadline::within(limit, answer),
+            None => answer,
+        }
+    }
+}
+
+impl Frontend {
+    fn answer(&self, request: Request<Incoming>) -> Answer {
+        let uri = request.uri().clone();
+        let service = uri.path().split('/').nth(1).unwrap_or_default();
+        let answer = match service {
+            "etcdserverpb.KV" => self.kv.clone().call(request),
             "etcdserverpb.Watch" => {
                 let answer = self.watch.clone().call(request);
                 Box::pin(async move { Ok(answer.await) })
@@ -79,31 +117,48 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
             "etcdserverpb.Lease" => self.lease.clone().call(request),
             "etcdserverpb.Cluster" => self.cluster.clone().call(request),
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
+            "etcdserverpb.Auth" => self.auth.clone().call(request),
             "ruvector.v1.Native" => self.native.clone().call(request),
             "ruvector.v1.Admin" => self.admin.clone().call(request),
+            "grpc.health.v1.Health" => self.health.clone().call(request),
             _ => {
                 let answer = self.plain.clone().call(request);
-                Box::pin(async move { Ok(answer.await?.map(Body::new)) })
+                return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
             }
-        }
+        };
+        as_go_says_it(answer, uri)
     }
 }
 
-/// A message beyond the limit of the wire is refused by tonic with another code than by Go's gRPC, which
-/// etcd's clients know.
-fn with_etcd_codes(answer: Answer) -> Answer {
+/// Some refusals are told by tonic in another way than by Go's gRPC, which etcd's clients know: a message beyond the
+/// limit of the wire has another code, and a method that there is not is not named.
+fn as_go_says_it(answer: Answer, uri: Uri) -> Answer {
     Box::pin(async move {
         let mut response = answer.await?;
         // Only a refusal has its status in the headers.
-        if let Some(code) = response.headers_mut().get_mut(Status::GRPC_STATUS)
-            && code.as_bytes() == (Code::OutOfRange as i32).to_string().as_bytes()
-            && is_too_large(&response)
-        {
+        let Some(code) =
+            response.headers().get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+        else {
+            return Ok(response);
+        };
+        if code == Code::OutOfRange && is_too_large(&response) {
             let code = HeaderValue::from(Code::ResourceExhausted as i32);
             response.headers_mut().insert(Status::GRPC_STATUS, code);
         }
+        if code == Code::Unimplemented && is_without_message(&response) {
+            return Ok(unknown_method(&uri).into_http());
+        }
         Ok(response)
     })
+}
+
+fn unknown_method(uri: &Uri) -> Status {
+    let (service, method) = uri.path().trim_start_matches('/').split_once('/').unwrap_or_default();
+    Status::unimplemented(format!("unknown method {method} for service {service}"))
+}
+
+fn is_without_message(response: &Response<Body>) -> bool {
+    response.headers().get(Status::GRPC_MESSAGE).is_none_or(HeaderValue::is_empty)
 }
 
 fn is_too_large(response: &Response<Body>) -> bool {

@@ -82,7 +82,7 @@ impl Store {
                 (header, Outcome::Txn(txn)) => Ok(convert::txn_response(&txn, header)),
                 (_, other) => panic!("a transaction is answered by {other:?}"),
             },
-            TxnFreshness::Linearizable | TxnFreshness::Serializable => {
+            TxnFreshness::Linearizable | TxnFreshness::Serializable | TxnFreshness::Comparisons => {
                 let response = self.view().read_only_txn(&request).map_err(store_status)?;
                 Ok(convert::txn_response(&response, header(self.view().revision())))
             }

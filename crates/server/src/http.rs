@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use futures::future::try_join;
-use ruvector_node::{NodeError, ReadLevel};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::etcd::maintenance::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::health;
 use crate::sample::metrics_text;
 
 /// What prometheus-client writes.
@@ -21,7 +21,7 @@ const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0;
 /// The plain paths, and an answer for every other.
 pub(crate) fn router(context: Arc<Context>) -> Router {
     Router::new()
-        .route("/health", get(health))
+        .route("/health", get(healthy))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -31,13 +31,13 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
 }
 
 /// etcd's form: healthy if a linearizable read succeeds, or for `?serializable=true` if a local one does.
-async fn health(State(context): State<Arc<Context>>, RawQuery(query): RawQuery) -> Response {
+async fn healthy(State(context): State<Arc<Context>>, RawQuery(query): RawQuery) -> Response {
     let serializable = query.is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
-    let level = if serializable { ReadLevel::Stale { max_staleness_ms: None } } else { ReadLevel::Strong };
-    match context.handle.read(level).await {
-        Ok(_) => Json(json!({ "health": "true" })).into_response(),
-        Err(error) => {
-            let body = json!({ "health": "false", "reason": error.to_string() });
+    let checked = if serializable { health::readable(&context).await } else { health::ready(&context).await };
+    match checked {
+        Ok(()) => Json(json!({ "health": "true" })).into_response(),
+        Err(reason) => {
+            let body = json!({ "health": "false", "reason": reason });
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
@@ -45,15 +45,15 @@ async fn health(State(context): State<Arc<Context>>, RawQuery(query): RawQuery) 
 
 /// Alive: the node works, with or without a quorum. A restart would help if not.
 async fn live(State(context): State<Arc<Context>>) -> Response {
-    plain_answer(context.handle.status().await.map(|_| ()))
+    plain_answer(health::live(&context).await)
 }
 
 /// Ready: a linearizable read succeeds.
 async fn ready(State(context): State<Arc<Context>>) -> Response {
-    plain_answer(context.handle.read(ReadLevel::Strong).await.map(|_| ()))
+    plain_answer(health::ready(&context).await)
 }
 
-fn plain_answer(checked: Result<(), NodeError>) -> Response {
+fn plain_answer(checked: Result<(), String>) -> Response {
     match checked {
         Ok(()) => "ok\n".into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
@@ -63,7 +63,7 @@ fn plain_answer(checked: Result<(), NodeError>) -> Response {
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
     let (status, version) = match try_join(context.handle.status(), context.handle.published()).await {
         Ok(sampled) => sampled,
-        Err(error) => return plain_answer(Err(error)),
+        Err(error) => return plain_answer(Err(error.to_string())),
     };
     match metrics_text(&context, &status, &version.view) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),

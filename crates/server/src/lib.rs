@@ -12,10 +12,12 @@
 mod admin;
 mod config;
 mod context;
+mod deadline;
 mod etcd;
 mod frontend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod health;
 mod http;
 mod listener;
 mod metered;

@@ -17,8 +17,8 @@ use crate::frontend::Frontend;
 use crate::metered::Metered;
 use crate::server::ServeError;
 
-/// Larger headers than this are refused, in bytes.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Larger headers than this are refused, in bytes: room for 64 KiB of a client's own, tokens for instance.
+const HEADER_BYTES_MAX: u32 = 80 * 1024;
 /// A client that does not answer pings for this long is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);

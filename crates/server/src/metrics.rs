@@ -24,13 +24,16 @@ pub(crate) enum Method {
     MemberList,
     Alarm,
     Status,
+    Authenticate,
+    HealthCheck,
+    HealthWatch,
     /// Each request on a native stream.
     Native,
 }
 
 impl Method {
     /// All of them, in the order of their numbers, with their names on the wire.
-    const ALL: [(Self, &'static str, &'static str); 15] = [
+    const ALL: [(Self, &'static str, &'static str); 18] = [
         (Self::Range, "etcdserverpb.KV", "Range"),
         (Self::Put, "etcdserverpb.KV", "Put"),
         (Self::DeleteRange, "etcdserverpb.KV", "DeleteRange"),
@@ -45,6 +48,9 @@ impl Method {
         (Self::MemberList, "etcdserverpb.Cluster", "MemberList"),
         (Self::Alarm, "etcdserverpb.Maintenance", "Alarm"),
         (Self::Status, "etcdserverpb.Maintenance", "Status"),
+        (Self::Authenticate, "etcdserverpb.Auth", "Authenticate"),
+        (Self::HealthCheck, "grpc.health.v1.Health", "Check"),
+        (Self::HealthWatch, "grpc.health.v1.Health", "Watch"),
         (Self::Native, "ruvector.v1.Native", "Exchange"),
     ];
 }

@@ -103,7 +103,8 @@ impl KvService {
         let serializable = match freshness {
             TxnFreshness::Write => return self.transact_by_log(request).await,
             TxnFreshness::Linearizable => false,
-            TxnFreshness::Serializable => true,
+            // As in etcd, a transaction of nothing but comparisons is answered without a quorum.
+            TxnFreshness::Serializable | TxnFreshness::Comparisons => true,
         };
         let version = self.0.version(serializable).await?;
         let header = self.0.header(version.view.revision());
@@ -171,11 +172,12 @@ pub(crate) enum TxnFreshness {
     Linearizable,
     /// It reads, and everything it reads may be old.
     Serializable,
+    /// It neither reads nor writes.
+    Comparisons,
 }
 
 impl TxnFreshness {
-    /// etcd takes a transaction of nothing but comparisons for serializable; here comparisons alone are fresh,
-    /// as everything is that does not ask to be old.
+    /// As in etcd, a transaction that holds another is no serializable one.
     fn of(request: &pb::TxnRequest) -> Self {
         use pb::request_op::Request;
         let mut reads = 0_usize;
@@ -184,17 +186,24 @@ impl TxnFreshness {
             let freshness = match &operation.request {
                 Some(Request::RequestRange(range)) if range.serializable => Self::Serializable,
                 Some(Request::RequestRange(_)) => Self::Linearizable,
-                Some(Request::RequestTxn(inner)) => Self::of(inner),
+                Some(Request::RequestTxn(inner)) => match Self::of(inner) {
+                    Self::Write => Self::Write,
+                    Self::Linearizable | Self::Serializable | Self::Comparisons => Self::Linearizable,
+                },
                 Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) | None => Self::Write,
             };
             reads += 1;
             match freshness {
                 Self::Write => return Self::Write,
-                Self::Linearizable => {}
+                Self::Linearizable | Self::Comparisons => {}
                 Self::Serializable => serializable += 1,
             }
         }
-        if reads > 0 && reads == serializable { Self::Serializable } else { Self::Linearizable }
+        match reads {
+            0 => Self::Comparisons,
+            _ if reads == serializable => Self::Serializable,
+            _ => Self::Linearizable,
+        }
     }
 }
 
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn a_transaction_is_as_fresh_as_its_freshest_part() {
         let of = |success, failure| TxnFreshness::of(&txn(success, failure));
-        assert!(matches!(of(vec![], vec![]), TxnFreshness::Linearizable));
+        assert!(matches!(of(vec![], vec![]), TxnFreshness::Comparisons));
         assert!(matches!(of(vec![range(true)], vec![range(true)]), TxnFreshness::Serializable));
         assert!(matches!(of(vec![range(true)], vec![range(false)]), TxnFreshness::Linearizable));
         assert!(matches!(of(vec![range(true)], vec![put()]), TxnFreshness::Write));
@@ -261,7 +270,7 @@ mod tests {
             let request = pb::request_op::Request::RequestTxn(txn(vec![operation], vec![]));
             pb::RequestOp { request: Some(request) }
         };
-        assert!(matches!(of(vec![inner(range(true))], vec![]), TxnFreshness::Serializable));
+        assert!(matches!(of(vec![inner(range(true))], vec![]), TxnFreshness::Linearizable));
         assert!(matches!(of(vec![inner(put())], vec![]), TxnFreshness::Write));
     }
 }

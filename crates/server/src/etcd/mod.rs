@@ -1,5 +1,6 @@
 //! etcd v3's gRPC services. What a client can observe, texts of errors included, is as etcd does it.
 
+pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod convert;
 pub(crate) mod error;

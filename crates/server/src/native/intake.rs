@@ -127,7 +127,8 @@ impl Sorted {
                 let (freshness, txn) = etcd_kv::asked_txn(txn, limits.txn_operations)?;
                 match freshness {
                     etcd_kv::TxnFreshness::Write => Command::Txn(txn),
-                    etcd_kv::TxnFreshness::Linearizable => {
+                    // Here comparisons alone are fresh, too, as everything is that does not ask to be old.
+                    etcd_kv::TxnFreshness::Linearizable | etcd_kv::TxnFreshness::Comparisons => {
                         self.linearizable.push(Read::Txn(number, txn));
                         return Ok(());
                     }

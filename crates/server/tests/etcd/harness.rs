@@ -1,7 +1,7 @@
-//! A server of one node on a directory of its own, and short ways to talk to it.
+//! Servers of one node or three, each on a directory of its own, and short ways to talk to them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ruvector_api::etcdserverpb as pb;
@@ -85,6 +85,65 @@ impl TestServer {
     pub(crate) async fn watch(&self) -> Watch {
         Watch::open(self.channel()).await
     }
+}
+
+/// Three servers of one cluster.
+pub(crate) struct TestCluster {
+    pub(crate) servers: Vec<TestServer>,
+}
+
+impl TestCluster {
+    /// A cluster that has a leader whom all know.
+    pub(crate) async fn start() -> Self {
+        // Not at 127.0.0.1, from where a peer that dials could be given one of these ports. All are held until all are known.
+        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.3:0").unwrap()).collect();
+        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string());
+        let nodes: BTreeMap<String, String> =
+            (1..).map(|number| format!("node-{number}")).zip(addresses).collect();
+        drop(listeners);
+        let mut servers = Vec::new();
+        for (name, address) in &nodes {
+            let server = TestServer::start_leaderless(|options| {
+                options.id = Some(name.clone());
+                options.listen_peer = Some(address.clone());
+                options.initial_nodes = Some(nodes.clone());
+                // A test that has no processor for a while is to find the same leader after it.
+                let tuning = options.tuning.as_mut().unwrap();
+                (tuning.heartbeat_interval_ms, tuning.election_timeout_ms) = (100, 1_500);
+            });
+            servers.push(server.await);
+        }
+        let cluster = Self { servers };
+        for server in &cluster.servers {
+            let handle = server.server.handle();
+            eventually(async || handle.read(ReadLevel::Strong).await.is_ok()).await;
+        }
+        eventually(async || cluster.leader().is_some()).await;
+        cluster
+    }
+
+    /// The server of the leader, if all agree on one.
+    fn leader(&self) -> Option<usize> {
+        let leader = self.servers[0].server.handle().leader()?;
+        self.servers.iter().all(|server| server.server.handle().leader() == Some(leader)).then_some(())?;
+        self.servers.iter().position(|server| server.server.handle().node_id() == leader)
+    }
+
+    /// A server that does not lead.
+    pub(crate) fn follower(&self) -> &TestServer {
+        let leader = self.leader().unwrap_or_default();
+        &self.servers[(leader + 1) % self.servers.len()]
+    }
+}
+
+/// A node whose only peer never answers, and that does not give anything up within a test's patience.
+pub(crate) async fn without_quorum() -> TestServer {
+    TestServer::start_leaderless(|options| {
+        let nodes = options.initial_nodes.as_mut().unwrap();
+        nodes.insert("node-2".to_owned(), "127.0.0.1:2".to_owned());
+        options.tuning.as_mut().unwrap().request_timeout_ms = 600_000;
+    })
+    .await
 }
 
 /// What a node of its own needs, on ports that the system chooses.

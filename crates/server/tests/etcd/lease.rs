@@ -69,6 +69,23 @@ async fn a_lease_that_nobody_renews_ends() {
 }
 
 #[tokio::test]
+async fn a_lease_ages_though_nothing_is_written() {
+    let server = TestServer::start().await;
+    let id = grant(&server, 0, 100).await.id;
+    eventually(async || time_to_live(&server, id).await.ttl < 98).await;
+}
+
+#[tokio::test]
+async fn leases_are_listed_in_the_order_in_which_they_end() {
+    let server = TestServer::start().await;
+    for (id, ttl) in [(1, 500), (2, 100), (3, 300)] {
+        grant(&server, id, ttl).await;
+    }
+    let list = server.lease().lease_leases(pb::LeaseLeasesRequest {}).await.unwrap().into_inner();
+    assert_eq!(list.leases.iter().map(|lease| lease.id).collect::<Vec<_>>(), [2, 3, 1]);
+}
+
+#[tokio::test]
 async fn many_renewals_are_answered_in_order_and_cost_few_entries() {
     let server = TestServer::start().await;
     let count = 300;

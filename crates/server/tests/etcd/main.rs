@@ -1,13 +1,18 @@
-//! One node in this process, and clients of its port.
+//! One node or three in this process, and clients of their ports.
 
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod calls;
+mod cluster;
 mod harness;
+mod health;
 mod kv;
 mod lease;
 mod native;
 mod port;
+mod raw;
+mod streams;
 mod txn;
 mod watch;
 mod watch_limits;

@@ -17,7 +17,7 @@ use tonic::{Code, Streaming};
 use crate::harness::*;
 
 /// One stream.
-struct Native {
+pub(crate) struct Native {
     frames: mpsc::Sender<ClientFrame>,
     answers: Streaming<ServerFrame>,
     place: Place,
@@ -26,7 +26,7 @@ struct Native {
 
 impl Native {
     /// A stream without a session.
-    async fn open(server: &TestServer) -> Self {
+    pub(crate) async fn open(server: &TestServer) -> Self {
         let (frames, receiver) = mpsc::channel(16);
         let mut client = NativeClient::new(server.channel()).max_decoding_message_size(64 << 20);
         let mut answers = client.exchange(ReceiverStream::new(receiver)).await.unwrap().into_inner();
@@ -36,7 +36,7 @@ impl Native {
     }
 
     /// A stream with a session.
-    async fn with_session(server: &TestServer) -> Self {
+    pub(crate) async fn with_session(server: &TestServer) -> Self {
         let mut native = Self::open(server).await;
         let opened = native.ask(1, Request::OpenSession(OpenSessionRequest {})).await;
         let Some(Response::OpenSession(opened)) = opened.response else { panic!("{opened:?}") };
@@ -61,7 +61,7 @@ impl Native {
         answers
     }
 
-    async fn ask(&mut self, number: u64, request: Request) -> NativeResponse {
+    pub(crate) async fn ask(&mut self, number: u64, request: Request) -> NativeResponse {
         self.send(0, [(number, request)]).await;
         self.answers(1).await.remove(&number).unwrap()
     }
@@ -73,15 +73,15 @@ impl Native {
     }
 }
 
-fn put(key: &str, value: &str) -> Request {
+pub(crate) fn put(key: &str, value: &str) -> Request {
     Request::Put(pb::PutRequest { prev_kv: true, ..put_request(key, value) })
 }
 
-fn get(key: &str) -> Request {
+pub(crate) fn get(key: &str) -> Request {
     Request::Range(pb::RangeRequest { key: bytes(key), ..Default::default() })
 }
 
-fn value(answer: &NativeResponse) -> Option<String> {
+pub(crate) fn value(answer: &NativeResponse) -> Option<String> {
     let Some(Response::Range(range)) = &answer.response else { panic!("{answer:?}") };
     range.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
 }

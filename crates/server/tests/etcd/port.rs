@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::harness::{PATIENCE, TestServer, eventually, options};
+use crate::harness::{PATIENCE, TestServer, eventually, options, without_quorum};
 
 /// What the server answers to these bytes until it closes the connection.
 async fn exchange(server: &TestServer, bytes: &[u8]) -> String {
@@ -19,7 +19,7 @@ async fn exchange(server: &TestServer, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn get(server: &TestServer, path: &str) -> (u16, String) {
+pub(crate) async fn get(server: &TestServer, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let answer = exchange(server, request.as_bytes()).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -42,12 +42,7 @@ async fn a_healthy_node_says_so() {
 
 #[tokio::test]
 async fn a_node_without_a_quorum_is_alive_but_not_healthy() {
-    let server = TestServer::start_leaderless(|options| {
-        let nodes = options.initial_nodes.as_mut().unwrap();
-        nodes.insert("node-2".to_owned(), "127.0.0.1:2".to_owned());
-        options.tuning.as_mut().unwrap().request_timeout_ms = 300;
-    })
-    .await;
+    let server = without_quorum().await;
     let (status, body) = get(&server, "/health").await;
     assert_eq!(status, 503);
     assert!(body.starts_with(r#"{"health":"false","reason":""#), "{body}");

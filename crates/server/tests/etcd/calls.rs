@@ -1,0 +1,109 @@
+//! Calls as gRPC defines them, whatever they ask: deadlines, metadata, names that are not known.
+
+use bytes::Bytes;
+use ruvector_api::etcdserverpb as pb;
+use ruvector_api::etcdserverpb::watch_request::RequestUnion;
+use tonic::Code;
+
+use crate::harness::{TestServer, bytes, on_key, put_request, without_quorum};
+use crate::raw::{First, call, call_by_authority, encoded};
+
+const PUT: &str = "/etcdserverpb.KV/Put";
+const RANGE: &str = "/etcdserverpb.KV/Range";
+
+fn range() -> Bytes {
+    encoded(&pb::RangeRequest { key: bytes("a"), ..Default::default() })
+}
+
+fn timeout(text: &str) -> [(&'static str, String); 1] {
+    [("grpc-timeout", text.to_owned())]
+}
+
+#[tokio::test]
+async fn a_call_ends_when_its_time_is_over() {
+    let server = without_quorum().await;
+    for limit in ["1n", "100m"] {
+        let put = [encoded(&put_request("a", "1"))];
+        let ended = call(&server, PUT, &timeout(limit), &put).await.unwrap();
+        assert_eq!(
+            (ended.code, ended.message.as_str()),
+            (Code::DeadlineExceeded, "context deadline exceeded")
+        );
+        assert!(ended.answers.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_time_is_over() {
+    let server = TestServer::start().await;
+    let watch = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(on_key("a"))) };
+    let ended =
+        call(&server, "/etcdserverpb.Watch/Watch", &timeout("300m"), &[encoded(&watch)]).await.unwrap();
+    assert_eq!((ended.code, ended.answers.len()), (Code::DeadlineExceeded, 1), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_call_with_enough_time_is_answered() {
+    let server = TestServer::start().await;
+    for limit in ["1H", "99999999S"] {
+        let ended = call(&server, RANGE, &timeout(limit), &[range()]).await.unwrap();
+        assert_eq!((ended.code, ended.answers.len()), (Code::Ok, 1), "{ended:?}");
+    }
+    let ended = call(&server, RANGE, &timeout("soon"), &[range()]).await.unwrap();
+    assert_eq!(ended.code, Code::Internal, "{ended:?}");
+}
+
+#[tokio::test]
+async fn metadata_of_64_kib_is_taken() {
+    let server = TestServer::start().await;
+    let token = |length| [("x-token", "t".repeat(length))];
+    let ended = call(&server, RANGE, &token(64 << 10), &[range()]).await.unwrap();
+    assert_eq!(ended.code, Code::Ok);
+    assert!(call(&server, RANGE, &token(1 << 20), &[range()]).await.is_none());
+    assert_eq!(call(&server, RANGE, &[], &[range()]).await.unwrap().code, Code::Ok);
+}
+
+/// The first of the differences from etcd that docs/ETCD_DIFFERENCES.md announces: should the library take these one day, it
+/// is to be told there.
+#[tokio::test]
+async fn an_authority_that_is_no_host_is_reset() {
+    const PROTOCOL_ERROR: First = First::Reset(1);
+    let server = TestServer::start().await;
+    for taken in [None, Some("etcd"), Some("127.0.0.1:2379"), Some("[::1]:2379"), Some("etcd_1.my_net:2379")]
+    {
+        assert_eq!(call_by_authority(&server, RANGE, taken, &range()).await, First::Headers, "{taken:?}");
+    }
+    for reset in ["#initially=[http://127.0.0.1:2379]", "/run/etcd.sock", "%2Frun%2Fetcd.sock", "", "a:1,b:2"]
+    {
+        assert_eq!(call_by_authority(&server, RANGE, Some(reset), &range()).await, PROTOCOL_ERROR, "{reset}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_named() {
+    let server = TestServer::start().await;
+    for (path, text) in [
+        ("/etcdserverpb.KV/Nope", "unknown method Nope for service etcdserverpb.KV"),
+        ("/etcdserverpb.Watch/Nope", "unknown method Nope for service etcdserverpb.Watch"),
+        ("/etcdserverpb.Auth/UserAdd", "unknown method UserAdd for service etcdserverpb.Auth"),
+        (
+            "/etcdserverpb.Maintenance/Defragment",
+            "unknown method Defragment for service etcdserverpb.Maintenance",
+        ),
+        ("/grpc.health.v1.Health/List", "unknown method List for service grpc.health.v1.Health"),
+        ("/ruvector.v1.Admin/Nope", "unknown method Nope for service ruvector.v1.Admin"),
+        ("/v3lockpb.Lock/Lock", "unknown service v3lockpb.Lock"),
+    ] {
+        let ended = call(&server, path, &[], &[range()]).await.unwrap();
+        assert_eq!((ended.code, ended.message.as_str()), (Code::Unimplemented, text));
+    }
+}
+
+#[tokio::test]
+async fn who_gives_a_user_s_name_is_told_that_there_are_no_users() {
+    let server = TestServer::start().await;
+    let request = pb::AuthenticateRequest { name: "root".to_owned(), password: "secret".to_owned() };
+    let ended = call(&server, "/etcdserverpb.Auth/Authenticate", &[], &[encoded(&request)]).await.unwrap();
+    let expected = (Code::FailedPrecondition, "etcdserver: authentication is not enabled");
+    assert_eq!((ended.code, ended.message.as_str()), expected);
+}
