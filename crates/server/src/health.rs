@@ -62,9 +62,9 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let status = status(&self.context, self.question(&request)).await;
-        let answer = match status {
-            ServingStatus::ServiceUnknown => Err(Status::not_found("unknown service")),
-            status => Ok(response(status)),
+        let answer = match status == ServingStatus::ServiceUnknown {
+            true => Err(Status::not_found("unknown service")),
+            false => Ok(response(status)),
         };
         self.context.metrics.handled(Method::HealthCheck, answer.map(Response::new))
     }
