@@ -14,7 +14,7 @@ use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use ruvector_fuzz::damage::{Damage, Files};
 use ruvector_fuzz::log_model::{Contents, WrittenLog};
-use ruvector_fuzz::{byte, piece, reseal, within_memory};
+use ruvector_fuzz::{OWNER, byte, piece, reseal, within_memory};
 use ruvector_protocol::{Entry, GroupId, Payload, Write, WriteId};
 use ruvector_storage::{Disk, LogOptions, LogStore, RecoveredGroup, SimulatedDisk, StorageError};
 
@@ -23,6 +23,8 @@ const MEMORY_FIXED_BYTES: usize = 16 << 20;
 const MEMORY_FACTOR: usize = 20_000;
 
 const DIRECTORY: &str = "log";
+/// Where a log's end is known a second time.
+const MARK: &str = "log-mark";
 
 fuzz_target!(|data: &[u8]| {
     within_memory(MEMORY_FIXED_BYTES + data.len() * MEMORY_FACTOR, || run(data));
@@ -93,6 +95,8 @@ fn forged(input: &mut Unstructured<'_>) {
     let segments = files.contents.iter_mut().filter(|(path, _)| path.ends_with(".segment"));
     reseal::segments(segments.map(|(_, contents)| contents));
     files.write();
+    // It would know most of what is forged.
+    written.disk.remove(MARK).expect("a log has a mark");
     if let Some(contents) = opened(&written.disk, written.options) {
         let _or_refused = goes_on(&written.disk, written.options, contents);
     }
@@ -100,9 +104,14 @@ fn forged(input: &mut Unstructured<'_>) {
 
 /// What an opened log holds, or nothing if it is refused as damaged.
 fn opened(disk: &SimulatedDisk, options: LogOptions) -> Option<Contents> {
-    let (log, contents) = match LogStore::open(Arc::new(disk.clone()), options) {
+    let (log, contents) = match LogStore::open(Arc::new(disk.clone()), OWNER, options) {
         Ok(opened) => opened,
-        Err(StorageError::Corrupt { .. } | StorageError::Mismatch(_)) => return None,
+        Err(
+            StorageError::Corrupt { .. }
+            | StorageError::Foreign { .. }
+            | StorageError::RolledBack { .. }
+            | StorageError::Mismatch(_),
+        ) => return None,
         Err(error @ (StorageError::Io { .. } | StorageError::Locked(_))) => {
             panic!("not about damage: {error}")
         }
@@ -125,7 +134,7 @@ fn goes_on(
     options: LogOptions,
     mut contents: Contents,
 ) -> (Contents, Option<Contents>) {
-    let opened_again = LogStore::open(Arc::new(disk.clone()), options);
+    let opened_again = LogStore::open(Arc::new(disk.clone()), OWNER, options);
     let (mut log, again) = opened_again.expect("what was opened once can be opened again");
     assert_eq!(again, contents, "a log changes by being opened");
     for (&group, held) in &mut contents {

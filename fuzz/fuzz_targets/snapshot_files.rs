@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use ruvector_fuzz::damage::{Damage, Files};
-use ruvector_fuzz::{byte, number, piece, within_memory};
+use ruvector_fuzz::{OWNER, byte, number, piece, within_memory};
 use ruvector_protocol::{ClusterTime, GroupId, Index, LogPosition, Membership, NodeId, SnapshotMeta, Term};
 use ruvector_storage::{Disk, SimulatedDisk, SnapshotReceiver, SnapshotStore, StorageError};
 
@@ -65,7 +65,7 @@ fn received(input: &mut Unstructured<'_>) {
     let sent = files.contents.into_values().next().expect("there is the one file");
 
     let own = SimulatedDisk::new();
-    let store = SnapshotStore::open(Arc::new(own.clone())).expect("an empty store can be opened");
+    let store = SnapshotStore::open(Arc::new(own.clone()), OWNER).expect("an empty store can be opened");
     let receiver = store.receive(GROUP, &meta, sent.len() as u64 + announced_more);
     let finished = take(receiver.expect("the disk has no fault"), &sent, piece_bytes);
     match finished {
@@ -73,7 +73,9 @@ fn received(input: &mut Unstructured<'_>) {
             assert_eq!(announced_more, 0, "a file is taken although some of it is missing");
             assert_eq!(contents_of(&store, &name).expect("it was verified"), contents, "after {damage:?}");
         }
-        Err(StorageError::Corrupt { .. } | StorageError::Mismatch(_)) => {
+        Err(
+            StorageError::Corrupt { .. } | StorageError::Foreign { .. } | StorageError::Mismatch(_),
+        ) => {
             assert!(damage != Damage::None || announced_more > 0, "a file without damage is refused");
             assert_eq!(
                 own.list(DIRECTORY).expect("the disk has no fault"),
@@ -81,7 +83,9 @@ fn received(input: &mut Unstructured<'_>) {
                 "a refused file is left"
             );
         }
-        Err(error @ (StorageError::Io { .. } | StorageError::Locked(_))) => {
+        Err(
+            error @ (StorageError::Io { .. } | StorageError::Locked(_) | StorageError::RolledBack { .. }),
+        ) => {
             panic!("not about damage: {error}")
         }
     }
@@ -104,7 +108,7 @@ fn written(input: &mut Unstructured<'_>) -> (SimulatedDisk, SnapshotMeta, Vec<u8
     let length = if byte(input) < 250 { usize::from(number(input)) % 1_000 } else { LONG_BYTES };
     let contents: Vec<u8> = piece(input).iter().copied().cycle().take(length).collect();
     let disk = SimulatedDisk::new();
-    let store = SnapshotStore::open(Arc::new(disk.clone())).expect("an empty store can be opened");
+    let store = SnapshotStore::open(Arc::new(disk.clone()), OWNER).expect("an empty store can be opened");
     let mut writer = store.create(NAME, GROUP, &meta).expect("the name is free");
     writer.write_all(&contents).expect("the disk has no fault");
     writer.finish().expect("the disk has no fault");
@@ -113,14 +117,13 @@ fn written(input: &mut Unstructured<'_>) -> (SimulatedDisk, SnapshotMeta, Vec<u8
 
 /// What the file says and holds, or nothing if it is refused as damaged.
 fn read_back(disk: &SimulatedDisk) -> Option<(SnapshotMeta, Vec<u8>)> {
-    let store = match SnapshotStore::open(Arc::new(disk.clone())) {
+    let store = match SnapshotStore::open(Arc::new(disk.clone()), OWNER) {
         Ok(store) => store,
-        Err(StorageError::Corrupt { .. } | StorageError::Mismatch(_)) => return None,
-        Err(error @ (StorageError::Io { .. } | StorageError::Locked(_))) => {
-            panic!("not about damage: {error}")
-        }
+        Err(StorageError::Foreign { .. }) => return None,
+        Err(error) => panic!("not about damage: {error}"),
     };
-    let info = store.list().expect("it was listed when the store was opened").remove(0);
+    // A damaged one is not usable, and one whose name changed is not there.
+    let info = store.list().expect("it was listed when the store was opened").pop()?;
     Some((info.meta, contents_of(&store, NAME)?))
 }
 

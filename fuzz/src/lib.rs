@@ -25,6 +25,11 @@ use std::sync::Once;
 
 use arbitrary::Unstructured;
 use cap::Cap;
+use ruvector_protocol::NodeId;
+use ruvector_storage::Owner;
+
+/// Whose all files are.
+pub const OWNER: Owner = Owner { cluster_id: 5, node: NodeId(1) };
 
 /// Counts all memory of the program but libFuzzer's own.
 #[global_allocator]

@@ -11,7 +11,7 @@ use ruvector_protocol::{
 };
 use ruvector_storage::{Crash, LogOptions, LogStore, RecoveredGroup, SimulatedDisk};
 
-use crate::byte;
+use crate::{OWNER, byte};
 
 /// What a log holds, by group.
 pub type Contents = BTreeMap<GroupId, RecoveredGroup>;
@@ -73,7 +73,7 @@ impl WrittenLog {
 
     fn reopened(&mut self) -> LogStore {
         self.disk.crash(Crash::LoseUnsynced);
-        let opened = LogStore::open(Arc::new(self.disk.clone()), self.options);
+        let opened = LogStore::open(Arc::new(self.disk.clone()), OWNER, self.options);
         let (log, contents) = opened.expect("a log without damage can be opened");
         assert_eq!(&contents, self.synced(), "a log changes by being opened");
         self.states.push(contents);

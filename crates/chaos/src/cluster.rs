@@ -18,7 +18,8 @@ use crate::patience::Patience;
 /// Far longer than anything takes that works, on a busy machine too.
 pub const LIMIT: Duration = Duration::from_secs(90);
 /// What a node says that finds out that its disk has lost what it had acknowledged.
-const LOST_WRITES: &str = "this node had acknowledged entries through index";
+const LOST_WRITES: [&str; 2] =
+    ["this node had acknowledged entries through index", "has lost what was durable"];
 /// Large enough that a few of them need new files, small enough to be taken.
 const PRESSURE_BYTES: usize = 64 << 10;
 
@@ -246,7 +247,8 @@ impl Cluster {
     fn put_back(&mut self) -> Result<()> {
         let Some(place) = self.distrusted else { return Ok(()) };
         let node = &mut self.nodes[place.0];
-        if node.ended()?.is_none() || !node.last_words().contains(LOST_WRITES) {
+        let has_lost_writes = |words: String| LOST_WRITES.iter().any(|lost| words.contains(lost));
+        if node.ended()?.is_none() || !has_lost_writes(node.last_words()) {
             return Ok(());
         }
         self.put_back_count += 1;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use ruvector_protocol::{Index, Timestamp};
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::SnapshotInfo;
+use ruvector_storage::{SnapshotInfo, SnapshotListing};
 use ruvector_transport::{Transport, TransportEvent};
 
 use crate::answer::{Answered, Courier, Reply};
@@ -43,7 +43,7 @@ pub(crate) enum Administration {
     LogTail { count: usize, reply: Reply<Vec<LogRecord>> },
     CompactLog { before: Index, reply: Reply<Index> },
     CreateSnapshot { name: String, reply: Reply<SnapshotInfo> },
-    ListSnapshots { reply: Reply<Vec<SnapshotInfo>> },
+    ListSnapshots { reply: Reply<SnapshotListing> },
 }
 
 /// Who waits for what a replica was asked under a ticket.

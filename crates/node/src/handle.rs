@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crossbeam_channel::TrySendError;
 use ruvector_protocol::{Index, LogPosition, NodeId, Term};
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::SnapshotInfo;
+use ruvector_storage::{SnapshotInfo, SnapshotListing};
 use tokio::sync::{oneshot, watch};
 
 use crate::answer::{self, Courier};
@@ -260,11 +260,11 @@ impl<M: StateMachine> Handle<M> {
         self.administrate(|reply| Administration::CreateSnapshot { name, reply }).await
     }
 
-    /// This node's snapshots.
+    /// This node's snapshots, those among them that can't be used.
     ///
     /// # Errors
     /// [`NodeError::Refused`] with the disk's error.
-    pub async fn list_snapshots(&self) -> Result<Vec<SnapshotInfo>, NodeError> {
+    pub async fn list_snapshots(&self) -> Result<SnapshotListing, NodeError> {
         self.administrate(|reply| Administration::ListSnapshots { reply }).await
     }
 

@@ -33,6 +33,6 @@ pub use replica::ReplicaError;
 pub use ruvector_protocol::{ClusterTime, GroupId, Index, LogPosition, NodeId, RoleName, Term};
 pub use ruvector_state_machine as state_machine;
 pub use ruvector_state_machine::{Committed, RestoreError, StateMachine};
-pub use ruvector_storage::{SnapshotInfo, StorageError};
+pub use ruvector_storage::{SnapshotInfo, SnapshotListing, StorageError, UnusableSnapshot};
 pub use ruvector_transport::Notices;
 pub use status::{LogRecord, NodeStatus, PeerStatus};

@@ -100,6 +100,7 @@ impl<M: StateMachine> Drop for Node<M> {
 
 fn replica_config(config: &NodeConfig, identity: &Identity) -> ReplicaConfig {
     ReplicaConfig {
+        cluster_id: identity.cluster_id,
         node: identity.node_id,
         incarnation: identity.incarnation,
         membership: identity::membership(identity),

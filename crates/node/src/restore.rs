@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ruvector_protocol::{HardState, Incarnation, NodeId, SnapshotMeta, Write, WriteId};
 use ruvector_storage::{
-    DirectoryLock, Disk, Identity, LogOptions, LogStore, RealDisk, SnapshotInfo, SnapshotStore, StorageError,
+    DirectoryLock, Disk, Identity, LogOptions, LogStore, Owner, RealDisk, SnapshotInfo, SnapshotStore,
+    StorageError,
 };
 
 use crate::config::Tuning;
@@ -28,7 +29,7 @@ pub struct RestoredNode {
 /// the data directory of any member. To restore a cluster, stop it, call this once for each member with the
 /// same snapshot and `restore_label`, and start the members on the new directories.
 ///
-/// Nothing in `source` is changed. `restore_label` tells this restore from any other, as a time does.
+/// Nothing in `source` is changed, and the snapshot in it may be any node's of any cluster. `restore_label` tells this restore from any other, as a time does.
 ///
 /// # Errors
 /// If `source` has no such snapshot or it is damaged, `node_name` is no member, or `target` is not empty.
@@ -44,7 +45,6 @@ pub fn restore_data_directory(
         StorageError::Mismatch(format!("{} is no data directory of a node", source.display()))
     })?;
     let identity = restored_identity(&old, node_name, restore_label)?;
-    let source_store = SnapshotStore::open(source_disk)?;
 
     let _lock = DirectoryLock::acquire(target)?;
     let target_disk: Arc<dyn Disk> = Arc::new(RealDisk::new(target.to_path_buf()));
@@ -52,8 +52,8 @@ pub fn restore_data_directory(
         let text = format!("{} is a data directory already; name an empty one", target.display());
         return Err(StorageError::Mismatch(text).into());
     }
-    let snapshot = copy_snapshot(&source_store, snapshot_name, &target_disk, &identity)?;
-    bootstrap_log(&target_disk, &snapshot.meta)?;
+    let snapshot = copy_snapshot(source_disk.as_ref(), snapshot_name, &target_disk, &identity)?;
+    bootstrap_log(&target_disk, identity.owner(), &snapshot.meta)?;
     // Last, so that a directory left half made is no data directory.
     identity.write(target_disk.as_ref())?;
     Ok(RestoredNode { node: identity.node_id, cluster_id: identity.cluster_id, snapshot })
@@ -85,24 +85,24 @@ fn restored_identity(old: &Identity, node_name: &str, restore_label: &str) -> Re
 /// Copies a snapshot under the name that the node looks for. What was remembered of proposals is left out:
 /// nothing that was proposed before the restore can arrive after it.
 fn copy_snapshot(
-    source: &SnapshotStore,
+    source: &dyn Disk,
     name: &str,
     target_disk: &Arc<dyn Disk>,
     identity: &Identity,
 ) -> Result<SnapshotInfo, ReplicaError> {
-    let mut reader = source.open_contents(name)?;
+    let mut reader = SnapshotStore::open_contents_of_any(source, name)?;
     let group = reader.info().group;
     let meta = SnapshotMeta { membership: identity::membership(identity), ..reader.info().meta.clone() };
-    let store = SnapshotStore::open(Arc::clone(target_disk))?;
+    let store = SnapshotStore::open(Arc::clone(target_disk), identity.owner())?;
     let mut writer = store.create(&SnapshotStore::automatic_name(group, &meta), group, &meta)?;
     copy_machine_contents(&mut reader, &mut writer)
         .map_err(|source| ReplicaError::Restore { name: name.to_owned(), source })?;
     Ok(writer.finish()?)
 }
 
-fn bootstrap_log(disk: &Arc<dyn Disk>, meta: &SnapshotMeta) -> Result<(), ReplicaError> {
+fn bootstrap_log(disk: &Arc<dyn Disk>, owner: Owner, meta: &SnapshotMeta) -> Result<(), ReplicaError> {
     let options = LogOptions { segment_bytes: Tuning::default().segment_bytes, recycled_segments_max: 0 };
-    let (mut log, _) = LogStore::open(Arc::clone(disk), options)?;
+    let (mut log, _) = LogStore::open(Arc::clone(disk), owner, options)?;
     let hard_state = HardState {
         term: meta.position.term,
         voted_for: None,

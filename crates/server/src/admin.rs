@@ -8,6 +8,7 @@ use ruvector_api::ruvector::v1::admin_server::Admin;
 use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest};
 use ruvector_node::{
     Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
+    UnusableSnapshot,
 };
 use tonic::{Request, Response, Status};
 
@@ -59,8 +60,10 @@ impl Admin for AdminService {
         &self,
         _: Request<pb::SnapshotListRequest>,
     ) -> Result<Response<pb::SnapshotListResponse>, Status> {
-        let infos = self.0.handle.list_snapshots().await.map_err(admin_status)?;
-        Ok(Response::new(pb::SnapshotListResponse { snapshots: infos.into_iter().map(snapshot).collect() }))
+        let listing = self.0.handle.list_snapshots().await.map_err(admin_status)?;
+        let usable = listing.usable.into_iter().map(snapshot);
+        let snapshots = usable.chain(listing.unusable.into_iter().map(unusable_snapshot)).collect();
+        Ok(Response::new(pb::SnapshotListResponse { snapshots }))
     }
 
     async fn read(&self, request: Request<pb::ReadRequest>) -> Result<Response<pb::ReadResponse>, Status> {
@@ -257,7 +260,13 @@ fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
         time_ms: info.meta.time.0,
         file_bytes: info.file_bytes,
         automatic: info.automatic,
+        damage: String::new(),
     }
+}
+
+fn unusable_snapshot(unusable: UnusableSnapshot) -> pb::Snapshot {
+    let UnusableSnapshot { name, automatic, error } = unusable;
+    pb::Snapshot { name, automatic, damage: error.to_string(), ..pb::Snapshot::default() }
 }
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ pub struct Host {
 /// segment takes one more.
 const REMEMBERED_WRITES: usize = 3;
 
+/// The id of every simulated cluster.
+const CLUSTER_ID: u64 = 1;
+
 /// Where the log's files are.
 const LOG: &str = "log/";
 /// Where the snapshots' files are.
@@ -137,6 +140,7 @@ impl Host {
     pub fn start(&mut self, now_us: u64, cluster: &ClusterSettings, seed: u64) -> Result<(), ReplicaError> {
         self.life += 1;
         let config = ReplicaConfig {
+            cluster_id: CLUSTER_ID,
             node: self.id,
             incarnation: Incarnation(self.life),
             membership: cluster.membership.clone(),

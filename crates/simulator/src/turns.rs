@@ -322,10 +322,11 @@ impl World {
         self.trace.remark(self.now_us, Place::Node(host.id.0), || format!("stops: {error}"));
         let for_cause = match error {
             ReplicaError::Storage(StorageError::Io { .. }) => host.disk_in_trouble,
-            ReplicaError::Storage(StorageError::Corrupt { .. }) | ReplicaError::Restore { .. } => {
-                host.damaged
-            }
-            ReplicaError::Storage(StorageError::Locked(_) | StorageError::Mismatch(_))
+            ReplicaError::Storage(StorageError::Corrupt { .. } | StorageError::RolledBack { .. })
+            | ReplicaError::Restore { .. } => host.damaged,
+            ReplicaError::Storage(
+                StorageError::Foreign { .. } | StorageError::Locked(_) | StorageError::Mismatch(_),
+            )
             | ReplicaError::EntriesLost { .. }
             | ReplicaError::IncarnationSuperseded { .. }
             | ReplicaError::Diverged { .. } => false,
@@ -389,7 +390,12 @@ impl World {
 
 fn is_corruption(error: &ReplicaError) -> bool {
     match error {
-        ReplicaError::Storage(StorageError::Corrupt { .. } | StorageError::Mismatch(_))
+        ReplicaError::Storage(
+            StorageError::Corrupt { .. }
+            | StorageError::Foreign { .. }
+            | StorageError::RolledBack { .. }
+            | StorageError::Mismatch(_),
+        )
         | ReplicaError::Restore { .. } => true,
         ReplicaError::Storage(StorageError::Io { .. } | StorageError::Locked(_))
         | ReplicaError::EntriesLost { .. }

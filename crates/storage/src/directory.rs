@@ -12,6 +12,7 @@ use ruvector_protocol::{Incarnation, NodeId};
 use crate::codec::Malformed;
 use crate::disk::Disk;
 use crate::error::StorageError;
+use crate::owner::Owner;
 
 const IDENTITY_FILE: &str = "identity";
 const IDENTITY_TEMPORARY: &str = "identity.tmp";
@@ -57,6 +58,12 @@ pub struct MemberAddress {
 }
 
 impl Identity {
+    /// The node as the files of its data directory name it.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner { cluster_id: self.cluster_id, node: self.node_id }
+    }
+
     /// Reads the identity, if there is one.
     ///
     /// # Errors
@@ -115,6 +122,17 @@ impl Identity {
     }
 }
 
+/// Checks that files can be made and removed where `probe` is, by doing that: a directory that refuses is to be noticed at
+/// the start, and not when the first file is due there. Whatever a crash leaves of it is used by the next start.
+///
+/// # Errors
+/// The system's refusal, with the directory.
+pub(crate) fn check_writable(disk: &dyn Disk, directory: &str, probe: &str) -> Result<(), StorageError> {
+    let refused = || StorageError::io("making files in", directory);
+    disk.open(probe, true).map_err(refused())?;
+    disk.remove(probe).map_err(refused())
+}
+
 fn length(count: usize) -> u32 {
     u32::try_from(count).expect("an identity is far smaller than 4 GiB")
 }
@@ -135,9 +153,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, StorageError> {
     let mut rest = &checked[8..];
     let version = rest.get_u32_le();
     if version != FORMAT_VERSION {
-        return Err(StorageError::Mismatch(format!(
-            "the identity file has format {version}; this version knows {FORMAT_VERSION}: a newer version wrote it"
-        )));
+        return Err(StorageError::format(IDENTITY_FILE, version, FORMAT_VERSION));
     }
     let body_bytes = rest.get_u32_le() as usize;
     if body_bytes != rest.len() {

@@ -30,10 +30,30 @@ pub enum StorageError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// A whole file that is another node's, or another cluster's.
+    #[error("{file} belongs to {whose}; {advice}")]
+    Foreign {
+        /// The file, relative to the data directory.
+        file: String,
+        /// To whom it belongs, and who this is.
+        whose: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The log does not hold what once was durable in it.
+    #[error("{file} has lost what was durable: {what}; {advice}")]
+    RolledBack {
+        /// The file in which it ends, relative to the data directory.
+        file: String,
+        /// What is missing.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// Another process uses the data directory.
     #[error("data directory {0} is in use by another process")]
     Locked(String),
-    /// The directory belongs to another cluster or node, or was written by a newer version.
+    /// The directory belongs to another cluster or node, or was written by another version.
     #[error("{0}")]
     Mismatch(String),
 }
@@ -45,6 +65,14 @@ impl StorageError {
         move |source| Self::Io { action, file, source }
     }
 
+    /// A file in a format that this version does not know.
+    pub(crate) fn format(file: &str, found: u32, known: u32) -> Self {
+        let writer = if found > known { "a newer" } else { "an older" };
+        Self::Mismatch(format!(
+            "{file} has format {found}, this version knows {known}: {writer} version wrote it"
+        ))
+    }
+
     /// Whether the disk is full: nothing acknowledged is lost, and the node can be started again once there
     /// is space.
     #[must_use]
@@ -53,7 +81,11 @@ impl StorageError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Corrupt { .. } | Self::Locked(_) | Self::Mismatch(_) => false,
+            Self::Corrupt { .. }
+            | Self::Foreign { .. }
+            | Self::RolledBack { .. }
+            | Self::Locked(_)
+            | Self::Mismatch(_) => false,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a node keeps on disk: the log of all its groups, their hard state, snapshot files and the node's
-//! identity, all behind one small [`Disk`] trait with a real and a simulated implementation.
+//! identity, all behind one small [`Disk`] trait with a real and a simulated implementation. Every file is bound to its
+//! [`Owner`], and the log's end is known a second time outside of it, so that files which are not this node's, or not its
+//! newest, are refused.
 //!
 //! docs/DISK_FORMAT.md draws every byte.
 //!
@@ -11,6 +13,7 @@ pub mod directory;
 pub mod disk;
 pub mod error;
 pub mod log;
+mod owner;
 pub mod snapshot;
 
 pub use directory::{DirectoryLock, Identity, MemberAddress};
@@ -18,4 +21,8 @@ pub use disk::simulated::{Crash, SimulatedDisk};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StorageError;
 pub use log::{LogOptions, LogStore, RecoveredGroup};
-pub use snapshot::{SnapshotInfo, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter};
+pub use owner::Owner;
+pub use snapshot::{
+    SnapshotInfo, SnapshotListing, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
+    UnusableSnapshot,
+};

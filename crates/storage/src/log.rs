@@ -8,9 +8,11 @@ use ruvector_protocol::{Entry, GroupId, HardState, Index, SnapshotMeta, Write};
 
 use crate::disk::Disk;
 use crate::error::StorageError;
+use crate::owner::Owner;
 
 mod batch;
 mod index;
+mod mark;
 mod read;
 mod record;
 mod recovery;
@@ -18,6 +20,7 @@ mod segment;
 
 use batch::{BatchBuffer, Tail};
 use index::GroupLog;
+use mark::MarkFile;
 use record::Record;
 use segment::SegmentSet;
 
@@ -59,6 +62,7 @@ pub struct LogStore {
     options: LogOptions,
     groups: BTreeMap<GroupId, GroupLog>,
     segments: SegmentSet,
+    mark: MarkFile,
     /// What was appended since the last sync.
     batch: BatchBuffer,
     tail: Tail,
@@ -70,16 +74,18 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// Opens the log, repairing a torn tail, and returns what it holds of each group.
+    /// Opens the owner's log, repairing a torn tail, and returns what it holds of each group.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if anything but the tail is damaged; [`StorageError::Mismatch`] if a newer
-    /// version wrote it.
+    /// [`StorageError::Corrupt`] if anything but the tail is damaged; [`StorageError::RolledBack`] if something is
+    /// missing that was durable; [`StorageError::Foreign`] if it is somebody else's; [`StorageError::Mismatch`] if
+    /// another version wrote it.
     pub fn open(
         disk: Arc<dyn Disk>,
+        owner: Owner,
         options: LogOptions,
     ) -> Result<(Self, BTreeMap<GroupId, RecoveredGroup>), StorageError> {
-        let log = recovery::recover(disk, options)?;
+        let log = recovery::recover(disk, owner, options)?;
         let mut recovered = BTreeMap::new();
         for (&group, held) in &log.groups {
             let base = held.base().clone();
@@ -215,7 +221,8 @@ impl LogStore {
             return Ok(());
         }
         self.write_batch()?;
-        self.segments.begin_next(self.tail)
+        self.segments.begin_next(self.tail)?;
+        self.mark.sync()
     }
 
     /// Begins a batch at the end of the segment. A segment's first batch repeats what must not be lost
@@ -243,7 +250,7 @@ impl LogStore {
         self.sync_count += 1;
         self.tail = tail;
         self.batch.clear();
-        Ok(())
+        self.mark.write(self.segments.mark(tail))
     }
 
     /// Gives up segments that no group needs, if that may have changed. Everything is durable by now, the
@@ -253,6 +260,7 @@ impl LogStore {
         if self.segments.current().is_fresh() || !std::mem::take(&mut self.release_due) {
             return Ok(());
         }
+        self.mark.sync()?;
         let current = self.segments.current().header.number;
         let needed = self.groups.values().filter_map(GroupLog::oldest_segment).min().unwrap_or(current);
         self.segments.release_below(needed)

@@ -2,6 +2,8 @@
 
 use ruvector_protocol::{GroupId, SnapshotMeta};
 
+use crate::error::StorageError;
+
 mod format;
 mod name;
 mod reader;
@@ -13,6 +15,26 @@ pub use reader::SnapshotReader;
 pub use receiver::SnapshotReceiver;
 pub use store::SnapshotStore;
 pub use writer::SnapshotWriter;
+
+/// What snapshot files there are.
+#[derive(Debug, Default)]
+pub struct SnapshotListing {
+    /// Those that can be used, by group and position.
+    pub usable: Vec<SnapshotInfo>,
+    /// Those that can't, by name.
+    pub unusable: Vec<UnusableSnapshot>,
+}
+
+/// A snapshot file that can't be used.
+#[derive(Debug)]
+pub struct UnusableSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Made by the node for its own use, by its name.
+    pub automatic: bool,
+    /// Why, and what to do about it.
+    pub error: StorageError,
+}
 
 /// A complete snapshot file.
 #[derive(Clone, Debug, PartialEq, Eq)]

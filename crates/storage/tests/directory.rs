@@ -109,7 +109,7 @@ fn a_real_directory_keeps_everything() {
     {
         let _lock = DirectoryLock::acquire(directory.path()).unwrap();
         identity(4).write(&*disk).unwrap();
-        let (mut log, recovered) = LogStore::open(Arc::clone(&disk), SMALL).unwrap();
+        let (mut log, recovered) = LogStore::open(Arc::clone(&disk), OWNER, SMALL).unwrap();
         assert!(recovered.is_empty());
         log.append(&first_write(1)).unwrap();
         twin.append(&first_write(1));
@@ -123,17 +123,17 @@ fn a_real_directory_keeps_everything() {
             }
             log.sync().unwrap();
         }
-        let snapshots = SnapshotStore::open(Arc::clone(&disk)).unwrap();
+        let snapshots = SnapshotStore::open(Arc::clone(&disk), OWNER).unwrap();
         let mut writer = snapshots.create("mine", ruvector_protocol::GroupId(1), &meta(1, 90)).unwrap();
         std::io::Write::write_all(&mut writer, &[7; 300_000]).unwrap();
         writer.finish().unwrap();
     }
     let _lock = DirectoryLock::acquire(directory.path()).unwrap();
     assert_eq!(Identity::read(&*disk).unwrap(), Some(identity(4)));
-    let (log, recovered) = LogStore::open(Arc::clone(&disk), SMALL).unwrap();
+    let (log, recovered) = LogStore::open(Arc::clone(&disk), OWNER, SMALL).unwrap();
     assert_eq!(recovered, twin.groups);
-    assert_eq!(disk.list("").unwrap(), ["identity", "lock", "log", "snapshots"]);
-    let snapshots = SnapshotStore::open(Arc::clone(&disk)).unwrap();
+    assert_eq!(disk.list("").unwrap(), ["identity", "lock", "log", "log-mark", "snapshots"]);
+    let snapshots = SnapshotStore::open(Arc::clone(&disk), OWNER).unwrap();
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut snapshots.open_contents("mine").unwrap(), &mut bytes).unwrap();
     assert_eq!(bytes, [7; 300_000]);

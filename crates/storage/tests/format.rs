@@ -34,19 +34,20 @@ fn assert_documented(what: &str, bytes: &[u8]) {
 #[test]
 fn the_log_is_written_as_documented() {
     let disk = SimulatedDisk::new();
-    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), SMALL).unwrap();
+    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), OWNER, SMALL).unwrap();
     log.append(&Write { hard_state: Some(hard_state(1, Some(2), 0)), ..first_write(1) }).unwrap();
     log.append(&entries(1, [entry(1, 1, 0), entry(1, 2, 5)])).unwrap();
     log.sync().unwrap();
     let segment = disk.contents("log/00000000000000000001.segment").unwrap();
     let used = segment.iter().rposition(|&byte| byte != 0).unwrap() + 1;
     assert_documented("a log with one batch", &segment[..used.next_multiple_of(8)]);
+    assert_documented("the mark of that log", &disk.contents(MARK).unwrap());
 }
 
 #[test]
 fn a_snapshot_is_written_as_documented() {
     let disk = SimulatedDisk::new();
-    let store = SnapshotStore::open(Arc::new(disk.clone())).unwrap();
+    let store = SnapshotStore::open(Arc::new(disk.clone()), OWNER).unwrap();
     let mut writer = store.create("example", GroupId(1), &meta(2, 7)).unwrap();
     writer.write_all(b"contents").unwrap();
     writer.finish().unwrap();

@@ -156,6 +156,30 @@ fn crash_at_any_operation(options: LogOptions) {
     }
 }
 
+/// What a start saw of a process that died, names among it, may not have been durable; what is then written in files of those
+/// names must be.
+#[test]
+fn what_is_written_after_a_kill_is_there_after_the_power_went() {
+    [SMALL, ODD].into_iter().for_each(power_loss_after_kill);
+}
+
+fn power_loss_after_kill(options: LogOptions) {
+    let steps = script();
+    let whole = SimulatedDisk::new();
+    run(&whole, &steps, options);
+    for halt in 0..=whole.operations() {
+        let disk = SimulatedDisk::new();
+        disk.halt_after(halt);
+        let outcome = run(&disk, &steps, options);
+        disk.crash(Crash::ProcessOnly);
+        let story = format!("killed after {halt} operations");
+        let (mut log, recovered) = reopen(&disk, options, &outcome.acceptable, &story);
+        let continued = go_on(&mut log, &recovered);
+        disk.crash(Crash::LoseUnsynced);
+        reopen(&disk, options, &[continued], &story);
+    }
+}
+
 #[test]
 fn a_crash_during_recovery_loses_nothing_either() {
     [SMALL, ODD].into_iter().for_each(crash_during_recovery);

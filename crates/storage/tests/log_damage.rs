@@ -43,7 +43,19 @@ fn assert_corrupt(outcome: Result<(LogStore, Recovered), StorageError>, story: &
 
 #[test]
 fn no_flipped_bit_is_ever_taken_for_data() {
+    let (refused, shortened) = flip_every_bit(true);
+    assert!(refused > 4000 && shortened == 0, "refused {refused}, shortened {shortened}");
+    let (refused, shortened) = flip_every_bit(false);
+    assert!(refused > 4000 && (100..200).contains(&shortened), "refused {refused}, shortened {shortened}");
+}
+
+/// How often the log was refused, and how often its last batch was taken for a torn one, which it may be only if no mark
+/// says that it was durable.
+fn flip_every_bit(with_mark: bool) -> (usize, usize) {
     let (disk, before_last, whole, last_segment) = written();
+    if !with_mark {
+        disk.remove(MARK).unwrap();
+    }
     let mut refused = 0;
     let mut shortened = 0;
     for file in [FIRST, SECOND] {
@@ -52,7 +64,7 @@ fn no_flipped_bit_is_ever_taken_for_data() {
             let disk = disk.fork();
             assert!(disk.flip_bit(file, offset, (offset % 8) as u8));
             match open(&disk) {
-                Err(StorageError::Corrupt { .. }) => refused += 1,
+                Err(StorageError::Corrupt { .. } | StorageError::RolledBack { .. }) => refused += 1,
                 Ok((_, recovered)) if recovered == whole => {
                     assert_eq!(
                         original[offset as usize], 0,
@@ -68,7 +80,7 @@ fn no_flipped_bit_is_ever_taken_for_data() {
             }
         }
     }
-    assert!(refused > 4000 && (100..200).contains(&shortened), "refused {refused}, shortened {shortened}");
+    (refused, shortened)
 }
 
 #[test]
@@ -152,6 +164,50 @@ fn one_large_command() -> (SimulatedDisk, Vec<u8>) {
     (disk, bytes)
 }
 
+/// Two logs that are the same but for one batch in the middle, and as long: `(segments' names, one, other)`. No mark knows
+/// which of them was there.
+fn two_histories(batches_after: u64) -> (Vec<String>, SimulatedDisk, SimulatedDisk) {
+    let history = |term| {
+        let disk = SimulatedDisk::new();
+        let (mut log, _) = open(&disk).unwrap();
+        let after = (3..3 + batches_after).map(|index| entry(2, index, 900));
+        let entries_of_both = [entry(1, 1, 900)].into_iter().chain([entry(term, 2, 900)]).chain(after);
+        log.append(&first_write(1)).unwrap();
+        for one in entries_of_both {
+            log.append(&entries(1, [one])).unwrap();
+            log.sync().unwrap();
+        }
+        disk.remove(MARK).unwrap();
+        disk
+    };
+    let (one, other) = (history(1), history(2));
+    let files = one.list("log").unwrap().into_iter().map(|name| format!("log/{name}"));
+    (files.collect(), one, other)
+}
+
+/// Everything is whole, and the terms never fall: only the chain tells that the batches were never in one log.
+#[test]
+fn a_batch_that_follows_another_one_than_it_was_written_behind_is_refused() {
+    let (_, one, other) = two_histories(1);
+    let mut mixed = one.contents(FIRST).unwrap();
+    let at = last_batch(&mixed);
+    mixed[at..].copy_from_slice(&other.contents(FIRST).unwrap()[at..]);
+    one.set_contents(FIRST, &mixed);
+    let message = assert_corrupt(open(&one), "a batch of another history");
+    assert!(message.starts_with(&format!("{FIRST} is damaged at byte {at}: batch 2 ")), "{message}");
+}
+
+#[test]
+fn a_segment_that_follows_another_one_than_it_was_begun_behind_is_refused() {
+    let (files, one, other) = two_histories(6);
+    assert!(files.len() > 2, "{files:?}");
+    for file in &files[1..] {
+        let (one, other) = (one.fork(), other.fork());
+        one.set_contents(file, &other.contents(file).unwrap());
+        assert_corrupt(open(&one), file);
+    }
+}
+
 #[test]
 fn a_write_that_went_to_another_place_is_noticed() {
     let (disk, bytes) = one_large_command();
@@ -233,7 +289,7 @@ fn a_newer_format_is_not_called_damage() {
     disk.set_contents(FIRST, &bytes);
     match open(&disk) {
         Err(StorageError::Mismatch(message)) => {
-            assert!(message.contains("log format 9") && message.contains("newer version"), "{message}");
+            assert!(message.contains("has format 9") && message.contains("newer version"), "{message}");
         }
         other => panic!("{other:?}"),
     }
@@ -283,6 +339,7 @@ fn a_batch_that_was_dropped_never_comes_back() {
     let (disk, before_last, whole, last_segment) = written();
     let bytes = disk.contents(&last_segment).unwrap();
     let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() as u64;
+    disk.remove(MARK).unwrap();
     disk.flip_bit(&last_segment, end, 0);
     assert_eq!(open(&disk).unwrap().1, before_last);
     // A mirrored disk may give back another copy the next time, one that was written whole.
@@ -307,6 +364,7 @@ fn a_dropped_batch_at_the_beginning_of_a_block_never_comes_back_either() {
     // To repair the end of the log nothing but the block before needs to be written.
     let (disk, at) = (3_000..4_000).map(written).find(|(_, at)| *at == BLOCK_BYTES).unwrap();
     let in_body = at as u64 + 100;
+    disk.remove(MARK).unwrap();
     disk.flip_bit(FIRST, in_body, 0);
     let before_last = open_with(&disk, ODD).unwrap().1;
     assert_eq!(before_last[&GroupId(1)].entries.len(), 1);
@@ -325,7 +383,7 @@ fn an_older_record_in_the_place_of_a_newer_one_is_noticed() {
         log.sync().unwrap();
     }
     // Both entries have index 1 and one size; only the place tells that one is not the other.
-    let (old, new, length) = (240, 448, 17 + 25 + 32 + 100);
+    let (old, new, length) = (248, 456, 17 + 25 + 32 + 100);
     let mut bytes = disk.contents(FIRST).unwrap();
     let whole = |start: usize| bytes[start + 16] == 1 && bytes[start + 4] as usize == length - 17;
     assert!(whole(old) && whole(new), "this is where the records are");

@@ -47,7 +47,8 @@ fn a_log_whose_only_batch_is_damaged_is_not_an_empty_log() {
     let names = disk.list("log").unwrap();
     let segments: Vec<&String> = names.iter().filter(|name| name.ends_with(".segment")).collect();
     let [only] = segments[..] else { panic!("there is one segment: {names:?}") };
-    // Nothing else says what its first batch said.
+    // Nothing else says what its first batch said, nor that there was one.
+    disk.remove(MARK).unwrap();
     disk.flip_bit(&format!("log/{only}"), 100, 0);
     let message = match open(&disk) {
         Err(error @ StorageError::Corrupt { .. }) => error.to_string(),

@@ -16,6 +16,7 @@ use support::*;
 #[derive(Clone, Debug, Default)]
 struct Watched {
     disk: SimulatedDisk,
+    /// Files of the log's directory.
     open: Arc<AtomicUsize>,
     removed: Arc<AtomicUsize>,
 }
@@ -35,6 +36,9 @@ impl Drop for WatchedFile {
 impl Disk for Watched {
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let file = self.disk.open(name, create)?;
+        if !name.starts_with("log/") {
+            return Ok(file);
+        }
         self.open.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(WatchedFile { file, open: Arc::clone(&self.open) }))
     }
@@ -53,6 +57,9 @@ impl Disk for Watched {
 
     /// The log has exactly its segments open, so there is one less open than there are when one of them is removed.
     fn remove(&self, name: &str) -> io::Result<()> {
+        if !name.ends_with(".segment") {
+            return self.disk.remove(name);
+        }
         let segments = self.list("log")?.iter().filter(|name| name.ends_with(".segment")).count();
         assert_eq!(self.open.load(Ordering::Relaxed), segments - 1, "{name} is open while it is removed");
         self.removed.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +100,7 @@ impl DiskFile for WatchedFile {
 #[test]
 fn a_segment_is_closed_before_it_is_removed() {
     let disk = Watched::default();
-    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), SMALL).unwrap();
+    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), OWNER, SMALL).unwrap();
     log.append(&first_write(1)).unwrap();
     for index in 1..=20 {
         log.append(&entries(1, [entry(1, index, 2_000)])).unwrap();

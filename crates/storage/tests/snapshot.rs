@@ -4,16 +4,17 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
+use std::slice;
 use std::sync::Arc;
 
 use ruvector_protocol::GroupId;
 use ruvector_storage::{Crash, Disk, SimulatedDisk, SnapshotInfo, SnapshotStore, StorageError};
-use support::meta;
+use support::{OWNER, meta};
 
 const GROUP: GroupId = GroupId::METADATA;
 
 fn store(disk: &SimulatedDisk) -> SnapshotStore {
-    SnapshotStore::open(Arc::new(disk.clone())).unwrap()
+    SnapshotStore::open(Arc::new(disk.clone()), OWNER).unwrap()
 }
 
 /// Contents without a period that a chunk's size could share.
@@ -115,7 +116,7 @@ fn an_unfinished_snapshot_leaves_nothing() {
 #[test]
 fn a_crash_at_any_operation_leaves_a_whole_snapshot_or_none() {
     let run = |disk: &SimulatedDisk| -> Result<SnapshotInfo, StorageError> {
-        let store = SnapshotStore::open(Arc::new(disk.clone()))?;
+        let store = SnapshotStore::open(Arc::new(disk.clone()), OWNER)?;
         let mut writer = store.create("mine", GROUP, &meta(2, 5))?;
         writer.write_all(&contents(300_000)).map_err(|_| StorageError::Mismatch(String::new()))?;
         writer.finish()
@@ -170,19 +171,25 @@ fn no_flipped_bit_in_a_snapshot_is_taken_for_contents() {
     for offset in ends {
         let disk = disk.fork();
         assert!(disk.flip_bit(&file, offset, (offset % 8) as u8));
-        let opened = SnapshotStore::open(Arc::new(disk.clone()));
-        match opened.map(|store| read_all(&store, &name)) {
-            Err(StorageError::Corrupt { .. }) => {}
-            Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::InvalidData, "{offset}: {error}"),
-            other => panic!("{offset}: {other:?}"),
+        let store = self::store(&disk);
+        let listing = store.listing().unwrap();
+        assert_eq!(listing.usable.len() + listing.unusable.len(), 1, "{offset}");
+        match store.open_contents(&name) {
+            Err(StorageError::Corrupt { .. }) => assert_eq!(listing.unusable[0].name, name, "{offset}"),
+            Ok(mut reader) => {
+                let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidData, "{offset}: {error}");
+            }
+            Err(other) => panic!("{offset}: {other:?}"),
         }
     }
 }
 
 #[test]
-fn a_cut_or_grown_or_garbage_file_is_refused() {
+fn a_cut_or_grown_or_garbage_file_is_unusable_and_in_nobodys_way() {
     let disk = SimulatedDisk::new();
     make(&store(&disk), "mine", 5, &contents(1000));
+    let other = make(&store(&disk), "other", 6, &contents(1000));
     let whole = disk.contents("snapshots/mine.snapshot").unwrap();
     let mut huge_header = whole.clone();
     huge_header[12..16].fill(0xff);
@@ -192,11 +199,32 @@ fn a_cut_or_grown_or_garbage_file_is_refused() {
     cases.extend((0..whole.len()).step_by(7).map(|length| whole[..length].to_vec()));
     for bytes in cases {
         disk.set_contents("snapshots/mine.snapshot", &bytes);
-        match SnapshotStore::open(Arc::new(disk.clone())) {
-            Err(StorageError::Corrupt { file, .. }) => assert_eq!(file, "snapshots/mine.snapshot"),
-            other => panic!("{} bytes: {other:?}", bytes.len()),
-        }
+        let store = store(&disk);
+        let listing = store.listing().unwrap();
+        assert_eq!(listing.usable, slice::from_ref(&other), "{} bytes", bytes.len());
+        let [unusable] = &listing.unusable[..] else { panic!("{} bytes: {listing:?}", bytes.len()) };
+        assert_eq!((unusable.name.as_str(), unusable.automatic), ("mine", false));
+        let message = unusable.error.to_string();
+        assert!(message.starts_with("snapshots/mine.snapshot is damaged at byte "), "{message}");
+        assert!(store.open_contents("mine").is_err());
+        assert_eq!(store.list().unwrap(), slice::from_ref(&other));
+        // Its name stays taken until somebody has removed it: nobody but him knows what it was kept for.
+        assert!(store.create("mine", GROUP, &meta(2, 5)).is_err());
     }
+}
+
+#[test]
+fn the_nodes_own_snapshot_takes_the_place_of_a_damaged_one() {
+    let disk = SimulatedDisk::new();
+    let store = store(&disk);
+    let name = SnapshotStore::automatic_name(GROUP, &meta(2, 5));
+    let info = make(&store, &name, 5, &contents(1000));
+    disk.flip_bit(&format!("snapshots/{name}.snapshot"), 20, 0);
+    assert_eq!(store.list().unwrap(), []);
+    assert_eq!(make(&store, &name, 5, &contents(1000)), info);
+    assert_eq!(read_all(&store, &name).unwrap(), contents(1000));
+    assert!(store.listing().unwrap().unusable.is_empty());
+    store.create(&name, GROUP, &meta(2, 5)).unwrap_err();
 }
 
 #[test]

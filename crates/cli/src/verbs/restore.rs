@@ -87,7 +87,8 @@ pub(super) fn old_directories(node: &LocalNode) -> Vec<PathBuf> {
 async fn loss_of_running(cluster: &LocalCluster, name: &str) -> Result<String> {
     let client = Target::Local(Box::new(cluster.clone())).client()?;
     let lists = ask_all(client.nodes(), |node| async move { node.list_snapshots().await }).await;
-    let snapshots: Vec<_> = lists.into_iter().filter_map(|answer| answer.result.ok()).flatten().collect();
+    let listed = lists.into_iter().filter_map(|answer| answer.result.ok()).flatten();
+    let snapshots: Vec<_> = listed.filter(|snapshot| snapshot.damage.is_none()).collect();
     let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.name == name) else {
         let mut names: Vec<&str> = snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
         names.sort_unstable();

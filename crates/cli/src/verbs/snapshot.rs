@@ -131,6 +131,7 @@ async fn list(common: &Common, output: Output) -> Result {
             output.line("No node has a snapshot; `snapshot --create` takes one.")?;
         } else {
             output.table(rows)?;
+            tell_damage(&target, &answers, output)?;
         }
     }
     if answers.iter().any(|answer| answer.result.is_ok()) {
@@ -147,18 +148,33 @@ fn add_rows(rows: &mut Rows, label: &str, answer: &Answer<Vec<NodeSnapshot>>) {
     match &answer.result {
         Ok(snapshots) => {
             for snapshot in snapshots {
-                rows.add([
-                    node(),
-                    (&snapshot.name).into(),
-                    snapshot.index.into(),
-                    cluster_time(snapshot.time_ms).into(),
-                    size(snapshot.file_bytes).into(),
-                    if snapshot.automatic { "the node, for itself" } else { "request" }.into(),
-                ]);
+                let made_by = if snapshot.automatic { "the node, for itself" } else { "request" };
+                let [index, time, bytes] = match snapshot.damage {
+                    // Why, is told below the table.
+                    Some(_) => [Content::toned("damaged", Tone::Bad), "".into(), "".into()],
+                    None => [
+                        snapshot.index.into(),
+                        cluster_time(snapshot.time_ms).into(),
+                        size(snapshot.file_bytes).into(),
+                    ],
+                };
+                rows.add([node(), (&snapshot.name).into(), index, time, bytes, made_by.into()]);
             }
         }
         Err(error) => rows.add([node(), Content::toned(error, Tone::Bad)]),
     }
+}
+
+fn tell_damage(target: &Target, answers: &[Answer<Vec<NodeSnapshot>>], output: Output) -> Result {
+    for answer in answers {
+        for snapshot in answer.result.iter().flatten() {
+            if let Some(damage) = &snapshot.damage {
+                let label = target.label(&answer.endpoint);
+                output.line(format_args!("\n{label} can't use {}: {damage}", snapshot.name))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn snapshot_json(snapshot: &NodeSnapshot) -> Value {
@@ -169,6 +185,7 @@ fn snapshot_json(snapshot: &NodeSnapshot) -> Value {
         "time_ms": snapshot.time_ms,
         "file_bytes": snapshot.file_bytes,
         "automatic": snapshot.automatic,
+        "damage": snapshot.damage,
     })
 }
 

@@ -95,6 +95,48 @@ fn a_node_on_an_old_copy_of_its_disk_stops_and_says_why() {
     cluster.await_agreement();
 }
 
+/// Files that are whole in themselves: the node would go on from what another had promised, or from what it had itself
+/// promised before.
+#[test]
+fn a_node_refuses_the_log_of_another_and_a_log_without_its_end() {
+    let mut cluster = Cluster::start(3);
+    put_at(&cluster, 0, "before", 100);
+    cluster.await_agreement();
+    cluster.kill(&[0, 1]);
+    let own = cluster.nodes[0].data_dir.join("log");
+    let kept = own.with_extension("kept");
+    fs::rename(&own, &kept).unwrap();
+    let refuses = |cluster: &Cluster, why: &[&str]| {
+        run(&mut cluster.nodes[0].serve(&cluster.home, "e2e"), "").failed_saying(why);
+        fs::remove_dir_all(&own).unwrap();
+    };
+    let joins_again = "let it join again";
+
+    copy_directory(&cluster.nodes[1].data_dir.join("log"), &own);
+    refuses(&cluster, &["log/", "belongs to another node of this cluster", joins_again]);
+
+    copy_directory(&kept, &own);
+    let segment = cluster.nodes[0].files("log").remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[middle..].fill(0);
+    fs::write(&segment, &bytes).unwrap();
+    refuses(&cluster, &["log/", "has lost what was durable", joins_again]);
+
+    copy_directory(&kept, &own);
+    fs::write(&segment, &bytes[..middle]).unwrap();
+    refuses(&cluster, &["log/", "has lost what was durable", joins_again]);
+
+    fs::create_dir(&own).unwrap();
+    refuses(&cluster, &["log", "has lost what was durable", joins_again]);
+
+    fs::rename(&kept, &own).unwrap();
+    cluster.start_missing();
+    cluster.await_agreement();
+    let keys = cluster.verb(&["get", "before-", "--prefix", "--keys-only"]).succeeded();
+    assert_eq!(keys.lines().filter(|line| line.contains("before-")).count(), 100, "{keys}");
+}
+
 /// Puts keys by one node only.
 fn put_at(cluster: &Cluster, position: usize, prefix: &str, count: usize) {
     let endpoint = cluster.nodes[position].client.clone();

@@ -159,6 +159,9 @@ pub struct Snapshot {
     pub file_bytes: u64,
     /// Made by the node for its own use, and removed by it when a newer one exists.
     pub automatic: bool,
+    /// Why it can't be used, and what to do about it. Then nothing but its name and who made it is known, and all numbers
+    /// are 0.
+    pub damage: Option<String>,
 }
 
 /// How fresh a read must be.
@@ -310,6 +313,7 @@ impl From<pb::Snapshot> for Snapshot {
             time_ms: snapshot.time_ms,
             file_bytes: snapshot.file_bytes,
             automatic: snapshot.automatic,
+            damage: Some(snapshot.damage).filter(|damage| !damage.is_empty()),
         }
     }
 }

@@ -27,7 +27,7 @@ use ruvector_protocol::{
     PlantedBug, Raft, Timestamp, WriteId,
 };
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
+use ruvector_storage::{SnapshotListing, SnapshotStore, StorageError};
 
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket};
 pub use journal::{FlushJob, Flushed};
@@ -47,6 +47,8 @@ use transfer::Transfers;
 /// What a replica is told once.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
+    /// The cluster, to which with the node all its files are bound.
+    pub cluster_id: u64,
     /// This node.
     pub node: NodeId,
     /// Which start of this node it is: greater than at any start before.
@@ -312,9 +314,9 @@ impl<M: StateMachine> Replica<M> {
     /// All snapshots on this node's disk.
     ///
     /// # Errors
-    /// If they can't be listed or one can't be read.
-    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, StorageError> {
-        self.store.list()
+    /// If they can't be listed.
+    pub fn snapshots(&self) -> Result<SnapshotListing, StorageError> {
+        self.store.listing()
     }
 
     /// The first index the log still holds.

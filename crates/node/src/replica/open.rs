@@ -8,7 +8,7 @@ use ruvector_protocol::{
 };
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{
-    Disk, LogOptions, LogStore, RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError,
+    Disk, LogOptions, LogStore, Owner, RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError,
 };
 
 use super::hashes::HashChecks;
@@ -38,8 +38,9 @@ impl<M: StateMachine> Replica<M> {
             segment_bytes: config.tuning.segment_bytes,
             recycled_segments_max: RECYCLED_SEGMENTS_MAX,
         };
-        let (mut log, mut groups) = LogStore::open(Arc::clone(&disk), options)?;
-        let store = SnapshotStore::open(disk)?;
+        let owner = Owner { cluster_id: config.cluster_id, node: config.node };
+        let (mut log, mut groups) = LogStore::open(Arc::clone(&disk), owner, options)?;
+        let store = SnapshotStore::open(disk, owner)?;
         let recovered = match groups.remove(&GROUP) {
             Some(recovered) => recovered,
             None => bootstrap(&mut log, &config)?,
@@ -129,9 +130,12 @@ fn restore_newest<M: StateMachine>(
     recovered: &RecoveredGroup,
     machine: &mut M,
 ) -> Result<Start, ReplicaError> {
-    let mut failure = None;
+    let listing = store.listing()?;
+    let mut failure = (listing.unusable.into_iter())
+        .find(|snapshot| snapshot.automatic)
+        .map(|snapshot| ReplicaError::Storage(snapshot.error));
     let mut candidates: Vec<_> =
-        store.list()?.into_iter().filter(|info| info.automatic && is_usable(info, recovered)).collect();
+        listing.usable.into_iter().filter(|info| info.automatic && is_usable(info, recovered)).collect();
     candidates.sort_by_key(|info| info.meta.position.index);
     for info in candidates.into_iter().rev() {
         match restore_contents(store, &info.name, machine) {

@@ -320,10 +320,13 @@ impl<M: StateMachine> Replica<M> {
         self.step(now, Input::Compacted(base), outputs)
     }
 
-    /// Removes the node's own snapshots but for the newest two and those that are being sent.
+    /// Removes the node's own snapshots but for the newest two and those that are being sent. One that is ahead of what
+    /// is applied was received and is not installed: a start can't use it, so it takes the place of none that it can.
     fn remove_old_snapshots(&mut self) -> Result<(), StorageError> {
-        let mut own: Vec<_> =
-            self.store.list()?.into_iter().filter(|info| info.automatic && info.group == GROUP).collect();
+        let is_own = |info: &SnapshotInfo| {
+            info.automatic && info.group == GROUP && info.meta.position.index <= self.applied.index
+        };
+        let mut own: Vec<_> = self.store.list()?.into_iter().filter(is_own).collect();
         own.sort_by_key(|info| info.meta.position.index);
         for info in own.iter().rev().skip(KEPT_SNAPSHOTS) {
             if !self.transfers.is_sending(&info.name) {

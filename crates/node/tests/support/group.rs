@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, Ticket};
+use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, ReplicaError, Ticket};
 use ruvector_node::state_machine::StateMachine;
 use ruvector_node::{Applied, NodeError, NodeId, Tuning};
 use ruvector_protocol::{Envelope, Incarnation, Membership, Timestamp};
@@ -13,6 +13,8 @@ use ruvector_storage::{Crash, SimulatedDisk};
 pub(crate) const FIRST: NodeId = NodeId(1);
 pub(crate) const SECOND: NodeId = NodeId(2);
 pub(crate) const THIRD: NodeId = NodeId(3);
+
+pub(crate) const CLUSTER: u64 = 9;
 
 const VOTERS: [NodeId; 3] = [FIRST, SECOND, THIRD];
 
@@ -55,9 +57,15 @@ impl<M: StateMachine + Default> Group<M> {
 
     /// Has a node lose its power and start again.
     pub(crate) fn restart(&mut self, node: NodeId, incarnation: u64) {
+        self.try_restart(node, incarnation).expect("what it wrote opens");
+    }
+
+    /// The same, and it may refuse to start.
+    pub(crate) fn try_restart(&mut self, node: NodeId, incarnation: u64) -> Result<(), ReplicaError> {
         let disk = &self.disks[place(node)];
         disk.crash(Crash::LoseUnsynced);
-        self.replicas[place(node)] = open(node, Incarnation(incarnation), &self.tuning, disk, self.now);
+        self.replicas[place(node)] = try_open(node, Incarnation(incarnation), &self.tuning, disk, self.now)?;
+        Ok(())
     }
 
     /// Has a node start again on an empty disk.
@@ -151,7 +159,18 @@ fn open<M: StateMachine + Default>(
     disk: &SimulatedDisk,
     now: Timestamp,
 ) -> Replica<M> {
+    try_open(node, incarnation, tuning, disk, now).expect("what it wrote opens")
+}
+
+fn try_open<M: StateMachine + Default>(
+    node: NodeId,
+    incarnation: Incarnation,
+    tuning: &Tuning,
+    disk: &SimulatedDisk,
+    now: Timestamp,
+) -> Result<Replica<M>, ReplicaError> {
     let config = ReplicaConfig {
+        cluster_id: CLUSTER,
         node,
         incarnation,
         membership: Membership { voters: VOTERS.into() },
@@ -160,5 +179,5 @@ fn open<M: StateMachine + Default>(
         #[cfg(feature = "planted-bugs")]
         planted_bug: None,
     };
-    Replica::open(config, Arc::new(disk.clone()), M::default(), now).expect("what it wrote opens")
+    Replica::open(config, Arc::new(disk.clone()), M::default(), now)
 }

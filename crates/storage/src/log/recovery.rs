@@ -9,28 +9,40 @@ use ruvector_protocol::GroupId;
 
 use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchBuffer, BatchHeader, Tail, place_seed};
 use super::index::{GroupLog, Location, Violation};
+use super::mark::{Mark, MarkFile};
 use super::record::{self, Record, RecordDefect};
 use super::segment::{
-    DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment,
+    self, DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment,
     SegmentHeader, SegmentSet, Spare, segment_name,
 };
 use super::{LogOptions, LogStore};
+use crate::directory::check_writable;
 use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
+use crate::owner::Owner;
 
 /// What to do about a damaged log.
 pub(super) const ADVICE: &str = "this node's log can't be trusted: check the disk, then remove this node's data \
     directory and let it join again and catch up from its peers, or restore the cluster from a snapshot";
 
+/// What to do about a file of the log, or beside it, that another node wrote.
+pub(super) const FOREIGN_ADVICE: &str = "put this node's own files back, or remove its data directory and let it join \
+    again and catch up from its peers";
+
 /// Opens the log and rebuilds the index of every group.
-pub(super) fn recover(disk: Arc<dyn Disk>, options: LogOptions) -> Result<LogStore, StorageError> {
+pub(super) fn recover(
+    disk: Arc<dyn Disk>,
+    owner: Owner,
+    options: LogOptions,
+) -> Result<LogStore, StorageError> {
     let options = LogOptions { segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX), ..options };
     disk.create_directory(DIRECTORY).map_err(StorageError::io("creating", DIRECTORY))?;
     disk.sync_directory("").map_err(StorageError::io("syncing", "the data directory"))?;
+    check_writable(&*disk, DIRECTORY, &segment::probe_name())?;
     // A segment's name may have been seen by a process that died before the name was durable.
     disk.sync_directory(DIRECTORY).map_err(StorageError::io("syncing", DIRECTORY))?;
     let listing = Listing::read(&*disk)?;
-    let mut replay = Replay::default();
+    let mut replay = Replay::new(owner, Mark::read(&*disk, owner)?);
     let mut live: VecDeque<Segment> = VecDeque::new();
     for (place, &number) in listing.segments.iter().enumerate() {
         let is_last = place + 1 == listing.segments.len();
@@ -38,17 +50,22 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: LogOptions) -> Result<LogSto
         live.push_back(segment);
     }
     replay.check_complete(live.front())?;
+    if let (None, Some(mark)) = (live.back(), replay.mark) {
+        mark.check_reached(replay.tail, DIRECTORY, 0)?;
+    }
     let spares = usable_spares(&*disk, listing.spares, options)?;
     let tail = replay.tail;
     let is_new = live.is_empty();
-    let mut segments = SegmentSet::new(disk, options, live, spares);
+    let mut segments = SegmentSet::new(Arc::clone(&disk), owner, options, live, spares);
     if is_new {
         segments.begin_next(tail)?;
     }
+    let mark = MarkFile::begin(&*disk, owner, segments.mark(tail))?;
     Ok(LogStore {
         options,
         groups: replay.groups,
         segments,
+        mark,
         batch: BatchBuffer::new(),
         tail,
         release_due: true,
@@ -117,8 +134,10 @@ fn usable_spares(
 const READ_BYTES: usize = 1 << 20;
 
 /// The log as far as it was read back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Replay {
+    owner: Owner,
+    mark: Option<Mark>,
     groups: BTreeMap<GroupId, GroupLog>,
     tail: Tail,
     /// A segment's bytes: each is read into the memory of the one before.
@@ -140,6 +159,10 @@ struct ScanEnd {
 }
 
 impl Replay {
+    fn new(owner: Owner, mark: Option<Mark>) -> Self {
+        Self { owner, mark, groups: BTreeMap::new(), tail: Tail::default(), buffer: Vec::new() }
+    }
+
     fn segment(
         &mut self,
         disk: &dyn Disk,
@@ -159,11 +182,15 @@ impl Replay {
             file.read_at(piece, start).map_err(StorageError::io("reading", &name))?;
         }
         let header = read_header(&name, number, &bytes)?;
+        self.owner.check(header.owner, &name, FOREIGN_ADVICE)?;
         self.check_follows(&name, &header, before)?;
         let scan = Scan { name: &name, bytes: &bytes, header };
         let end = self.batches(&scan)?;
         if is_last {
             scan.check_nothing_behind(end.offset, self.tail)?;
+            if let Some(mark) = self.mark {
+                mark.check_reached(self.tail, &name, end.offset as u64)?;
+            }
             repair_tail(&scan, &end, &mut *file)?;
         }
         let end = end.offset as u64;
@@ -179,8 +206,7 @@ impl Replay {
         before: Option<&Segment>,
     ) -> Result<(), StorageError> {
         let Some(before) = before else {
-            self.tail = header.tail;
-            return Ok(());
+            return self.proceed(header.tail, name);
         };
         if header.number != before.header.number + 1 {
             let missing = segment_name(before.header.number + 1);
@@ -198,6 +224,12 @@ impl Replay {
         Ok(())
     }
 
+    /// The log goes on to here, by the way that the mark knows.
+    fn proceed(&mut self, tail: Tail, name: &str) -> Result<(), StorageError> {
+        self.tail = tail;
+        self.mark.map_or(Ok(()), |mark| mark.check_passed(tail, name))
+    }
+
     /// Takes all valid batches of a segment.
     fn batches(&mut self, scan: &Scan<'_>) -> Result<ScanEnd, StorageError> {
         let mut end = ScanEnd { offset: SEGMENT_HEADER_BYTES, last_batch: None };
@@ -209,7 +241,7 @@ impl Replay {
             }
             let Some(body) = header.body(scan.bytes, end.offset) else { break };
             self.records(scan, end.offset, &header, body)?;
-            self.tail = Tail { next_sequence: header.sequence + 1, chain: header.checksum };
+            self.proceed(Tail { next_sequence: header.sequence + 1, chain: header.checksum }, scan.name)?;
             end.last_batch = Some(end.offset);
             end.offset += BATCH_HEADER_BYTES + body.len();
         }
@@ -300,9 +332,7 @@ impl Scan<'_> {
 fn read_header(name: &str, number: u64, bytes: &[u8]) -> Result<SegmentHeader, StorageError> {
     let header = SegmentHeader::decode(bytes).map_err(|defect| match defect {
         HeaderDefect::Damaged(what) => corrupt(name, 0, what.to_owned()),
-        HeaderDefect::Version(version) => StorageError::Mismatch(format!(
-            "{name} has log format {version}; this version knows {FORMAT_VERSION}: a newer version wrote it"
-        )),
+        HeaderDefect::Version(version) => StorageError::format(name, version, FORMAT_VERSION),
     })?;
     if header.number != number {
         return Err(corrupt(name, 0, format!("it is segment {} by its header", header.number)));

@@ -7,8 +7,10 @@ use bytes::{Buf, BufMut};
 
 use super::LogOptions;
 use super::batch::Tail;
+use super::mark::Mark;
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::error::StorageError;
+use crate::owner::Owner;
 
 /// The directory of the log.
 pub(crate) const DIRECTORY: &str = "log";
@@ -20,7 +22,7 @@ pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
 /// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"RUVECLOG";
 const SEGMENT_SUFFIX: &str = ".segment";
@@ -44,21 +46,24 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_end: u64,
     /// Where the log stood when this segment began.
     pub(crate) tail: Tail,
+    /// Whose log it is.
+    pub(crate) owner: Owner,
 }
 
 /// Why a segment's header can't be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderDefect {
     Damaged(&'static str),
-    /// Written by a newer version.
+    /// Written by another version.
     Version(u32),
 }
 
 impl SegmentHeader {
     /// The header of the segment that follows the log's present end.
-    pub(crate) fn following(number: u64, previous_end: u64, tail: Tail) -> Self {
-        let salt = crc32c::crc32c_append(tail.chain, &number.to_le_bytes());
-        Self { number, salt, previous_end, tail }
+    pub(crate) fn following(owner: Owner, number: u64, previous_end: u64, tail: Tail) -> Self {
+        let numbered = crc32c::crc32c_append(tail.chain, &number.to_le_bytes());
+        let salt = crc32c::crc32c_append(numbered, &owner.encode());
+        Self { number, salt, previous_end, tail, owner }
     }
 
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
@@ -71,6 +76,7 @@ impl SegmentHeader {
         out.put_u64_le(self.tail.next_sequence);
         out.put_u64_le(self.previous_end);
         out.put_u32_le(self.tail.chain);
+        out.put_slice(&self.owner.encode());
         let checksum = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -97,7 +103,9 @@ impl SegmentHeader {
         let next_sequence = rest.get_u64_le();
         let previous_end = rest.get_u64_le();
         let chain = rest.get_u32_le();
-        Ok(Self { number, salt, previous_end, tail: Tail { next_sequence, chain } })
+        let owner =
+            Owner::decode(&mut rest).map_err(|_| HeaderDefect::Damaged("it is shorter than its header"))?;
+        Ok(Self { number, salt, previous_end, tail: Tail { next_sequence, chain }, owner })
     }
 }
 
@@ -134,6 +142,11 @@ pub(crate) fn segment_name(number: u64) -> String {
 
 fn spare_name(number: u64) -> String {
     format!("{DIRECTORY}/{number:0NUMBER_DIGITS$}{SPARE_SUFFIX}")
+}
+
+/// The path of a file that is made and removed at a start: a spare, so that nothing comes of one that is left.
+pub(crate) fn probe_name() -> String {
+    spare_name(0)
 }
 
 fn parse_number(digits: &str) -> Option<u64> {
@@ -195,6 +208,7 @@ impl Spare {
 #[derive(Debug)]
 pub(crate) struct SegmentSet {
     disk: Arc<dyn Disk>,
+    owner: Owner,
     options: LogOptions,
     /// Consecutive, oldest first; batches go to the last one.
     live: VecDeque<Segment>,
@@ -211,11 +225,12 @@ pub(crate) struct Spare {
 impl SegmentSet {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
+        owner: Owner,
         options: LogOptions,
         live: VecDeque<Segment>,
         spares: Vec<Spare>,
     ) -> Self {
-        Self { disk, options, live, spares }
+        Self { disk, owner, options, live, spares }
     }
 
     pub(crate) fn current(&self) -> &Segment {
@@ -231,6 +246,12 @@ impl SegmentSet {
         self.live.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
+    /// Where the log ends, all of it being durable.
+    pub(crate) fn mark(&self, tail: Tail) -> Mark {
+        let current = self.current();
+        Mark { tail, segment: current.header.number, end: current.end }
+    }
+
     pub(crate) fn size_bytes(&self) -> u64 {
         let live: u64 = self.live.iter().map(|segment| segment.filled).sum();
         let spare: u64 = self.spares.iter().map(|spare| spare.bytes).sum();
@@ -241,8 +262,8 @@ impl SegmentSet {
     /// segment always has a good header, and everything in the segment before is durable by then.
     pub(crate) fn begin_next(&mut self, tail: Tail) -> Result<(), StorageError> {
         let header = match self.live.back() {
-            Some(last) => SegmentHeader::following(last.header.number + 1, last.end, tail),
-            None => SegmentHeader::following(1, 0, tail),
+            Some(last) => SegmentHeader::following(self.owner, last.header.number + 1, last.end, tail),
+            None => SegmentHeader::following(self.owner, 1, 0, tail),
         };
         let spare = self.spares.pop().map_or_else(|| spare_name(header.number), |spare| spare.name);
         let name = segment_name(header.number);

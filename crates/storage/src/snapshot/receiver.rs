@@ -2,15 +2,17 @@
 
 use std::io;
 
-use super::format::{Header, corrupt};
-use super::store::{TemporaryFile, read_info};
+use super::format::{FOREIGN_ADVICE, Header, corrupt};
+use super::store::{TemporaryFile, info_of};
 use super::{SnapshotInfo, SnapshotReader, name};
 use crate::error::StorageError;
+use crate::owner::Owner;
 
 /// Receives a peer's snapshot file, piece by piece and in order. Dropped unfinished, it leaves nothing.
 #[derive(Debug)]
 pub struct SnapshotReceiver {
     file: TemporaryFile,
+    /// The header that the file is to have here.
     announced: Header,
     total_bytes: u64,
 }
@@ -39,25 +41,29 @@ impl SnapshotReceiver {
         self.file.append(data)
     }
 
-    /// Verifies the whole file against its checksums and its announced meta, makes it durable and gives it
-    /// its automatic name, replacing a file of that name.
+    /// Verifies the whole file against its checksums and its announced meta, makes it this node's own and durable, and
+    /// gives it its automatic name, replacing a file of that name.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if it fails verification (the temporary file is then removed: the transfer
-    /// may start again); else if the disk refuses.
+    /// [`StorageError::Corrupt`] if it fails verification, [`StorageError::Foreign`] if it is of another cluster (the
+    /// temporary file is then removed: the transfer may start again); else if the disk refuses.
     pub fn finish(self) -> Result<SnapshotInfo, StorageError> {
-        let Self { file, announced, total_bytes } = self;
+        let Self { mut file, announced, total_bytes } = self;
         let path = file.path.clone();
         if file.written != total_bytes {
             let what = format!("{} of {total_bytes} bytes arrived", file.written);
             return Err(corrupt(&path, file.written, &what));
         }
         let name = name::automatic(announced.group, &announced.meta);
-        let info = read_info(&*file.file, &path, &name)?;
+        let (sent, info) = info_of(&*file.file, &path, &name)?;
+        // Any node of this cluster may have sent it.
+        let sender = Owner { node: announced.owner.node, ..sent.owner };
+        announced.owner.check(sender, &path, FOREIGN_ADVICE)?;
         if info.group != announced.group || info.meta != announced.meta {
             return Err(corrupt(&path, 0, "it is not the snapshot that was announced"));
         }
         SnapshotReader::begin(file.open_again()?, &path, info)?.verify()?;
+        file.replace_header(&announced)?;
         file.publish(&name)
     }
 }

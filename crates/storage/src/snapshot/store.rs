@@ -8,11 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use ruvector_protocol::{GroupId, SnapshotMeta};
 
-use super::format::{CHUNK_BYTES, Header, Trailer};
+use super::format::{CHUNK_BYTES, FOREIGN_ADVICE, Header, Trailer};
 use super::name::{self, DIRECTORY};
-use super::{SnapshotInfo, SnapshotReader, SnapshotReceiver, SnapshotWriter};
+use super::{
+    SnapshotInfo, SnapshotListing, SnapshotReader, SnapshotReceiver, SnapshotWriter, UnusableSnapshot,
+};
+use crate::directory::check_writable;
 use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
+use crate::owner::Owner;
 
 /// All snapshot files of a node. Cheap to clone, usable from several threads.
 #[derive(Clone, Debug)]
@@ -23,19 +27,24 @@ pub struct SnapshotStore {
 #[derive(Debug)]
 struct Shared {
     disk: Arc<dyn Disk>,
+    owner: Owner,
     next_temporary: AtomicU64,
     /// Names that a writer has begun.
     begun: Mutex<BTreeSet<String>>,
+    /// Names of unusable snapshots that the log of this process tells of already.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl SnapshotStore {
-    /// Opens the store and removes what was left unfinished. Files whose header is damaged are an error.
+    /// Opens the owner's store and removes what was left unfinished.
     ///
     /// # Errors
-    /// If the disk refuses or a header is damaged.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Self, StorageError> {
+    /// If the disk refuses; [`StorageError::Foreign`] if there is a snapshot of another node. A damaged one is none:
+    /// perhaps nobody needs it.
+    pub fn open(disk: Arc<dyn Disk>, owner: Owner) -> Result<Self, StorageError> {
         disk.create_directory(DIRECTORY).map_err(StorageError::io("creating", DIRECTORY))?;
         disk.sync_directory("").map_err(StorageError::io("syncing", "the data directory"))?;
+        check_writable(&*disk, DIRECTORY, &name::temporary(0))?;
         // A name may have been seen by a process that died before the name was durable.
         disk.sync_directory(DIRECTORY).map_err(StorageError::io("syncing", DIRECTORY))?;
         for file in disk.list(DIRECTORY).map_err(StorageError::io("listing", DIRECTORY))? {
@@ -44,10 +53,31 @@ impl SnapshotStore {
                 disk.remove(&path).map_err(StorageError::io("removing", &path))?;
             }
         }
-        let shared = Shared { disk, next_temporary: AtomicU64::new(1), begun: Mutex::default() };
+        let shared = Shared {
+            disk,
+            owner,
+            next_temporary: AtomicU64::new(1),
+            begun: Mutex::default(),
+            told: Mutex::default(),
+        };
         let store = Self { shared: Arc::new(shared) };
-        store.list()?;
-        Ok(store)
+        let unusable = store.listing()?.unusable.into_iter().map(|snapshot| snapshot.error);
+        match unusable.into_iter().find(|error| matches!(error, StorageError::Foreign { .. })) {
+            Some(foreign) => Err(foreign),
+            None => Ok(store),
+        }
+    }
+
+    /// Opens the contents of a snapshot in a data directory, whosever it is, and changes nothing there: for making
+    /// something new from it.
+    ///
+    /// # Errors
+    /// If there is none of that name or it is damaged.
+    pub fn open_contents_of_any(disk: &dyn Disk, name: &str) -> Result<SnapshotReader, StorageError> {
+        let path = name::file(name)?;
+        let file = disk.open(&path, false).map_err(StorageError::io("opening", &path))?;
+        let (_, info) = info_of(&*file, &path, name)?;
+        SnapshotReader::begin(file, &path, info)
     }
 
     /// The name that the node gives its own snapshot of a position.
@@ -67,42 +97,65 @@ impl SnapshotStore {
         group: GroupId,
         meta: &SnapshotMeta,
     ) -> Result<SnapshotWriter, StorageError> {
-        let file = name::file(name)?;
+        name::file(name)?;
         if name::is_automatic(name) && name != name::automatic(group, meta) {
             let what = "names that begin so are the node's own".to_owned();
             return Err(name::refuse(name, io::ErrorKind::InvalidInput, what));
         }
         let reservation = Reservation::new(self, name)?;
-        match self.shared.disk.open(&file, false) {
-            Ok(_) => return Err(taken(name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StorageError::io("opening", &file)(error)),
+        match self.info(name) {
+            Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            // The node's own takes the place of one that is damaged.
+            Err(StorageError::Corrupt { .. }) if name::is_automatic(name) => {}
+            Ok(_)
+            | Err(StorageError::Corrupt { .. } | StorageError::Foreign { .. } | StorageError::Mismatch(_)) => {
+                return Err(taken(name));
+            }
+            Err(error) => return Err(error),
         }
         let file = self.begin_file(SYNC_WRITTEN_EVERY_BYTES)?;
-        SnapshotWriter::begin(file, reservation, Header { group, meta: meta.clone() })
+        SnapshotWriter::begin(file, reservation, self.header(group, meta))
     }
 
-    /// The complete snapshots, by group and position.
+    /// The usable snapshots, by group and position.
     ///
     /// # Errors
-    /// If the disk refuses, or a file's header or trailer is damaged.
+    /// If the disk refuses to list them.
     pub fn list(&self) -> Result<Vec<SnapshotInfo>, StorageError> {
-        let mut found = Vec::new();
+        self.listing().map(|listing| listing.usable)
+    }
+
+    /// All snapshots. One whose header or trailer is damaged, or can't be read, is told of in the log, once, and stands
+    /// in nobody's way.
+    ///
+    /// # Errors
+    /// If the disk refuses to list them.
+    pub fn listing(&self) -> Result<SnapshotListing, StorageError> {
+        let mut listing = SnapshotListing::default();
         for file in self.shared.disk.list(DIRECTORY).map_err(StorageError::io("listing", DIRECTORY))? {
-            if let Some(name) = name::of_file(&file) {
-                match self.info(name) {
-                    Ok((info, _)) => found.push(info),
-                    // Removed since it was listed.
-                    Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+            let Some(name) = name::of_file(&file) else { continue };
+            match self.info(name) {
+                Ok((info, _)) => listing.usable.push(info),
+                // Removed since it was listed.
+                Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.tell(name, &error);
+                    let (name, automatic) = (name.to_owned(), name::is_automatic(name));
+                    listing.unusable.push(UnusableSnapshot { name, automatic, error });
                 }
             }
         }
-        found.sort_by(|a, b| {
+        listing.usable.sort_by(|a, b| {
             let key = |info: &SnapshotInfo| (info.group, info.meta.position.index, info.meta.position.term);
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
-        Ok(found)
+        Ok(listing)
+    }
+
+    fn tell(&self, name: &str, error: &StorageError) {
+        if lock(&self.shared.told).insert(name.to_owned()) {
+            tracing::error!("snapshot {name} can't be used, and the node goes on without it: {error}");
+        }
     }
 
     /// Opens a snapshot's contents for reading; every chunk is verified before its bytes are handed out.
@@ -138,7 +191,7 @@ impl SnapshotStore {
         meta: &SnapshotMeta,
         total_bytes: u64,
     ) -> Result<SnapshotReceiver, StorageError> {
-        let announced = Header { group, meta: meta.clone() };
+        let announced = self.header(group, meta);
         Ok(SnapshotReceiver::begin(self.begin_file(SYNC_RECEIVED_EVERY_BYTES)?, announced, total_bytes))
     }
 
@@ -155,8 +208,13 @@ impl SnapshotStore {
     fn info(&self, name: &str) -> Result<(SnapshotInfo, Box<dyn DiskFile>), StorageError> {
         let path = name::file(name)?;
         let file = self.shared.disk.open(&path, false).map_err(StorageError::io("opening", &path))?;
-        let info = read_info(&*file, &path, name)?;
+        let (header, info) = info_of(&*file, &path, name)?;
+        self.shared.owner.check(header.owner, &path, FOREIGN_ADVICE)?;
         Ok((info, file))
+    }
+
+    fn header(&self, group: GroupId, meta: &SnapshotMeta) -> Header {
+        Header { owner: self.shared.owner, group, meta: meta.clone() }
     }
 
     fn begin_file(&self, sync_every_bytes: u64) -> Result<TemporaryFile, StorageError> {
@@ -178,17 +236,26 @@ impl SnapshotStore {
     }
 
     fn begun(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.shared.begun.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.begun)
     }
 }
 
-/// What a file says of itself, if its header and trailer are whole.
-pub(super) fn read_info(file: &dyn DiskFile, path: &str, name: &str) -> Result<SnapshotInfo, StorageError> {
+fn lock(names: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a file says of itself, whosever it is, if its header and trailer are whole.
+pub(super) fn info_of(
+    file: &dyn DiskFile,
+    path: &str,
+    name: &str,
+) -> Result<(Header, SnapshotInfo), StorageError> {
     let file_bytes = file.size().map_err(StorageError::io("reading the size of", path))?;
-    let (Header { group, meta }, header_bytes, _) = Header::read(file, path, file_bytes)?;
+    let (header, header_bytes, _) = Header::read(file, path, file_bytes)?;
     Trailer::read(file, path, file_bytes, header_bytes)?;
+    let (group, meta) = (header.group, header.meta.clone());
     let automatic = name::is_automatic(name);
-    Ok(SnapshotInfo { name: name.to_owned(), group, meta, file_bytes, automatic })
+    Ok((header, SnapshotInfo { name: name.to_owned(), group, meta, file_bytes, automatic }))
 }
 
 fn taken(name: &str) -> StorageError {
@@ -248,6 +315,12 @@ impl TemporaryFile {
         Ok(())
     }
 
+    /// Replaces the header by one of the same size.
+    pub(super) fn replace_header(&mut self, header: &Header) -> Result<(), StorageError> {
+        let (bytes, _) = header.encode();
+        self.file.write_at(&bytes, 0).map_err(StorageError::io("writing", &self.path))
+    }
+
     fn sync(&mut self) -> Result<(), StorageError> {
         self.file.sync().map_err(StorageError::io("syncing", &self.path))?;
         self.synced = self.written;
@@ -262,7 +335,7 @@ impl TemporaryFile {
     /// Makes the file durable, first its contents, then its name.
     pub(super) fn publish(mut self, name: &str) -> Result<SnapshotInfo, StorageError> {
         let path = name::file(name)?;
-        let info = read_info(&*self.file, &self.path, name)?;
+        let (_, info) = info_of(&*self.file, &self.path, name)?;
         self.sync()?;
         self.store.shared.disk.rename(&self.path, &path).map_err(StorageError::io("naming", &path))?;
         self.kept = true;

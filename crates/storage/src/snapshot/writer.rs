@@ -90,8 +90,10 @@ impl io::Write for SnapshotWriter {
 fn into_io(error: StorageError) -> io::Error {
     match error {
         StorageError::Io { source, .. } => source,
-        other @ (StorageError::Corrupt { .. } | StorageError::Locked(_) | StorageError::Mismatch(_)) => {
-            io::Error::new(io::ErrorKind::InvalidData, other)
-        }
+        other @ (StorageError::Corrupt { .. }
+        | StorageError::Foreign { .. }
+        | StorageError::RolledBack { .. }
+        | StorageError::Locked(_)
+        | StorageError::Mismatch(_)) => io::Error::new(io::ErrorKind::InvalidData, other),
     }
 }

@@ -9,9 +9,15 @@ use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
     Payload, Proposal, SnapshotMeta, Term, Write, WriteId,
 };
-use ruvector_storage::{LogOptions, LogStore, RecoveredGroup, SimulatedDisk, StorageError};
+use ruvector_storage::{LogOptions, LogStore, Owner, RecoveredGroup, SimulatedDisk, StorageError};
+
+/// Where the log's end is known a second time.
+pub(crate) const MARK: &str = "log-mark";
 
 pub(crate) type Recovered = BTreeMap<GroupId, RecoveredGroup>;
+
+/// Whose everything is, unless a test says otherwise.
+pub(crate) const OWNER: Owner = Owner { cluster_id: 0x1122_3344_5566_7788, node: NodeId(1) };
 
 pub(crate) const SMALL: LogOptions = LogOptions { segment_bytes: 4096, recycled_segments_max: 2 };
 
@@ -26,7 +32,7 @@ pub(crate) fn open_with(
     disk: &SimulatedDisk,
     options: LogOptions,
 ) -> Result<(LogStore, Recovered), StorageError> {
-    LogStore::open(Arc::new(disk.clone()), options)
+    LogStore::open(Arc::new(disk.clone()), OWNER, options)
 }
 
 pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {

@@ -37,13 +37,15 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use ruvector_protocol::{GroupId, SnapshotMeta};
+    use ruvector_protocol::{GroupId, NodeId, SnapshotMeta};
     use ruvector_state_machine::Committed;
     use ruvector_state_machine::kv::{Command, KvMachine, PutRequest};
-    use ruvector_storage::{RealDisk, SnapshotStore};
+    use ruvector_storage::{Owner, RealDisk, SnapshotStore};
     use tempfile::TempDir;
 
     use super::*;
+
+    const OWNER: Owner = Owner { cluster_id: 1, node: NodeId(1) };
 
     fn put(machine: &mut KvMachine, number: u64) {
         let request = PutRequest {
@@ -62,7 +64,7 @@ mod tests {
     fn large(directory: &TempDir) -> (KvMachine, SnapshotStore) {
         let mut machine = KvMachine::default();
         (1..=5_000).for_each(|number| put(&mut machine, number));
-        let store = SnapshotStore::open(Arc::new(RealDisk::new(directory.path()))).unwrap();
+        let store = SnapshotStore::open(Arc::new(RealDisk::new(directory.path())), OWNER).unwrap();
         let mut writer = store.create("large", GroupId(1), &SnapshotMeta::default()).unwrap();
         KvMachine::write_snapshot(&machine.view(), &mut writer).unwrap();
         assert!(writer.finish().unwrap().file_bytes > LARGE_BYTES);
