@@ -31,6 +31,13 @@ async fn a_call_ends_when_its_time_is_over() {
         );
         assert!(ended.answers.is_empty());
     }
+    // A list of members, too, waits for a quorum if it is to be fresh, and otherwise does not.
+    for (linearizable, code) in [(true, Code::DeadlineExceeded), (false, Code::Ok)] {
+        let request = [encoded(&pb::MemberListRequest { linearizable })];
+        let limit = if linearizable { "100m" } else { "1H" };
+        let ended = call(&server, "/etcdserverpb.Cluster/MemberList", &timeout(limit), &request).await;
+        assert_eq!(ended.unwrap().code, code);
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use ruvector_api::etcdserverpb::cluster_client::ClusterClient;
 use ruvector_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use ruvector_api::etcdserverpb::request_op::Request;
 use ruvector_api::etcdserverpb::response_op::Response;
+use ruvector_api::etcdserverpb::watch_client::WatchClient;
 use ruvector_api::health::v1::HealthCheckRequest;
 use ruvector_api::health::v1::health_check_response::ServingStatus;
 use ruvector_api::health::v1::health_client::HealthClient;
@@ -133,6 +134,7 @@ async fn nodes_speak_for_themselves_and_of_one_cluster() {
         members.insert(header.member_id);
         clusters.insert(header.cluster_id);
         leaders.insert(status.leader);
+        assert!(status.raft_applied_index <= status.raft_index, "{status:?}");
         let request = pb::MemberListRequest { linearizable: true };
         let list = ClusterClient::new(server.channel()).member_list(request).await.unwrap().into_inner();
         lists.insert(list.members.iter().map(|member| (member.id, member.name.clone())).collect::<Vec<_>>());
@@ -140,6 +142,27 @@ async fn nodes_speak_for_themselves_and_of_one_cluster() {
     assert_eq!((members.len(), clusters.len(), leaders.len(), lists.len()), (3, 1, 1, 1));
     assert!(members.is_superset(&leaders));
     assert_eq!(lists.first().unwrap().iter().map(|(id, _)| *id).collect::<BTreeSet<_>>(), members);
+}
+
+#[tokio::test]
+async fn streams_that_want_a_leader_end_when_there_is_none() {
+    let mut cluster = TestCluster::start().await;
+    let mut watches = WatchClient::new(cluster.servers[0].channel());
+    let mut told = watches.watch(wanting_a_leader()).await.unwrap().into_inner();
+    let mut leases = cluster.servers[0].lease();
+    let mut renewed = leases.lease_keep_alive(wanting_a_leader()).await.unwrap().into_inner();
+    cluster.servers.truncate(1);
+    let ended = timeout(PATIENCE, told.message()).await.expect("the watches end");
+    refused(ended, Code::Unavailable, "etcdserver: no leader");
+    let ended = timeout(PATIENCE, renewed.message()).await.expect("the renewals end");
+    refused(ended, Code::Unavailable, "etcdserver: no leader");
+}
+
+/// A stream that asks nothing, of a client that would rather be told than wait.
+fn wanting_a_leader<M: Send + 'static>() -> tonic::Request<tokio_stream::Pending<M>> {
+    let mut request = tonic::Request::new(tokio_stream::pending());
+    request.metadata_mut().insert("hasleader", "true".parse().unwrap());
+    request
 }
 
 #[tokio::test]

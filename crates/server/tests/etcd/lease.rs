@@ -113,9 +113,13 @@ async fn a_key_leaves_its_lease_when_it_is_put_without() {
     let request = pb::PutRequest { ignore_lease: true, ..put_request("a", "2") };
     server.kv().put(request).await.unwrap();
     assert_eq!(time_to_live(&server, id).await.keys, ["a"]);
+    let lease_of_key = async || {
+        let range = pb::RangeRequest { key: bytes("a"), ..Default::default() };
+        server.kv().range(range).await.unwrap().into_inner().kvs[0].lease
+    };
+    assert_eq!(lease_of_key().await, id);
     server.put("a", "3").await;
     assert!(time_to_live(&server, id).await.keys.is_empty());
     server.lease().lease_revoke(pb::LeaseRevokeRequest { id }).await.unwrap();
-    let range = pb::RangeRequest { key: bytes("a"), ..Default::default() };
-    assert_eq!(server.kv().range(range).await.unwrap().into_inner().kvs[0].lease, 0);
+    assert_eq!(lease_of_key().await, 0);
 }

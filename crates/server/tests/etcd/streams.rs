@@ -62,11 +62,13 @@ async fn a_watch_goes_on_when_its_client_has_nothing_more_to_ask() {
 async fn renewals_are_all_answered_before_their_stream_ends() {
     let server = TestServer::start().await;
     server.lease().lease_grant(pb::LeaseGrantRequest { id: 7, ttl: 60 }).await.unwrap();
+    let revision = server.put("a", "1").await;
     let ids: Vec<i64> = (0..100).map(|number| if number % 3 == 0 { 7 } else { number }).collect();
     let mut answers = stream(&server, KEEP_ALIVE, ids.iter().map(|id| renewal_of(*id)).collect()).await;
     for id in ids {
         let renewed = next::<pb::LeaseKeepAliveResponse>(&mut answers).await.unwrap().unwrap();
         assert_eq!((renewed.id, renewed.ttl), (id, if id == 7 { 60 } else { 0 }));
+        assert_eq!(renewed.header.unwrap().revision, revision);
     }
     assert_eq!(next::<pb::LeaseKeepAliveResponse>(&mut answers).await, Ok(None));
 }

@@ -103,6 +103,12 @@ async fn transactions_without_sense_are_refused_with_etcd_s_texts() {
     leased.lease = 99;
     let leased = vec![pb::RequestOp { request: Some(Request::RequestPut(leased)) }];
     refused(kv.txn(of(leased)).await, Code::NotFound, "etcdserver: requested lease not found");
+    let inner = of((0..100).map(|i| put(&i.to_string(), "v")).collect());
+    let inner = pb::RequestOp { request: Some(Request::RequestTxn(inner)) };
+    let together = std::iter::once(inner).chain((100..150).map(|i| put(&i.to_string(), "v"))).collect();
+    refused(kv.txn(of(together)).await, invalid, "etcdserver: too many operations in txn request");
+    let of_nothing = pb::TxnRequest { compare: vec![pb::Compare::default()], ..Default::default() };
+    refused(kv.txn(of_nothing).await, invalid, "etcdserver: key is not provided");
     let mut deep = of(vec![put("a", "1")]);
     for _ in 0..40 {
         deep = of(vec![pb::RequestOp { request: Some(Request::RequestTxn(deep)) }]);
