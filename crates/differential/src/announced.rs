@@ -35,6 +35,13 @@ pub(crate) struct Meeting<'meeting> {
 /// All of them. (The ids of cluster and member and the term, which are each system's own, are not compared at all.)
 pub const ANNOUNCED: &[Announced] = &[
     Announced {
+        name: "progress while a watch waits for a later revision",
+        reason: "not told: it counts for all watches of the stream, and this one has not come so far; 3.4.23 tells every \
+                 request the present revision, whatever its watches were told",
+        parts: true,
+        covers: |meeting| meeting.difference.way.contains(".watch -1.") && meeting.difference.ours.is_none(),
+    },
+    Announced {
         name: "unknown sort order or target",
         reason: "refused with `invalid sort option`, as by etcd from 3.5 on; 3.4 does not sort by an unknown order, and crashes \
                  on an unknown target",

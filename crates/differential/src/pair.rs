@@ -92,6 +92,9 @@ impl Pair {
                 return Ok((streams, "events before"));
             }
         }
+        if let Some(Action::Compact(_)) = &step.action {
+            tokio::join!(self.etcd.await_watches(), self.ours.await_watches());
+        }
         let (etcd, ours) = tokio::join!(self.etcd.play(step), self.ours.play(step));
         let (etcd, ours): (Fields, Fields) = (etcd.context("etcd")?, ours.context("ours")?);
         let mut comparison = compare(step, &etcd, &ours);

@@ -37,6 +37,8 @@ pub struct Player {
     symbols: Symbols,
     streams: BTreeMap<u32, Stream>,
     followed: Vec<Followed>,
+    /// Whether a watch began in the past since that was last waited for.
+    begins_in_past: bool,
     distortion: Option<Distortion>,
 }
 
@@ -89,6 +91,7 @@ impl Player {
             symbols: Symbols::default(),
             streams: BTreeMap::new(),
             followed: Vec::new(),
+            begins_in_past: false,
             distortion: None,
         })
     }
@@ -133,7 +136,10 @@ impl Player {
     pub async fn play(&mut self, step: &Step) -> Result<Fields> {
         let Some(action) = &step.action else { return Ok(Fields::default()) };
         if action.may_be_stale() {
-            self.catch_up(step.node).await?;
+            let stream =
+                if let Action::Watch(saying) = action { self.streams.get(&saying.stream) } else { None };
+            let node = stream.map(|stream| stream.node);
+            self.catch_up(node.unwrap_or(step.node)).await?;
         }
         let played = tokio::time::timeout(ANSWER_LIMIT, self.act(step.node, action));
         let mut fields = played.await.with_context(|| format!("no answer within {ANSWER_LIMIT:?}"))??;

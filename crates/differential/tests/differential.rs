@@ -18,7 +18,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn etcd_and_our_nodes_give_the_same_answers() {
-    const SEEDS: u64 = 60;
+    const SEEDS: u64 = 100;
     let mut campaign = Campaign::new(programs());
     wait(async {
         for seed in 0..SEEDS {

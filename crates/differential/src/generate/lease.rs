@@ -7,15 +7,21 @@ use crate::chance::Chance;
 use crate::program::{Action, Expiry, Renewals};
 use crate::symbols::CHOSEN;
 
-/// Longer than any program takes.
-const TTLS: [i64; 6] = [60, 90, 100, 1_000, 86_400, 9_000_000_000];
+/// Longer than any program takes, and far apart: leases that end together are in no order.
+const TTL_STEP: i64 = 30;
+const TTL_STEPS_MAX: i64 = 100_000;
+const TTL_MAX: i64 = 9_000_000_000;
 /// Shorter than that, or impossible.
 const ODD_TTLS: [i64; 7] = [0, 1, -1, 2, i64::MIN, 9_000_000_001, i64::MAX];
 
 pub(super) fn action(chance: &mut Chance) -> Action {
     match chance.between(0, 99) {
         0..=29 => {
-            let ttl = if chance.percent(95) { chance.pick(&TTLS) } else { 9_000_000_001 };
+            let ttl = match chance.between(0, 99) {
+                0..=4 => TTL_MAX + 1,
+                5..=7 => TTL_MAX,
+                _ => TTL_STEP * chance.between(2, TTL_STEPS_MAX),
+            };
             Action::Grant(pb::LeaseGrantRequest { ttl, id: new_id(chance) })
         }
         30..=34 => {

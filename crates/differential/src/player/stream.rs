@@ -25,12 +25,20 @@ pub(super) const EVERYTHING: &[u8] = b"\0";
 const OBSERVER: u32 = 0;
 /// The watch that is made and ended after everything that is said, to see that it was heard.
 const PROBE: i64 = 1 << 40;
+/// The id in answers that concern no watch, or all of them.
+const NO_WATCH: i64 = -1;
+/// Several times as long as etcd takes to look after watches that began in the past.
+const CATCH_UP_TIME: Duration = Duration::from_millis(400);
+/// How long is waited for an answer that may not come.
+const PROGRESS_LIMIT: Duration = Duration::from_millis(500);
 /// How long is waited for events that should come. What does not come is found by comparing.
 const EVENTS_LIMIT: Duration = Duration::from_secs(4);
 
 /// A watch stream. It ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Stream {
+    /// The node that it leads to.
+    pub(super) node: u32,
     requests: Option<UnboundedSender<pb::WatchRequest>>,
     heard: Arc<Mutex<Heard>>,
     task: JoinHandle<()>,
@@ -44,11 +52,11 @@ pub(super) struct Heard {
 }
 
 impl Stream {
-    fn open(watch: WatchClient<Channel>) -> Self {
+    fn open(node: u32, watch: WatchClient<Channel>) -> Self {
         let (requests, receiver) = unbounded_channel();
         let heard = Arc::new(Mutex::new(Heard::default()));
         let task = tokio::spawn(listen(watch, receiver, Arc::clone(&heard)));
-        Self { requests: Some(requests), heard, task }
+        Self { node, requests: Some(requests), heard, task }
     }
 
     pub(super) fn heard(&self) -> Heard {
@@ -78,6 +86,16 @@ impl Stream {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         Ok(())
+    }
+
+    /// Waits for an answer to a request for progress, which comes when the watches have been told everything, or never.
+    async fn await_progress(&self, before: usize) {
+        let limit = Instant::now() + PROGRESS_LIMIT;
+        let told =
+            || self.heard().responses.iter().skip(before).any(|response| response.watch_id == NO_WATCH);
+        while !told() && Instant::now() < limit {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     fn probes_ended(&self) -> usize {
@@ -131,7 +149,7 @@ impl Player {
     /// Says something and waits until it is heard. What is answered is part of the streams' fields.
     pub(super) async fn say(&mut self, node: u32, saying: &Saying) -> Result<Fields> {
         let Node { watch, .. } = self.node(node);
-        let stream = self.streams.entry(saying.stream).or_insert_with(|| Stream::open(watch));
+        let stream = self.streams.entry(saying.stream).or_insert_with(|| Stream::open(node, watch));
         let Some(mut request) = saying.request.clone() else {
             stream.requests = None;
             return Ok(Fields::default());
@@ -141,8 +159,12 @@ impl Player {
         stream.say(request.clone());
         if stream.requests.is_some() {
             stream.probe().await?;
+            if let Some(RequestUnion::ProgressRequest(_)) = request.request_union {
+                stream.await_progress(before).await;
+            }
         }
         if let Some(RequestUnion::CreateRequest(create)) = request.request_union {
+            let start_revision = create.start_revision;
             let heard = stream.heard().responses;
             let created = heard
                 .iter()
@@ -152,6 +174,7 @@ impl Player {
                 created.map(|at| Followed::new(saying.stream, before + at, &heard[before + at], create));
             self.followed
                 .extend(follow.map(|followed| followed.at(self.symbols.now, self.symbols.compacted)));
+            self.begins_in_past |= (1..=self.symbols.now).contains(&start_revision);
         }
         Ok(Fields::default())
     }
@@ -192,6 +215,14 @@ impl Player {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Gives watches that began in the past, and may have nothing to tell, the time to come to the present: a compaction ends
+    /// those that have not, and etcd lets them move on every tenth of a second.
+    pub async fn await_watches(&mut self) {
+        if std::mem::take(&mut self.begins_in_past) {
+            tokio::time::sleep(CATCH_UP_TIME).await;
         }
     }
 
