@@ -35,6 +35,12 @@ pub(crate) struct Meeting<'meeting> {
 /// All of them. (The ids of cluster and member and the term, which are each system's own, are not compared at all.)
 pub const ANNOUNCED: &[Announced] = &[
     Announced {
+        name: "a limit with a sort target and no sort order",
+        reason: "the first of all keys in that order; etcd sorts the first keys of the range, one more than the limit",
+        parts: false,
+        covers: |meeting| meeting.difference.way.contains("kvs[") && meeting.asks(limits_before_sorting),
+    },
+    Announced {
         name: "progress while a watch waits for a later revision",
         reason: "not told: it counts for all watches of the stream, and this one has not come so far; 3.4.23 tells every \
                  request the present revision, whatever its watches were told",
@@ -137,6 +143,13 @@ fn sorts_oddly(operation: &Request) -> bool {
         Request::RequestRange(range) => {
             SortOrder::try_from(range.sort_order).is_err() || SortTarget::try_from(range.sort_target).is_err()
         }
+        Request::RequestPut(_) | Request::RequestDeleteRange(_) | Request::RequestTxn(_) => false,
+    }
+}
+
+fn limits_before_sorting(operation: &Request) -> bool {
+    match operation {
+        Request::RequestRange(range) => range.limit > 0 && range.sort_order == 0 && range.sort_target != 0,
         Request::RequestPut(_) | Request::RequestDeleteRange(_) | Request::RequestTxn(_) => false,
     }
 }
