@@ -266,7 +266,7 @@ fn is_version(said: &str, wanted: &str) -> bool {
 /// What no program helps with: containers often forbid it, also to root.
 fn permissions() -> Vec<Gap> {
     let mut gaps = Vec::new();
-    if !may(Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])) {
+    if !may_mount() {
         gaps.push(Gap {
             what: "a full disk under a node",
             why: "no file system may be mounted here; it takes root, in a container a privileged one"
@@ -283,6 +283,15 @@ fn permissions() -> Vec<Gap> {
         });
     }
     gaps
+}
+
+fn may_mount() -> bool {
+    let place = std::env::temp_dir().join(format!("ruvector-setup-{}", std::process::id()));
+    let mounted = std::fs::create_dir(&place).is_ok()
+        && may(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&place))
+        && may(Command::new("umount").arg(&place));
+    let _ = std::fs::remove_dir(&place);
+    mounted
 }
 
 fn may(command: &mut Command) -> bool {
