@@ -61,6 +61,7 @@ pub(crate) struct Frontend {
     native: NativeServer<NativeService>,
     health: HealthServer<HealthService>,
     plain: Router,
+    context: Arc<Context>,
 }
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -82,6 +83,7 @@ impl Frontend {
             health: HealthServer::new(HealthService { context: shared(), services: &SERVICES })
                 .max_decoding_message_size(bytes),
             plain: http::router(shared()),
+            context: shared(),
         }
     }
 }
@@ -107,6 +109,7 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
 impl Frontend {
     fn answer(&self, request: Request<Incoming>) -> Answer {
         let uri = request.uri().clone();
+        self.context.metrics.begun(uri.path());
         let service = uri.path().split('/').nth(1).unwrap_or_default();
         let answer = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),

@@ -83,7 +83,7 @@ impl Health for HealthService {
                 tokio::time::sleep(WATCH_INTERVAL).await;
             }
         });
-        self.context.metrics.handled(Method::HealthWatch, Ok(Response::new(Box::pin(told) as _)))
+        self.context.metrics.opened(Method::HealthWatch, Ok(Response::new(Box::pin(told) as _)))
     }
 }
 

@@ -12,11 +12,9 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::etcd::maintenance::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::exposition;
 use crate::health;
 use crate::sample::metrics_text;
-
-/// What prometheus-client writes.
-const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The plain paths, and an answer for every other.
 pub(crate) fn router(context: Arc<Context>) -> Router {
@@ -60,13 +58,17 @@ fn plain_answer(checked: Result<(), String>) -> Response {
     }
 }
 
-async fn metrics(State(context): State<Arc<Context>>) -> Response {
+/// Plain text of Prometheus, or `OpenMetrics` if that is asked for.
+async fn metrics(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
     let (status, version) = match try_join(context.handle.status(), context.handle.published()).await {
         Ok(sampled) => sampled,
         Err(error) => return plain_answer(Err(error.to_string())),
     };
+    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_newer = accept.any(exposition::asks_for_open_metrics);
     match metrics_text(&context, &status, &version.view) {
-        Ok(text) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),
+        Ok(text) if is_newer => ([(header::CONTENT_TYPE, exposition::OPEN_METRICS)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, exposition::PLAIN)], exposition::plain(&text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -14,12 +14,14 @@ mod config;
 mod context;
 mod deadline;
 mod etcd;
+mod exposition;
 mod frontend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod health;
 mod http;
 mod listener;
+mod log_file;
 mod metered;
 mod metrics;
 mod native;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use ruvector_node::Notices;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
@@ -75,6 +76,7 @@ pub(crate) async fn run(
     let slots = Arc::new(Semaphore::new(context.limits.connections));
     let server = Arc::new(protocols(&context));
     let frontend = Frontend::new(&context);
+    let notices = Notices::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -83,16 +85,15 @@ pub(crate) async fn run(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "can't take a connection");
+                notices.warn("accept", format_args!("can't take a connection: {error}"));
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            if context.metrics.connections_refused.inc() == 0 {
-                let most = context.limits.connections;
-                tracing::warn!(most, "too many connections; more are closed at once");
-            }
+            context.metrics.connections_refused.inc();
+            let most = context.limits.connections;
+            notices.warn("full", format_args!("more than {most} connections: closed one at once"));
             continue;
         };
         let serving = serve_connection(

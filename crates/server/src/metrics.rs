@@ -1,11 +1,15 @@
 //! What the server counts. Counters are made once and found by index, so that counting costs one addition.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
 /// The calls that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,36 @@ impl Method {
         (Self::HealthWatch, "grpc.health.v1.Health", "Watch"),
         (Self::Native, "ruvector.v1.Native", "Exchange"),
     ];
+
+    /// The kind of call, as go-grpc-prometheus names it.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Watch | Self::LeaseKeepAlive | Self::Native => "bidi_stream",
+            Self::HealthWatch => "server_stream",
+            Self::Range
+            | Self::Put
+            | Self::DeleteRange
+            | Self::Txn
+            | Self::Compact
+            | Self::LeaseGrant
+            | Self::LeaseRevoke
+            | Self::LeaseTimeToLive
+            | Self::LeaseLeases
+            | Self::MemberList
+            | Self::Alarm
+            | Self::Status
+            | Self::HealthCheck
+            | Self::Authenticate => "unary",
+        }
+    }
+
+    /// The method that a call of this path is of, if its calls are counted when they begin. Not those of the native protocol: of them
+    /// each request is counted.
+    fn of_path(path: &str) -> Option<Self> {
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        let found = Self::ALL.iter().find(|(_, of, name)| *name == method && *of == service);
+        found.map(|(method, _, _)| *method).filter(|method| *method != Self::Native)
+    }
 }
 
 /// The codes of gRPC by number, as go-grpc-prometheus names them.
@@ -78,6 +112,14 @@ const CODES: [&str; 17] = [
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
+    grpc_type: &'static str,
+    grpc_service: &'static str,
+    grpc_method: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndedCall {
+    grpc_type: &'static str,
     grpc_service: &'static str,
     grpc_method: &'static str,
     grpc_code: &'static str,
@@ -86,8 +128,10 @@ struct Call {
 /// What the server counts.
 pub(crate) struct Metrics {
     pub(crate) registry: Registry,
-    /// By method, then by code.
-    handled: Vec<Counter>,
+    /// By method.
+    started: Vec<Counter>,
+    /// By method, then by code. Streams have a share in theirs.
+    handled: Vec<Arc<[Counter]>>,
     /// Events told to watches.
     pub(crate) watch_events: Counter,
     /// Bytes from clients, of all protocols.
@@ -106,12 +150,26 @@ impl Metrics {
     /// Registers everything. The library adds `_total` to the names of counters.
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
-        let calls = Family::<Call, Counter>::default();
-        let handled = Method::ALL.iter().flat_map(|(_, service, method)| {
-            CODES.iter().map(|code| Call { grpc_service: service, grpc_method: method, grpc_code: code })
-        });
-        let handled = handled.map(|call| calls.get_or_create_owned(&call)).collect();
-        registry.register("grpc_server_handled", "Calls that ended, or streams that began, by code", calls);
+        let begun = Family::<Call, Counter>::default();
+        let ended = Family::<EndedCall, Counter>::default();
+        let mut started = Vec::new();
+        let mut handled = Vec::new();
+        for (method, grpc_service, grpc_method) in Method::ALL {
+            let grpc_type = method.kind();
+            if method == Method::Native {
+                // Never counted, and so not shown.
+                started.push(Counter::default());
+            } else {
+                started.push(begun.get_or_create_owned(&Call { grpc_type, grpc_service, grpc_method }));
+            }
+            let by_code = CODES.map(|grpc_code| {
+                ended.get_or_create_owned(&EndedCall { grpc_type, grpc_service, grpc_method, grpc_code })
+            });
+            handled.push(Arc::from(by_code));
+        }
+        registry.register("grpc_server_started", "Calls and streams that began", begun);
+        let help = "Calls and streams that ended, and requests of native streams, by code";
+        registry.register("grpc_server_handled", help, ended);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -129,6 +187,7 @@ impl Metrics {
         registry.register("ruvector_client_connections", "Open connections of clients", connections.clone());
         Self {
             registry,
+            started,
             handled,
             watch_events,
             received_bytes,
@@ -136,6 +195,31 @@ impl Metrics {
             connections,
             connections_refused,
             proposals_failed,
+        }
+    }
+
+    /// Counts a call that begins.
+    pub(crate) fn begun(&self, path: &str) {
+        if let Some(method) = Method::of_path(path) {
+            self.started[method as usize].inc();
+        }
+    }
+
+    /// Counts a refusal to open a stream, or makes the stream count its own end.
+    pub(crate) fn opened<T>(
+        &self,
+        method: Method,
+        opened: Result<Response<Stream<T>>, Status>,
+    ) -> Result<Response<Stream<T>>, Status>
+    where
+        T: 'static,
+    {
+        let ended = Arc::clone(&self.handled[method as usize]);
+        match opened {
+            Ok(response) => {
+                Ok(response.map(|stream| Box::pin(Counted { stream, ended, is_counted: false }) as _))
+            }
+            Err(status) => self.handled(method, Err(status)),
         }
     }
 
@@ -151,13 +235,54 @@ impl Metrics {
     }
 
     fn counter(&self, method: Method, code: Code) -> &Counter {
-        &self.handled[method as usize * CODES.len() + code as i32 as usize]
+        &self.handled[method as usize][code as i32 as usize]
+    }
+}
+
+/// The answers of a stream.
+pub(crate) type Stream<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+
+/// A stream that counts its end: by the error that it ends with, or as canceled if its client goes before.
+struct Counted<T> {
+    stream: Stream<T>,
+    /// By code.
+    ended: Arc<[Counter]>,
+    is_counted: bool,
+}
+
+impl<T> Counted<T> {
+    fn count(&mut self, code: Code) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.ended[code as i32 as usize].inc();
+        }
+    }
+}
+
+impl<T> futures::Stream for Counted<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.stream.as_mut().poll_next(task);
+        match &polled {
+            Poll::Ready(None) => self.count(Code::Ok),
+            Poll::Ready(Some(Err(status))) => self.count(status.code()),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        self.count(Code::Cancelled);
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
 
     #[test]
@@ -176,11 +301,53 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &metrics.registry).unwrap();
         let line = |service: &str, method: &str, code: &str, count: u32| {
             format!(
-                "grpc_server_handled_total{{grpc_service=\"etcdserverpb.{service}\",grpc_method=\"{method}\",grpc_code=\"{code}\"}} {count}\n"
+                "grpc_server_handled_total{{grpc_type=\"unary\",grpc_service=\"etcdserverpb.{service}\",\
+                 grpc_method=\"{method}\",grpc_code=\"{code}\"}} {count}\n"
             )
         };
         assert!(text.contains(&line("KV", "Put", "OK", 1)), "{text}");
         assert!(text.contains(&line("Maintenance", "Status", "Unauthenticated", 1)), "{text}");
         assert!(text.contains(&line("KV", "Range", "OK", 0)), "{text}");
+    }
+
+    #[test]
+    fn a_call_is_counted_by_its_path_when_it_begins() {
+        let metrics = Metrics::new();
+        for path in ["/etcdserverpb.KV/Put", "/etcdserverpb.Watch/Watch", "/etcdserverpb.KV/Put"] {
+            metrics.begun(path);
+        }
+        for other in ["/metrics", "", "/etcdserverpb.KV/Puts", "/ruvector.v1.Native/Exchange"] {
+            metrics.begun(other);
+        }
+        let started = |method: Method| metrics.started[method as usize].get();
+        assert_eq!((started(Method::Put), started(Method::Watch)), (2, 1));
+        assert_eq!(metrics.started.iter().map(Counter::get).sum::<u64>(), 3);
+    }
+
+    /// What etcd's board takes for the streams that are open: those that began and did not end.
+    #[tokio::test]
+    async fn a_stream_is_counted_when_it_ends_and_by_how_it_ended() {
+        let metrics = Metrics::new();
+        let ended = |code: Code| metrics.counter(Method::Watch, code).get();
+        let open = |items: Vec<Result<u32, Status>>| {
+            let stream = Box::pin(futures::stream::iter(items)) as Stream<u32>;
+            metrics.opened(Method::Watch, Ok(Response::new(stream))).unwrap().into_inner()
+        };
+        let mut whole = open(vec![Ok(1)]);
+        assert!(whole.next().await.is_some() && ended(Code::Ok) == 0);
+        assert!(whole.next().await.is_none());
+        drop(whole);
+        assert_eq!((ended(Code::Ok), ended(Code::Cancelled)), (1, 0));
+
+        let mut failed = open(vec![Err(Status::unavailable("")), Ok(2)]);
+        assert!(failed.next().await.is_some());
+        drop(failed);
+        assert_eq!((ended(Code::Unavailable), ended(Code::Cancelled)), (1, 0));
+
+        drop(open(vec![Ok(1)]));
+        assert_eq!(ended(Code::Cancelled), 1);
+        let refused: Result<Response<Stream<u32>>, _> =
+            metrics.opened(Method::Watch, Err(Status::invalid_argument("")));
+        assert!(refused.is_err() && ended(Code::InvalidArgument) == 1);
     }
 }

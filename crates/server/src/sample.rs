@@ -7,13 +7,14 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, getrlimit};
 use ruvector_node::state_machine::kv::KvView;
 use ruvector_node::{NodeId, NodeStatus, PeerStatus};
 
 use crate::context::Context;
 use crate::etcd::maintenance::ETCD_VERSION;
 
-/// Everything in the text format of Prometheus.
+/// Everything, in the form of `OpenMetrics`.
 pub(crate) fn metrics_text(
     context: &Context,
     status: &NodeStatus,
@@ -96,16 +97,22 @@ fn add_store(registry: &mut Registry, view: &KvView) {
 /// What Linux tells of the process; nothing on other systems.
 fn add_process(registry: &mut Registry) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if let Some(kibibytes) = resident_kibibytes(&status) {
+    if let Some(kibibytes) = kibibytes(&status, "VmRSS:") {
         gauge(registry, "process_resident_memory_bytes", "Resident memory", kibibytes * 1024);
+    }
+    if let Some(kibibytes) = kibibytes(&status, "VmSize:") {
+        gauge(registry, "process_virtual_memory_bytes", "Virtual memory", kibibytes * 1024);
     }
     if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
         gauge(registry, "process_open_fds", "Open file descriptors", descriptors.count() as i64);
     }
+    if let Some(most) = getrlimit(Resource::Nofile).current {
+        gauge(registry, "process_max_fds", "File descriptors that may be open", number(most));
+    }
 }
 
-fn resident_kibibytes(status: &str) -> Option<i64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn kibibytes(status: &str, key: &str) -> Option<i64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -141,8 +148,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_read_from_linux_text() {
-        assert_eq!(resident_kibibytes("Name:\tx\nVmRSS:\t  123456 kB\nRssAnon: 1 kB\n"), Some(123_456));
-        assert_eq!(resident_kibibytes("Name:\tx\n"), None);
+    fn memory_is_read_from_linux_text() {
+        let status = "Name:\tx\nVmSize:\t  7890123 kB\nVmRSS:\t  123456 kB\nRssAnon: 1 kB\n";
+        assert_eq!(kibibytes(status, "VmRSS:"), Some(123_456));
+        assert_eq!(kibibytes(status, "VmSize:"), Some(7_890_123));
+        assert_eq!(kibibytes("Name:\tx\n", "VmRSS:"), None);
     }
 }

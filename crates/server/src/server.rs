@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::context::Context;
 use crate::etcd::renewals::Renewals;
 use crate::etcd::watch::WatchHub;
 use crate::listener;
+use crate::log_file::LogFile;
 use crate::metrics::Metrics;
 
 /// How long a large read may hold up the end.
@@ -47,6 +49,14 @@ pub enum ServeError {
         /// What is wrong.
         reason: String,
     },
+    /// The log's file can't be written.
+    #[error("can't log to {file}: {reason}")]
+    LogFile {
+        /// The file.
+        file: String,
+        /// What the operating system said.
+        reason: String,
+    },
     /// A thread, the runtime or a signal handler could not be set up.
     #[error("can't start the threads that serve clients: {0}")]
     Threads(io::Error),
@@ -56,12 +66,12 @@ pub enum ServeError {
 }
 
 /// Runs one node, in the foreground, until the process is told to stop (SIGINT or SIGTERM) or the node stops
-/// by itself. Logs to standard error. Blocks; must not be called on a thread of an async runtime.
+/// by itself. Logs to standard error, or to the file that it is given. Blocks; must not be called on a thread of an async runtime.
 ///
 /// # Errors
 /// If the server does not start, or the node stops by itself.
 pub fn serve(config: ServerConfig) -> Result<(), ServeError> {
-    log_to_stderr(config.log_level.as_deref())?;
+    set_up_log(config.log_level.as_deref(), config.log_file.as_deref())?;
     raise_descriptor_limit();
     let waiting =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Threads)?;
@@ -212,7 +222,7 @@ async fn until_told_or_stopped(handle: &Handle<KvMachine>) -> Result<(), ServeEr
     Ok(())
 }
 
-fn log_to_stderr(level: Option<&str>) -> Result<(), ServeError> {
+fn set_up_log(level: Option<&str>, file: Option<&Path>) -> Result<(), ServeError> {
     let filter = match level {
         Some(level) => EnvFilter::try_new(level),
         None => EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new("info")),
@@ -221,10 +231,18 @@ fn log_to_stderr(level: Option<&str>) -> Result<(), ServeError> {
         level: level.unwrap_or_default().to_owned(),
         reason: error.to_string(),
     })?;
-    // A program that logs in its own way already has set that up.
-    let coloured = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured);
-    let _ = log.try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    // Setting it up fails in a program that logs in its own way already.
+    let _ = match file {
+        Some(file) => {
+            let opened = LogFile::open(file).map_err(|error| ServeError::LogFile {
+                file: file.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            log.with_writer(Mutex::new(opened)).with_ansi(false).try_init()
+        }
+        None => log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).try_init(),
+    };
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct NodeProcess {
 }
 
 /// Starts a node in the background: in a process group of its own, so that neither Ctrl-C nor a closed terminal
-/// reaches it, and with its output in the node's log file.
+/// reaches it, and with all of its output in the node's log file: its log, and what it may say before that is set up or when it panics.
 pub(crate) fn spawn(cluster: &LocalCluster, node: &LocalNode) -> Result<(Child, NodeProcess)> {
     let log_path = node.log_file();
     let log = OpenOptions::new()
@@ -45,6 +45,8 @@ pub(crate) fn spawn(cluster: &LocalCluster, node: &LocalNode) -> Result<(Child, 
         .args(["--listen-client", &node.client])
         .args(["--listen-peer", &node.peer])
         .args(["--initial-nodes", &cluster.initial_nodes()])
+        .arg("--log-file")
+        .arg(&log_path)
         .env_remove("RUVECTOR_ENDPOINTS")
         .stdin(Stdio::null())
         .stdout(log)

@@ -54,6 +54,10 @@ pub(crate) struct Serve {
     /// What to log: error, warn, info, debug or trace, or as in RUST_LOG.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+
+    /// Log to this file instead of standard error. At 8 MiB it is put aside as FILE.1; FILE.3 is the oldest that is kept.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 impl Serve {
@@ -84,6 +88,7 @@ impl Serve {
             initial_nodes,
             insecure: self.insecure.then_some(true),
             log_level: self.log_level,
+            log_file: self.log_file,
             ..ServerOptions::default()
         })
     }

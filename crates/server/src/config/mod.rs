@@ -33,6 +33,8 @@ pub struct ServerConfig {
     pub insecure: bool,
     /// What is logged, in the form of `RUST_LOG`; `None` leaves it to `RUST_LOG`, or else `info`.
     pub log_level: Option<String>,
+    /// The file that is logged to, kept at 8 MiB with three older ones beside it; `None` means standard error.
+    pub log_file: Option<PathBuf>,
     /// How many threads serve clients. One costs least for each request.
     pub client_threads: usize,
     /// What clients may ask at most.
@@ -69,6 +71,9 @@ pub struct ServerOptions {
     /// See [`ServerConfig::log_level`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+    /// See [`ServerConfig::log_file`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_file: Option<PathBuf>,
     /// See [`ServerConfig::client_threads`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_threads: Option<usize>,
@@ -168,6 +173,7 @@ impl ServerOptions {
             advertise_client: self.advertise_client.or(fallback.advertise_client),
             insecure: self.insecure.or(fallback.insecure),
             log_level: self.log_level.or(fallback.log_level),
+            log_file: self.log_file.or(fallback.log_file),
             client_threads: self.client_threads.or(fallback.client_threads),
             initial_nodes: self.initial_nodes.or(fallback.initial_nodes),
             limits: self.limits.or(fallback.limits),
@@ -191,6 +197,7 @@ impl ServerOptions {
             initial_nodes,
             insecure: self.insecure.unwrap_or(false),
             log_level: self.log_level,
+            log_file: self.log_file,
             client_threads: self.client_threads.unwrap_or(1),
             limits: self.limits.unwrap_or_default(),
             tuning: self.tuning.unwrap_or_default(),

@@ -9,6 +9,7 @@ data_dir = "/var/lib/ruvector"
 listen_client = "127.0.0.1:7410"
 listen_peer = "127.0.0.1:7411"
 log_level = "debug"
+log_file = "node.log"
 
 [initial_nodes]
 node-1 = "127.0.0.1:7401"

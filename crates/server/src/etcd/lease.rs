@@ -50,7 +50,7 @@ impl Lease for LeaseService {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let (metadata, _, requests) = request.into_parts();
-        self.0.metrics.handled(Method::LeaseKeepAlive, self.keep_alive(&metadata, requests))
+        self.0.metrics.opened(Method::LeaseKeepAlive, self.keep_alive(&metadata, requests))
     }
 
     async fn lease_time_to_live(

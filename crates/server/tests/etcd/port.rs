@@ -62,22 +62,82 @@ async fn metrics_have_etcd_s_names() {
         "etcd_server_proposals_failed_total 0",
         "etcd_debugging_mvcc_keys_total 1",
         "etcd_debugging_mvcc_watcher_total 0",
-        r#"grpc_server_handled_total{grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_code="OK"} 1"#,
-        "# EOF",
+        r#"grpc_server_started_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put"} 1"#,
+        r#"grpc_server_handled_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_code="OK"} 1"#,
+        "# TYPE grpc_server_handled_total counter",
+        "# TYPE etcd_disk_wal_fsync_duration_seconds histogram",
+        "# TYPE etcd_server_proposals_committed_total gauge",
     ] {
         assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
     }
     for name in [
-        "etcd_disk_wal_fsync_duration_seconds_count ",
+        "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"",
+        "etcd_disk_backend_commit_duration_seconds_bucket{le=\"",
         "etcd_server_leader_changes_seen_total ",
         "etcd_server_proposals_committed_total ",
+        "etcd_server_proposals_applied_total ",
+        "etcd_server_proposals_pending ",
         "etcd_mvcc_db_total_size_in_bytes ",
         "etcd_network_client_grpc_received_bytes_total ",
+        "etcd_network_client_grpc_sent_bytes_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_max_fds ",
         "etcd_server_id{server_id=\"",
     ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in\n{text}");
     }
-    assert!(!text.contains("_total_total"));
+    assert!(!text.contains("_total_total") && !text.contains("# EOF"));
+    let is_named_as_its_samples = |line: &str| {
+        let Some(name) = line.strip_prefix("# TYPE ").and_then(|rest| rest.strip_suffix(" counter")) else {
+            return true;
+        };
+        name.ends_with("_total")
+    };
+    assert!(text.lines().all(is_named_as_its_samples), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_form_that_is_asked_for() {
+    let server = TestServer::start().await;
+    let ask = async |accept: &str| {
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+        exchange(&server, request.as_bytes()).await
+    };
+    for accept in ["*/*", "text/plain", "text/html,application/xhtml+xml"] {
+        let answer = ask(accept).await.to_lowercase();
+        assert!(
+            answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+            "{accept}: {answer}"
+        );
+        assert!(!answer.contains("# eof"), "{accept}");
+    }
+    let answer = ask("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3").await;
+    assert!(
+        answer.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{answer}"
+    );
+    assert!(answer.contains("# EOF"), "{answer}");
+}
+
+/// Streams that are open are what etcd's board makes of those that began and those that ended.
+#[tokio::test]
+async fn open_streams_are_those_that_began_and_did_not_end() {
+    let server = TestServer::start().await;
+    let count = async |name: &str| {
+        let (_, text) = get(&server, "/metrics").await;
+        let of_watches = |line: &&str| line.starts_with(name) && line.contains("grpc_method=\"Watch\"");
+        text.lines()
+            .filter(of_watches)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    let watch = server.watch().await;
+    assert_eq!((count("grpc_server_started_total").await, count("grpc_server_handled_total").await), (1, 0));
+    drop(watch);
+    eventually(async || count("grpc_server_handled_total").await == 1).await;
+    assert_eq!(count("grpc_server_started_total").await, 1);
 }
 
 #[tokio::test]

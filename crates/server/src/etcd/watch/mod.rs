@@ -64,6 +64,6 @@ impl WatchService {
             });
             Response::new(Box::pin(answers) as Answers)
         });
-        self.0.metrics.handled(Method::Watch, opened)
+        self.0.metrics.opened(Method::Watch, opened)
     }
 }
