@@ -254,6 +254,7 @@ fn outcome_of(error: &ClientError) -> Result<Outcome> {
         ClientError::InvalidEndpoint { .. }
         | ClientError::NoEndpoints
         | ClientError::Compacted { .. }
+        | ClientError::TooLarge { .. }
         | ClientError::Refused { .. }
         | ClientError::Unsupported { .. }
         | ClientError::Malformed { .. } => {

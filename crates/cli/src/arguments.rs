@@ -33,6 +33,16 @@ pub(crate) enum Area {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write manual pages.
+    #[command(
+        hide = true,
+        after_help = "Example:
+  ruvector man ~/.local/share/man/man1"
+    )]
+    Man {
+        /// Where to.
+        directory: std::path::PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -66,7 +76,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "GROUP", default_value = "metadata")]
     pub(crate) group: Group,
 
-    /// Print JSON instead of tables.
+    /// Print JSON instead of tables and, on standard error, of what went wrong.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

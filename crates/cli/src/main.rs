@@ -15,24 +15,49 @@ mod target;
 mod text;
 mod verbs;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Area, Arguments};
+use crate::failure::Doing;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().area {
-        Area::Consensus(consensus) => verbs::run(consensus),
-        Area::Completion { shell } => completion(shell),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && asks_for_json() => {
+            return failure::Failure::usage(one_line(&error.to_string())).report(true);
+        }
+        Err(error) => error.exit(),
+    };
+    let (result, as_json) = match arguments.area {
+        Area::Consensus(consensus) => {
+            let as_json = consensus.common.json;
+            (verbs::run(consensus), as_json)
+        }
+        Area::Completion { shell } => (completion(shell), false),
+        Area::Man { directory } => (man(&directory), false),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(as_json),
     }
+}
+
+/// Whether the line asks for JSON, as far as that can be told of one that makes no sense.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// What the parser says, without its first word and its advice in further paragraphs.
+fn one_line(text: &str) -> String {
+    let first = text.split("\n\n").next().unwrap_or(text);
+    let words: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
+    words.join(" ")
 }
 
 /// Prints the completion script. Made in memory first: the generator panics if its reader goes away.
@@ -40,4 +65,22 @@ fn completion(shell: clap_complete::Shell) -> failure::Result {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "ruvector", &mut script);
     output::write_raw(&script)
+}
+
+/// Writes a manual page for each command.
+fn man(directory: &Path) -> failure::Result {
+    std::fs::create_dir_all(directory).doing(|| format!("make {}", directory.display()))?;
+    let command = Arguments::command();
+    clap_mangen::generate_to(command, directory)
+        .doing(|| format!("write manual pages to {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_the_parser_says_becomes_one_line() {
+        let text =
+            "error: the following required arguments were not provided:\n  <KEY>\n\nUsage: x\n\nFor more\n";
+        assert_eq!(super::one_line(text), "the following required arguments were not provided: <KEY>");
+    }
 }

@@ -14,6 +14,8 @@ use crate::failure::{Failure, Result};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     format: Format,
+    /// Standard output is a terminal.
+    is_terminal: bool,
     /// Standard output is a terminal that shows colours.
     colour: bool,
 }
@@ -39,12 +41,18 @@ pub(crate) enum Tone {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        let colour = io::stdout().is_terminal() && wants_colour();
-        Self { format: if json { Format::Json } else { Format::People }, colour }
+        let is_terminal = io::stdout().is_terminal();
+        let format = if json { Format::Json } else { Format::People };
+        Self { format, is_terminal, colour: is_terminal && wants_colour() }
     }
 
     pub(crate) fn is_json(self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether what is written would do something to a terminal, and is read by eyes.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.is_terminal
     }
 
     /// A line for people.
@@ -206,7 +214,7 @@ fn written(result: io::Result<()>) -> Result {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Failure::OutputClosed
         } else {
-            Failure::Failed(format!("can't write the result: {error}"))
+            Failure::failed(format!("can't write the result: {error}"))
         }
     })
 }

@@ -27,6 +27,30 @@ pub(crate) fn printable_line(bytes: &[u8]) -> String {
     printable(bytes).replace('\n', "\\n").replace('\t', "\\t")
 }
 
+/// Bytes as text in one line from which they could be read back: like [`printable_line`], with backslashes doubled.
+pub(crate) fn unambiguous(bytes: &[u8]) -> String {
+    let parts: Vec<String> = bytes.split(|byte| *byte == b'\\').map(printable_line).collect();
+    parts.join("\\\\")
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// What hexadecimal digits say, with spaces and colons between them if somebody likes; `None` if they are none.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.chars().filter(|character| !matches!(character, ' ' | ':'));
+    let digits: Vec<u8> = digits.map(|digit| Some(digit.to_digit(16)? as u8)).collect::<Option<_>>()?;
+    let pairs = digits.chunks_exact(2);
+    pairs.remainder().is_empty().then(|| pairs.map(|pair| (pair[0] << 4) | pair[1]).collect())
+}
+
+/// What base64 says; `None` if it is none.
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 fn escape(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         text.push_str(&format!("\\x{byte:02x}"));
@@ -80,6 +104,7 @@ pub(crate) fn time_for_names(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::UNIX_EPOCH;
 
@@ -91,6 +116,29 @@ mod tests {
         assert_eq!(printable(b"a\xff\xfeb"), "a\\xff\\xfeb");
         assert_eq!(printable(b"\x1b[31mred"), "\\x1b[31mred");
         assert_eq!(printable_line(b"a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn different_keys_never_look_alike() {
+        let keys: [&[u8]; 7] = [b"\xff", b"\\xff", b"\\\xff", b"\\\\xff", b"\n", b"\\n", b"\\\n"];
+        let shown: std::collections::BTreeSet<String> = keys.iter().map(|key| unambiguous(key)).collect();
+        assert_eq!(shown.len(), keys.len(), "{shown:?}");
+        assert_eq!(unambiguous("grün".as_bytes()), "grün");
+        assert_eq!(unambiguous(b"a\\b\xff"), "a\\\\b\\xff");
+    }
+
+    #[test]
+    fn bytes_are_read_as_they_are_shown() {
+        let bytes = [0, 255, 16, 1];
+        assert_eq!(hex(&bytes), "00ff1001");
+        assert_eq!(from_hex(&hex(&bytes)).unwrap(), bytes);
+        assert_eq!(from_hex("00:FF 10:01").unwrap(), bytes);
+        assert_eq!(from_hex("").unwrap(), b"");
+        for wrong in ["0", "0g", "123", "é0"] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
+        assert_eq!(from_base64(&base64(&bytes)).unwrap(), bytes);
+        assert_eq!(from_base64("a"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod txn;
 pub(crate) mod watch;
 
 mod gather;
+mod patience;
 mod restore;
 mod shapes;
 

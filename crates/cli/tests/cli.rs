@@ -154,7 +154,7 @@ fn without_any_cluster_every_verb_says_how_to_get_one() {
         &["leader", "--show"],
         &["quorum", "--check"],
         &["put", "a", "1"],
-        &["get", "a", "--json"],
+        &["get", "a"],
         &["del", "a"],
         &["watch", "a"],
         &["txn", "--then", "put a 1"],
@@ -207,6 +207,28 @@ fn nodes_that_do_not_answer_are_named() {
 }
 
 #[test]
+fn nodes_can_be_named_by_the_environment() {
+    let cli = Cli::new();
+    let endpoint = format!("127.0.0.1:{}", free_base_port(1));
+    for (endpoints, code, words) in [
+        (endpoint.as_str(), 1, [endpoint.as_str(), "connection refused"]),
+        ("nowhere", 2, ["RUVECTOR_ENDPOINTS", "nowhere"]),
+        (" ", 1, ["no cluster is remembered", "init"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ruvector"))
+            .args(["consensus", "get", "a"])
+            .env("RUVECTOR_HOME", cli.home.path())
+            .env("RUVECTOR_ENDPOINTS", endpoints)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{endpoints}: {error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{endpoints}: {error}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_a_usage_error() {
     let cli = Cli::new();
     for (line, parts) in [
@@ -242,6 +264,52 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["compact-log"],
     ] {
         assert_eq!(cli.fails(line).0, 2, "{line:?}");
+    }
+}
+
+#[test]
+fn with_json_an_error_is_json_too() {
+    let cli = Cli::new();
+    let port = free_base_port(1);
+    let endpoint = format!("127.0.0.1:{port}");
+    for (line, code, kind, word) in [
+        (&["get", "a", "--json", "--endpoints", &endpoint][..], 1, "unreachable", "connection refused"),
+        (&["--json", "status"], 1, "failed", "ruvector consensus init"),
+        (&["get", "", "--json"], 2, "usage", "must not be empty"),
+        (&["get", "--json"], 2, "usage", "<KEY>"),
+        (&["frobnicate", "--json"], 2, "usage", "frobnicate"),
+        (&["get", "a", "--limit", "x", "--json"], 2, "usage", "--limit"),
+    ] {
+        let output = cli.run(&[&["consensus"], line].concat());
+        assert_eq!(output.status.code(), Some(code), "{line:?}");
+        assert!(output.stdout.is_empty(), "{line:?}");
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr)
+            .unwrap_or_else(|error| panic!("{line:?}: {error}: {}", text(&output.stderr)));
+        let said = error["error"].as_str().unwrap();
+        assert!(said.contains(word) && !said.contains('\n'), "{line:?}: {said}");
+        let expected = serde_json::json!({ "error": said, "kind": kind, "exit_code": code });
+        assert_eq!(error, expected, "{line:?}");
+    }
+    // What follows two dashes is no flag.
+    let output = cli.run(&["consensus", "get", "--", "a", "--json"]);
+    assert!(text(&output.stderr).starts_with("error: "), "{}", text(&output.stderr));
+    let help = cli.run(&["consensus", "get", "--help", "--json"]);
+    assert!(help.status.success() && text(&help.stdout).contains("Usage"));
+}
+
+#[test]
+fn every_verb_has_a_manual_page() {
+    let cli = Cli::new();
+    let directory = cli.home.path().join("man1");
+    let written = cli.run(&["man", directory.to_str().unwrap()]);
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let page = |name: &str| {
+        std::fs::read_to_string(directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    assert!(page("ruvector.1").contains(".TH"));
+    for verb in VERBS {
+        let page = page(&format!("ruvector-consensus-{verb}.1"));
+        assert!(page.contains("Example") && page.contains(".SH OPTIONS"), "{verb}: {page}");
     }
 }
 

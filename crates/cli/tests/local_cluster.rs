@@ -101,8 +101,8 @@ fn keys_are_written_read_watched_compared_and_deleted() {
     let cluster = Cluster::init();
     assert_eq!(cluster.json(&["put", "a/1", "one"]), json!({ "revision": 2, "previous": null }));
     cluster.succeeds(&["put", "a/2", "-2"]);
-    assert_eq!(cluster.succeeds(&["get", "a/1"]), "one\n");
-    assert_eq!(cluster.succeeds(&["get", "a/2"]), "-2\n");
+    assert_eq!(cluster.succeeds(&["get", "a/1"]), "one");
+    assert_eq!(cluster.succeeds(&["get", "a/2"]), "-2");
     assert_eq!(cluster.succeeds(&["get", "--prefix", "a/", "--keys-only"]), "a/1\na/2\n");
     assert_eq!(cluster.succeeds(&["get", "--prefix", "", "--count-only"]), "2\n");
     assert_eq!(cluster.json(&["get", "a", "--range", "b", "--limit", "1"])["more"], true);
@@ -115,7 +115,7 @@ fn keys_are_written_read_watched_compared_and_deleted() {
     let failed = cluster.json(&["txn", "--if", "missing(a/1)", "--then", "put a/1 x", "--else", "get a/1"]);
     assert_eq!(failed["succeeded"], false);
     assert_eq!(failed["responses"][0]["get"]["kvs"][0]["value"], "uno");
-    assert_eq!(cluster.succeeds(&["get", "a/1", "--revision", "2"]), "one\n");
+    assert_eq!(cluster.succeeds(&["get", "a/1", "--revision", "2"]), "one");
 
     for (level, flags) in [("strong", &[][..]), ("lease", &[]), ("stale", &["--max-staleness", "1h"])] {
         let read = cluster.json(&[&["read", "--key", "a/1", "--level", level], flags].concat());
@@ -177,13 +177,13 @@ fn a_snapshot_takes_the_cluster_back() {
     assert!(cluster.fails(&["snapshot", "--restore", "--from", "bad", "--yes"]).contains("there are good"));
     let question = cluster.fails(&restore);
     assert!(question.contains("entries since are lost") && question.contains("--yes"), "{question}");
-    assert_eq!(cluster.succeeds(&["get", "kept"]), "2\n");
+    assert_eq!(cluster.succeeds(&["get", "kept"]), "2");
 
     let before = cluster.json(&["status"])["cluster_id"].clone();
     let restored = cluster.json(&[&restore[..], &["--yes"]].concat());
     assert_eq!(restored["snapshot"]["name"], "good");
     assert_ne!(restored["cluster_id"], before, "nodes from before and after could mix");
-    assert_eq!(cluster.succeeds(&["get", "kept"]), "1\n");
+    assert_eq!(cluster.succeeds(&["get", "kept"]), "1");
     cluster.fails(&["get", "lost"]);
     let old: Vec<PathBuf> = serde_json::from_value(restored["old_data_dirs"].clone()).unwrap();
     assert!(old.len() == 3 && old.iter().all(|directory| directory.is_dir()), "{old:?}");
@@ -192,7 +192,7 @@ fn a_snapshot_takes_the_cluster_back() {
     cluster.succeeds(&["stop"]);
     assert!(cluster.fails(&["get", "kept"]).contains("does not run"));
     cluster.succeeds(&["start"]);
-    assert_eq!(cluster.succeeds(&["get", "kept"]), "3\n");
+    assert_eq!(cluster.succeeds(&["get", "kept"]), "3");
     cluster.succeeds(&["destroy", "--yes"]);
     assert!(old.iter().all(|directory| !directory.exists()), "{old:?}");
 }
@@ -215,5 +215,5 @@ fn a_log_is_compacted_on_every_node() {
     for node in compacted["nodes"].as_array().unwrap() {
         assert_eq!(node["first_index"], json!(last), "{compacted}");
     }
-    assert_eq!(cluster.succeeds(&["get", "a"]), "3\n");
+    assert_eq!(cluster.succeeds(&["get", "a"]), "3");
 }

@@ -64,6 +64,12 @@ pub enum ClientError {
         /// The node's words.
         reason: String,
     },
+    /// An answer, or a request, is larger than fits one message. To ask again would bring it again.
+    #[error("this is too large for one message ({reason}); ask for less at a time, as with a limit")]
+    TooLarge {
+        /// What is too large.
+        reason: String,
+    },
     /// The node understood and refuses; nothing was done.
     #[error("{reason}")]
     Refused {
@@ -139,6 +145,18 @@ pub(crate) fn judge(status: &Status, endpoint: &Endpoint, effect: Effect) -> Ver
             error: ClientError::Unsupported { endpoint: endpoint.to_string(), reason },
             may_retry: false,
         },
+        // An answer that this side can't take: what was asked for is done.
+        Code::OutOfRange if is_too_large(&reason) => {
+            let error = match effect {
+                Effect::Read => ClientError::TooLarge { reason },
+                Effect::Write => ClientError::OutcomeUnknown { reason },
+            };
+            Verdict { error, may_retry: false }
+        }
+        // A request that the other side does not take.
+        Code::ResourceExhausted if is_too_large(&reason) => {
+            Verdict { error: ClientError::TooLarge { reason }, may_retry: false }
+        }
         Code::OutOfRange if reason.contains("compacted") => {
             Verdict { error: ClientError::Compacted { oldest: None, reason }, may_retry: false }
         }
@@ -154,6 +172,16 @@ pub(crate) fn judge(status: &Status, endpoint: &Endpoint, effect: Effect) -> Ver
         | Code::DataLoss
         | Code::Unauthenticated => Verdict { error: ClientError::Refused { reason }, may_retry: false },
     }
+}
+
+/// Whether a stream ended because of an answer that this side can't take.
+pub(crate) fn status_is_too_large(status: &Status) -> bool {
+    status.code() == Code::OutOfRange && is_too_large(status.message())
+}
+
+/// Whether a status tells of a message that is larger than one side takes, and not of what a node refuses.
+fn is_too_large(reason: &str) -> bool {
+    reason.contains("message length too large") || reason.contains("message larger than max")
 }
 
 /// Whether the connection could not be made, so that the request never left.
@@ -200,6 +228,28 @@ mod tests {
         ] {
             assert!(verdict(&status, Effect::Write).may_retry, "{status}");
         }
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_message_is_not_asked_for_again() {
+        let answer = Status::out_of_range(
+            "Error, decoded message length too large: found 70000000 bytes, the limit is: 67108864 bytes",
+        );
+        let request =
+            Status::resource_exhausted("grpc: received message larger than max (70000000 vs. 4194304)");
+        for (status, effect) in [(&answer, Effect::Read), (&request, Effect::Read), (&request, Effect::Write)]
+        {
+            let verdict = verdict(status, effect);
+            assert!(!verdict.may_retry, "{status}");
+            assert!(matches!(verdict.error, ClientError::TooLarge { .. }), "{verdict:?}");
+            assert!(verdict.error.to_string().contains("as with a limit"), "{verdict:?}");
+        }
+        // Its answer came, and so it may have been applied.
+        let verdict = verdict(&answer, Effect::Write);
+        assert!(
+            !verdict.may_retry && matches!(verdict.error, ClientError::OutcomeUnknown { .. }),
+            "{verdict:?}"
+        );
     }
 
     #[test]

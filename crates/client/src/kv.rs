@@ -331,6 +331,85 @@ mod tests {
         assert_eq!(bounds(b""), (ZERO, ZERO));
     }
 
+    fn kv() -> mvccpb::KeyValue {
+        mvccpb::KeyValue {
+            key: "k".into(),
+            value: "v".into(),
+            create_revision: 1,
+            mod_revision: 2,
+            version: 3,
+            lease: 4,
+        }
+    }
+
+    fn expected() -> KeyValue {
+        KeyValue {
+            key: "k".into(),
+            value: "v".into(),
+            create_revision: 1,
+            mod_revision: 2,
+            version: 3,
+            lease: Some(LeaseId(4)),
+        }
+    }
+
+    fn header() -> Option<pb::ResponseHeader> {
+        Some(pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: 9, raft_term: 3 })
+    }
+
+    #[test]
+    fn answers_are_told_with_all_their_fields() {
+        assert_eq!(KeyValue::from(kv()), expected());
+        assert_eq!(KeyValue::from(mvccpb::KeyValue { lease: 0, ..kv() }).lease, None);
+        let put = pb::PutResponse { header: header(), prev_kv: Some(kv()) };
+        assert_eq!(PutAnswer::from(put), PutAnswer { revision: 9, previous: Some(expected()) });
+        let range = pb::RangeResponse { header: header(), kvs: vec![kv(), kv()], more: true, count: 7 };
+        let key_values = vec![expected(), expected()];
+        assert_eq!(GetAnswer::from(range), GetAnswer { revision: 9, key_values, more: true, count: 7 });
+        let delete = pb::DeleteRangeResponse { header: header(), deleted: 6, prev_kvs: vec![kv()] };
+        let previous = vec![expected()];
+        assert_eq!(DeleteAnswer::from(delete), DeleteAnswer { revision: 9, deleted: 6, previous });
+        assert_eq!(revision_of(None), 0);
+    }
+
+    #[test]
+    fn everything_that_is_asked_for_goes_into_the_request() {
+        let options = PutOptions { lease: Some(LeaseId(4)), previous: true };
+        let put = pb::PutRequest {
+            key: "k".into(),
+            value: "v".into(),
+            lease: 4,
+            prev_kv: true,
+            ignore_value: false,
+            ignore_lease: false,
+        };
+        assert_eq!(put_request("k".into(), "v".into(), options), put);
+        let options = GetOptions {
+            revision: Some(5),
+            limit: Some(6),
+            keys_only: true,
+            count_only: false,
+            read_from: ReadFrom::Local,
+        };
+        let range = pb::RangeRequest {
+            key: "k".into(),
+            range_end: "l".into(),
+            limit: 6,
+            revision: 5,
+            serializable: true,
+            keys_only: true,
+            ..pb::RangeRequest::default()
+        };
+        assert_eq!(range_request(KeyRange::Prefix("k".into()), &options), range);
+        let counted = GetOptions { count_only: true, ..GetOptions::default() };
+        let range = pb::RangeRequest { key: "k".into(), count_only: true, ..pb::RangeRequest::default() };
+        assert_eq!(range_request(KeyRange::One("k".into()), &counted), range);
+        let delete = pb::DeleteRangeRequest { key: "k".into(), range_end: "m".into(), prev_kv: true };
+        let between = KeyRange::Between("k".into(), "m".into());
+        assert_eq!(delete_request(between, DeleteOptions { previous: true }), delete);
+        assert_eq!(KeyRange::From("k".into()).into_bounds(), ("k".into(), ZERO));
+    }
+
     /// A program has thousands of them under way. The way by etcd's API, which few go, takes kilobytes.
     #[tokio::test]
     async fn a_request_under_way_does_not_carry_what_it_hardly_ever_needs() {

@@ -17,7 +17,7 @@
 //! connection was refused, there was no leader, the node was too busy); when the answer got lost the error is
 //! [`ClientError::OutcomeUnknown`] and the decision is the caller's.
 //!
-//! Where to look: [`Client`] for keys, [`Transaction`] for compare-and-set, [`Watch`] for changes, [`LeaseId`] for
+//! Where to look: [`Client`] for keys, [`Pages`] for ranges that may be large, [`Transaction`] for compare-and-set, [`Watch`] for changes, [`LeaseId`] for
 //! keys that end by themselves, [`NodeClient`] for what one node tells of itself.
 //!
 //! What this crate does not do: no TLS and no authentication yet, no balancing of load between endpoints, no cache.
@@ -31,6 +31,7 @@ mod kv;
 mod lease;
 mod members;
 mod native;
+mod pages;
 mod transaction;
 mod watch;
 
@@ -46,6 +47,7 @@ pub use kv::{
 };
 pub use lease::{Lease, LeaseId, LeaseTimeToLive};
 pub use members::Member;
+pub use pages::Pages;
 pub use transaction::{
     Comparison, Operation, OperationAnswer, Relation, Target, Transaction, TransactionAnswer,
 };

@@ -188,10 +188,22 @@ impl TryFrom<pb::TxnResponse> for TransactionAnswer {
     type Error = ClientError;
 
     fn try_from(response: pb::TxnResponse) -> Result<Self, ClientError> {
+        let revision = revision_of(response.header.as_ref());
+        let operations = response.responses.into_iter().map(|step| {
+            let mut answer = OperationAnswer::try_from(step)?;
+            // A server may tell it once, for all steps.
+            let (OperationAnswer::Put(PutAnswer { revision: own, .. })
+            | OperationAnswer::Get(GetAnswer { revision: own, .. })
+            | OperationAnswer::Delete(DeleteAnswer { revision: own, .. })) = &mut answer;
+            if *own == 0 {
+                *own = revision;
+            }
+            Ok(answer)
+        });
         Ok(Self {
-            revision: revision_of(response.header.as_ref()),
+            revision,
             succeeded: response.succeeded,
-            operations: response.responses.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            operations: operations.collect::<Result<_, ClientError>>()?,
         })
     }
 }
@@ -218,5 +230,90 @@ impl Target {
     #[must_use]
     pub fn lease(lease: LeaseId) -> Self {
         Self::Lease(lease.0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use pb::compare::{CompareResult, CompareTarget, TargetUnion};
+
+    use super::*;
+
+    #[test]
+    fn every_comparison_goes_into_the_request_as_it_is_meant() {
+        for (relation, result) in [
+            (Relation::Equal, CompareResult::Equal),
+            (Relation::NotEqual, CompareResult::NotEqual),
+            (Relation::Greater, CompareResult::Greater),
+            (Relation::Less, CompareResult::Less),
+        ] {
+            for (property, target, value) in [
+                (Target::Value("v".into()), CompareTarget::Value, TargetUnion::Value("v".into())),
+                (Target::Version(1), CompareTarget::Version, TargetUnion::Version(1)),
+                (Target::CreateRevision(2), CompareTarget::Create, TargetUnion::CreateRevision(2)),
+                (Target::ModRevision(3), CompareTarget::Mod, TargetUnion::ModRevision(3)),
+                (Target::lease(LeaseId(4)), CompareTarget::Lease, TargetUnion::Lease(4)),
+            ] {
+                let comparison = Comparison { key: KeyRange::Prefix("k".into()), target: property, relation };
+                let expected = pb::Compare {
+                    result: result.into(),
+                    target: target.into(),
+                    key: "k".into(),
+                    range_end: "l".into(),
+                    target_union: Some(value),
+                };
+                assert_eq!(pb::Compare::from(comparison), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn branches_and_steps_keep_their_places() {
+        use pb::request_op::Request;
+
+        let put = Operation::Put("k".into(), "v".into(), PutOptions::default());
+        let get = Operation::Get("g".into(), GetOptions::default());
+        let delete = Operation::Delete("d".into(), DeleteOptions::default());
+        let transaction = Transaction { comparisons: vec![], then: vec![put, get], otherwise: vec![delete] };
+        let request = pb::TxnRequest::from(transaction);
+        let [put, get] = request.success.as_slice() else { panic!("{request:?}") };
+        assert!(matches!(&put.request, Some(Request::RequestPut(put)) if put.key == "k" && put.value == "v"));
+        assert!(matches!(&get.request, Some(Request::RequestRange(get)) if get.key == "g"));
+        let [delete] = request.failure.as_slice() else { panic!("{request:?}") };
+        assert!(matches!(&delete.request, Some(Request::RequestDeleteRange(delete)) if delete.key == "d"));
+    }
+
+    #[test]
+    fn an_answer_is_told_with_all_its_fields() {
+        use pb::response_op::Response;
+
+        let header = Some(pb::ResponseHeader { revision: 9, ..Default::default() });
+        let operation = |response| pb::ResponseOp { response: Some(response) };
+        let response = pb::TxnResponse {
+            header,
+            succeeded: true,
+            responses: vec![
+                operation(Response::ResponsePut(pb::PutResponse::default())),
+                operation(Response::ResponseRange(pb::RangeResponse { count: 3, ..Default::default() })),
+                operation(Response::ResponseDeleteRange(pb::DeleteRangeResponse {
+                    deleted: 2,
+                    ..Default::default()
+                })),
+            ],
+        };
+        let expected = TransactionAnswer {
+            revision: 9,
+            succeeded: true,
+            operations: vec![
+                OperationAnswer::Put(PutAnswer { revision: 9, previous: None }),
+                OperationAnswer::Get(GetAnswer { revision: 9, key_values: vec![], more: false, count: 3 }),
+                OperationAnswer::Delete(DeleteAnswer { revision: 9, deleted: 2, previous: vec![] }),
+            ],
+        };
+        assert_eq!(TransactionAnswer::try_from(response).unwrap(), expected);
+        let strange =
+            pb::TxnResponse { responses: vec![pb::ResponseOp { response: None }], ..Default::default() };
+        assert!(matches!(TransactionAnswer::try_from(strange), Err(ClientError::Malformed { .. })));
     }
 }

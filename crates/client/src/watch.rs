@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::client::{Client, service, timeout_status};
-use crate::error::{ClientError, Effect, judge};
+use crate::error::{ClientError, Effect, judge, status_is_too_large};
 use crate::kv::{KeyRange, KeyValue, revision_of};
 
 /// The longest wait between two attempts to resume.
@@ -139,6 +139,11 @@ impl Watch {
                     if let Some(batch) = self.take(response)? {
                         return Ok(batch);
                     }
+                }
+                // To resume would bring the same again.
+                Err(status) if status_is_too_large(&status) => {
+                    self.stream = None;
+                    return Err(ClientError::TooLarge { reason: status.message().to_owned() });
                 }
                 // The node stopped or the connection broke.
                 Ok(None) | Err(_) => self.abandon_stream(),
@@ -296,5 +301,51 @@ impl From<mvccpb::Event> for Event {
             mvccpb::event::EventType::Delete => EventKind::Delete,
         };
         Self { kind, key_value: event.kv.unwrap_or_default().into(), previous: event.prev_kv.map(Into::into) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_asked_for_goes_into_the_request() {
+        let options = WatchOptions {
+            start_revision: Some(5),
+            previous: true,
+            without_puts: true,
+            without_deletes: false,
+        };
+        let request = create_request(KeyRange::Prefix("a".into()), &options);
+        let expected = pb::WatchCreateRequest {
+            key: "a".into(),
+            range_end: "b".into(),
+            start_revision: 5,
+            progress_notify: true,
+            filters: vec![pb::watch_create_request::FilterType::Noput.into()],
+            prev_kv: true,
+            watch_id: 0,
+            fragment: true,
+        };
+        assert_eq!(request, expected);
+        let options = WatchOptions { without_deletes: true, ..WatchOptions::default() };
+        let request = create_request(KeyRange::One("a".into()), &options);
+        assert_eq!(request.filters, [i32::from(pb::watch_create_request::FilterType::Nodelete)]);
+        assert_eq!((request.start_revision, request.prev_kv, request.range_end), (0, false, Bytes::new()));
+    }
+
+    #[test]
+    fn an_event_is_told_with_all_its_fields() {
+        let kv = |key: &'static str, mod_revision| mvccpb::KeyValue {
+            key: key.into(),
+            mod_revision,
+            ..Default::default()
+        };
+        for (r#type, kind) in [(0, EventKind::Put), (1, EventKind::Delete)] {
+            let event = mvccpb::Event { r#type, kv: Some(kv("new", 9)), prev_kv: Some(kv("old", 8)) };
+            let expected =
+                Event { kind, key_value: kv("new", 9).into(), previous: Some(kv("old", 8).into()) };
+            assert_eq!(Event::from(event), expected);
+        }
     }
 }

@@ -9,7 +9,7 @@ use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::kv_server::{Kv, KvServer};
 use ruvector_api::etcdserverpb::watch_server::{Watch, WatchServer};
 use ruvector_api::mvccpb;
-use ruvector_client::{Client, ClientError, ClientOptions, GetOptions, PutOptions, WatchOptions};
+use ruvector_client::{Client, ClientError, ClientOptions, GetOptions, Protocol, PutOptions, WatchOptions};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -28,7 +28,7 @@ struct Script {
     watches: VecDeque<Vec<pb::WatchResponse>>,
     /// How many calls came.
     calls: usize,
-    /// Never answer a read.
+    /// Never answer a read or a put.
     silent: bool,
     /// The start revisions that watches were asked for.
     watched_from: Vec<i64>,
@@ -75,6 +75,9 @@ impl Kv for Scripted {
     }
 
     async fn put(&self, _: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        if self.shared.lock().unwrap().silent {
+            std::future::pending::<()>().await;
+        }
         self.next()
     }
 
@@ -183,6 +186,32 @@ async fn a_write_whose_answer_got_lost_is_not_repeated() {
     let error = client(&[&server.serve().await]).put("a", "1", PutOptions::default()).await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
     assert!(error.to_string().contains("read before writing again"), "{error}");
+    assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_write_under_way_when_its_time_is_up_is_unknown() {
+    let server = Scripted::default();
+    server.shared.lock().unwrap().silent = true;
+    let options = ClientOptions {
+        request_timeout: Duration::from_millis(300),
+        protocol: Protocol::Etcd,
+        ..ClientOptions::default()
+    };
+    let client = Client::new([server.serve().await], options).unwrap();
+    let error = client.put("a", "1", PutOptions::default()).await.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    let error = client.get("a", GetOptions::default()).await.unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_asked_for_once() {
+    let too_large =
+        "Error, decoded message length too large: found 70000000 bytes, the limit is: 67108864 bytes";
+    let server = Scripted::with_errors([Status::out_of_range(too_large)]);
+    let error = client(&[&server.serve().await]).get("a", GetOptions::default()).await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error:?}");
     assert_eq!(server.calls(), 1);
 }
 

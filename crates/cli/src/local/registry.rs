@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn the_cluster_meant_is_the_only_one_or_the_default() {
         let (_directory, home) = home();
-        assert!(matches!(home.cluster_meant(), Err(Failure::Failed(text)) if text.contains("init")));
+        assert!(matches!(home.cluster_meant(), Err(Failure::Failed { text, .. }) if text.contains("init")));
         let only = remember(&home, "a");
         assert_eq!(home.cluster_meant().unwrap(), only);
         remember(&home, "b");
@@ -248,7 +248,9 @@ mod tests {
             (r#"{"format":1,"name":"../x","cluster_id":null,"directory":"/d","nodes":[]}"#, "a name has"),
         ] {
             fs::write(home.record_path(&name("a")), text).unwrap();
-            let Err(Failure::Failed(message)) = home.load(&name("a")) else { panic!("{text} was taken") };
+            let Err(Failure::Failed { text: message, .. }) = home.load(&name("a")) else {
+                panic!("{text} was taken")
+            };
             assert!(message.contains(reason) && message.contains("a.json"), "{message}");
         }
     }
@@ -257,7 +259,9 @@ mod tests {
     fn a_cluster_is_changed_by_one_command_at_a_time() {
         let (_directory, home) = home();
         let lock = home.lock(&name("a")).unwrap();
-        assert!(matches!(home.lock(&name("a")), Err(Failure::Failed(text)) if text.contains("another")));
+        assert!(
+            matches!(home.lock(&name("a")), Err(Failure::Failed { text, .. }) if text.contains("another"))
+        );
         home.lock(&name("b")).unwrap();
         drop(lock);
         home.lock(&name("a")).unwrap();

@@ -4,12 +4,19 @@ use std::future::Future;
 use std::time::Duration;
 
 use ruvector_client::{ClientError, Endpoint, NodeClient, NodeStatus, Role};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, Result};
 use crate::target::Target;
+use crate::text::count;
 
-/// How long a node may take to tell about itself; one that is stuck must not hold up the others' answers.
+/// How long a node may take to tell about itself.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long any node is waited for while none has answered.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long the others are waited for when one has answered; one that is stuck must not hold up what there is to show.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What one node said.
 #[derive(Debug)]
@@ -40,7 +47,7 @@ pub(crate) struct QuorumView {
     pub(crate) absent: Vec<String>,
 }
 
-/// Asks every node the same at once. The answers come in the nodes' order.
+/// Asks every node the same at once, and waits for all. The answers come in the nodes' order.
 pub(crate) async fn ask_all<T, F>(
     nodes: impl IntoIterator<Item = NodeClient>,
     question: impl Fn(NodeClient) -> F,
@@ -59,6 +66,36 @@ where
     answers
 }
 
+/// Like [`ask_all`], for what a node answers at once if it does: when one has, the others get [`GRACE`] more, so that one that stands still
+/// holds up nobody.
+pub(crate) async fn ask_all_briefly<T, F>(
+    nodes: impl IntoIterator<Item = NodeClient>,
+    question: impl Fn(NodeClient) -> F,
+) -> Vec<Answer<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = std::result::Result<T, ClientError>> + Send + 'static,
+{
+    let mut asked = JoinSet::new();
+    let mut answers = Vec::new();
+    for (position, node) in nodes.into_iter().enumerate() {
+        let endpoint = node.endpoint().clone();
+        let reason = format!("{endpoint} is silent while others answer");
+        answers.push(Answer { endpoint, result: Err(ClientError::TimedOut { reason }) });
+        let asking = question(node);
+        asked.spawn(async move { (position, asking.await) });
+    }
+    let mut until = Instant::now() + SILENCE_MAX;
+    while let Ok(Some(answered)) = timeout_at(until, asked.join_next()).await {
+        let (position, result) = answered.expect("a question neither panics nor is aborted");
+        if result.is_ok() {
+            until = until.min(Instant::now() + GRACE);
+        }
+        answers[position].result = result;
+    }
+    answers
+}
+
 impl ClusterView {
     /// Asks the nodes of the target, and those that they know of beside.
     ///
@@ -66,11 +103,11 @@ impl ClusterView {
     /// If none answers.
     pub(crate) async fn gather(target: &Target) -> Result<Self> {
         let client = target.client_with_timeout(STATUS_TIMEOUT)?;
-        let mut view = Self { answers: ask_all(client.nodes(), status).await };
+        let mut view = Self { answers: ask_all_briefly(client.nodes(), status).await };
         let others = view.unasked_members();
         if !others.is_empty() {
             let client = Target::Endpoints(others).client_with_timeout(STATUS_TIMEOUT)?;
-            view.answers.extend(ask_all(client.nodes(), status).await);
+            view.answers.extend(ask_all_briefly(client.nodes(), status).await);
         }
         view.forget_repeated_nodes();
         match view.answers.first().map(|answer| &answer.result) {
@@ -88,6 +125,7 @@ impl ClusterView {
                     | ClientError::OutcomeUnknown { .. }
                     | ClientError::TimedOut { .. }
                     | ClientError::Compacted { .. }
+                    | ClientError::TooLarge { .. }
                     | ClientError::Refused { .. }
                     | ClientError::Unsupported { .. }
                     | ClientError::Malformed { .. } => Failure::from(error.clone()),
@@ -141,6 +179,32 @@ impl ClusterView {
             present: names(&present),
             absent: names(&absent),
         }
+    }
+
+    /// That there is no quorum, in words, if the voters that answer are too few and know no leader. If they know one, it can reach more nodes
+    /// than can be reached from here.
+    pub(crate) fn missing_quorum(&self) -> Option<String> {
+        let voters = &self.best_informed()?.voter_ids;
+        let needed = voters.len() / 2 + 1;
+        let answers = |id: &u64| self.statuses().any(|status| status.node_id == *id);
+        let (answering, silent): (Vec<u64>, Vec<u64>) = voters.iter().partition(|id| answers(id));
+        if answering.len() >= needed || self.statuses().any(|status| status.leader_id.is_some()) {
+            return None;
+        }
+        let names = |ids: &[u64]| {
+            let mut names: Vec<String> = ids.iter().map(|id| self.name(*id)).collect();
+            names.sort();
+            names.join(", ")
+        };
+        Some(format!(
+            "no quorum: {} of {} answer{} ({}), {needed} are needed; bring back {} of those that do not ({})",
+            answering.len(),
+            count(voters.len(), "node"),
+            if answering.len() == 1 { "s" } else { "" },
+            names(&answering),
+            needed - answering.len(),
+            names(&silent)
+        ))
     }
 
     /// What a newcomer waits for, in words.
@@ -219,12 +283,99 @@ async fn status(node: NodeClient) -> std::result::Result<NodeStatus, ClientError
 
 #[cfg(test)]
 mod tests {
+    use ruvector_client::NodeAddress;
+
     use super::*;
 
     fn quorum(present: &[&str], absent: &[&str]) -> QuorumView {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let voters = [names(present), names(absent)].concat();
         QuorumView { needed: voters.len() / 2 + 1, voters, present: names(present), absent: names(absent) }
+    }
+
+    /// What nodes 1 to 3 would say that follow node 1, which leads.
+    fn node(node_id: u64) -> NodeStatus {
+        let members = (1..=3).map(|id| NodeAddress {
+            node_id: id,
+            name: format!("node-{id}"),
+            peer_address: String::new(),
+            client_address: None,
+        });
+        NodeStatus {
+            node_id,
+            leader_id: Some(1),
+            role: if node_id == 1 { Role::Leader } else { Role::Follower },
+            voter_ids: vec![1, 2, 3],
+            members: members.collect(),
+            ..NodeStatus::default()
+        }
+    }
+
+    fn view(statuses: impl IntoIterator<Item = NodeStatus>) -> ClusterView {
+        let endpoint = |id: u64| format!("127.0.0.1:{id}").parse().expect("an endpoint");
+        let answer = |status: NodeStatus| Answer { endpoint: endpoint(status.node_id), result: Ok(status) };
+        ClusterView { answers: statuses.into_iter().map(answer).collect() }
+    }
+
+    #[test]
+    fn a_node_counts_that_follows_the_leader_and_is_no_newcomer() {
+        let whole = view([node(1), node(2), node(3)]);
+        assert_eq!(whole.quorum().present, ["node-1", "node-2", "node-3"]);
+        let elsewhere = NodeStatus { leader_id: Some(2), ..node(2) };
+        let newcomer = NodeStatus { role: Role::Newcomer, ..node(3) };
+        let quorum = view([node(1), elsewhere, newcomer]).quorum();
+        assert_eq!((quorum.present, quorum.needed), (vec!["node-1".to_owned()], 2));
+        assert_eq!(quorum.absent, ["node-2", "node-3"]);
+    }
+
+    #[test]
+    fn a_quorum_is_missing_if_too_few_answer_and_those_know_no_leader() {
+        let lost = |id| NodeStatus { leader_id: None, role: Role::PreCandidate, ..node(id) };
+        assert_eq!(
+            view([lost(2)]).missing_quorum().as_deref(),
+            Some(
+                "no quorum: 1 of 3 nodes answers (node-2), 2 are needed; bring back 1 of those that do not (node-1, node-3)"
+            )
+        );
+        assert_eq!(view([node(2)]).missing_quorum(), None, "it may reach more nodes than we do");
+        assert_eq!(view([lost(1), lost(2)]).missing_quorum(), None, "an election may be under way");
+    }
+
+    #[test]
+    fn nodes_that_differ_after_the_same_entry_are_found() {
+        let at = |id, applied_index, hash: &str| NodeStatus {
+            applied_index,
+            state_hash: hash.to_owned(),
+            ..node(id)
+        };
+        assert!(view([at(1, 5, "a"), at(2, 5, "a"), at(3, 4, "b")]).diverged().is_none());
+        let differing = view([at(1, 6, "c"), at(2, 5, "a"), at(3, 5, "b")]);
+        let (one, other) = differing.diverged().expect("two that differ");
+        assert_eq!((one.node_id, other.node_id), (2, 3));
+    }
+
+    #[test]
+    fn a_node_that_was_asked_under_two_addresses_counts_once() {
+        let mut twice = view([node(1), node(2), node(1)]);
+        twice.forget_repeated_nodes();
+        assert_eq!(twice.statuses().map(|status| status.node_id).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_holds_up_nobody_and_is_named() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("an address").to_string();
+        let options = ruvector_client::ClientOptions::default();
+        let client =
+            ruvector_client::Client::new([address.as_str(), "127.0.0.2:1"], options).expect("endpoints");
+        let question = |node: NodeClient| async move {
+            if node.endpoint().as_str().ends_with(":1") { Ok(1) } else { std::future::pending().await }
+        };
+        let answers = ask_all_briefly(client.nodes(), question).await;
+        let [one, other] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!(other.result, Ok(1));
+        let error = one.result.as_ref().expect_err("it said nothing").to_string();
+        assert!(error.contains(&format!("{address} is silent while others answer")), "{error}");
     }
 
     #[test]

@@ -47,11 +47,14 @@ impl Leader {
                 }
             };
             let asked: Vec<String> = view.statuses().map(describe).collect();
-            return Err(Failure::failed(format!(
-                "nobody leads; answering: {}; a majority of the nodes must run and reach each other, and all of them once \
+            return Err(Failure::of_kind(
+                "no-leader",
+                format!(
+                    "nobody leads; answering: {}; a majority of the nodes must run and reach each other, and all of them once \
                  when a cluster is new",
-                asked.join(", ")
-            )));
+                    asked.join(", ")
+                ),
+            ));
         };
         if output.is_json() {
             return output.json(&json!({
@@ -91,13 +94,16 @@ impl Quorum {
         if quorum.holds() {
             return Ok(());
         }
-        Err(Failure::failed(format!(
-            "no quorum: {}: {} < {}; bring back {} of the missing nodes",
-            quorum.arithmetic(),
-            quorum.present.len(),
-            quorum.needed,
-            quorum.needed.saturating_sub(quorum.present.len())
-        )))
+        Err(Failure::of_kind(
+            "no-quorum",
+            format!(
+                "no quorum: {}: {} < {}; bring back {} of the missing nodes",
+                quorum.arithmetic(),
+                quorum.present.len(),
+                quorum.needed,
+                quorum.needed.saturating_sub(quorum.present.len())
+            ),
+        ))
     }
 }
 

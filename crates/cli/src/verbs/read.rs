@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use ruvector_client::ReadLevel;
 use serde_json::json;
 
-use super::shapes::key_value_json;
+use super::patience;
+use super::shapes::{KeyForm, key_value_json};
 use crate::arguments::Common;
 use crate::failure::{Failure, Result};
 use crate::output::{Content, Output, Rows, Tone};
@@ -34,6 +35,9 @@ pub(crate) struct Read {
     /// The key.
     #[arg(long)]
     key: String,
+
+    #[command(flatten)]
+    form: KeyForm,
 }
 
 /// How fresh a read must be, as it is typed.
@@ -56,10 +60,13 @@ impl Read {
             (Level::Strong, None) => ReadLevel::Strong,
             (Level::Lease, None) => ReadLevel::Lease,
         };
-        if self.key.is_empty() {
+        let key = self.form.read(&self.key)?;
+        if key.is_empty() {
             return Err(Failure::usage("a key must not be empty"));
         }
-        let answer = Target::find(&common)?.client()?.read(self.key.clone(), level).await?;
+        let target = Target::find(&common)?;
+        let asked = target.client()?;
+        let answer = patience::read_at(&target, level, asked.read(key.clone(), level)).await?;
         if output.is_json() {
             output.json(&json!({
                 "kv": answer.key_value.as_ref().map(key_value_json),
@@ -71,10 +78,14 @@ impl Read {
             }))?;
         }
         let Some(key_value) = &answer.key_value else {
-            return Err(Failure::failed(format!(
+            let text = format!(
                 "there is no key `{}` (read level {}, from {}, revision {})",
-                self.key, answer.level, answer.node_name, answer.revision
-            )));
+                self.form.show(&key),
+                answer.level,
+                answer.node_name,
+                answer.revision
+            );
+            return Err(Failure::of_kind("not-found", text));
         };
         if output.is_json() {
             return Ok(());
@@ -86,7 +97,7 @@ impl Read {
             (ReadLevel::Strong | ReadLevel::Lease, _) => "-".to_owned(),
         };
         rows.add([
-            Content::toned(printable_line(&key_value.key), Tone::Strong),
+            Content::toned(self.form.show(&key_value.key), Tone::Strong),
             printable_line(&key_value.value).into(),
             answer.level.into(),
             age.into(),

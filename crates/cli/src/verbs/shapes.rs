@@ -7,7 +7,48 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
 use crate::output::{Content, Rows, Tone};
-use crate::text::{base64, printable_line};
+use crate::text::{base64, from_base64, from_hex, hex, printable_line, unambiguous};
+
+/// How keys are written, where a verb takes and shows them.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct KeyForm {
+    /// Keys are given and shown in hexadecimal, as in 6b6579ff.
+    #[arg(long, conflicts_with = "base64")]
+    hex: bool,
+
+    /// Keys are given and shown in base64.
+    #[arg(long)]
+    base64: bool,
+}
+
+impl KeyForm {
+    /// The key that a text stands for.
+    ///
+    /// # Errors
+    /// If it is not of this form.
+    pub(crate) fn read(self, text: &str) -> Result<Bytes> {
+        let (bytes, form) = match self {
+            Self { hex: true, .. } => (from_hex(text), "hexadecimal"),
+            Self { base64: true, .. } => (from_base64(text), "base64"),
+            Self { hex: false, base64: false } => (Some(text.as_bytes().to_vec()), "text"),
+        };
+        bytes.map(Bytes::from).ok_or_else(|| Failure::usage(format!("the key `{text}` is no {form}")))
+    }
+
+    /// A key as it is read again. As text two keys never look alike, but a backslash is doubled and other bytes than UTF-8 are `\xNN`.
+    pub(crate) fn show(self, key: &[u8]) -> String {
+        match self {
+            Self { hex: true, .. } => hex(key),
+            Self { base64: true, .. } => base64(key),
+            Self { hex: false, base64: false } => unambiguous(key),
+        }
+    }
+
+    /// Whether keys are shown by other letters than their own.
+    pub(crate) fn is_encoded(self) -> bool {
+        self.hex || self.base64
+    }
+}
 
 /// Which keys a verb is about.
 #[derive(Args, Clone, Debug)]
@@ -22,19 +63,24 @@ pub(crate) struct Keys {
     /// Every key from KEY up to, and without, END.
     #[arg(long, value_name = "END")]
     pub(crate) range: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) form: KeyForm,
 }
 
 impl Keys {
     /// # Errors
-    /// If the range is empty or backwards, or there is no key.
+    /// If the range is empty or backwards, or there is no key, or it is not of the form it should have.
     pub(crate) fn into_range(self) -> Result<KeyRange> {
-        let key = Bytes::from(self.key);
-        match self.range {
-            Some(end) if end.as_bytes() <= key.as_ref() => Err(Failure::usage(format!(
-                "the range is empty: its end `{end}` does not come after `{}`",
-                printable_line(&key)
+        let form = self.form;
+        let key = form.read(&self.key)?;
+        match self.range.map(|end| form.read(&end)).transpose()? {
+            Some(end) if end <= key => Err(Failure::usage(format!(
+                "the range is empty: its end `{}` does not come after `{}`",
+                form.show(&end),
+                form.show(&key)
             ))),
-            Some(end) => Ok(KeyRange::Between(key, end.into())),
+            Some(end) => Ok(KeyRange::Between(key, end)),
             None if self.prefix => Ok(KeyRange::Prefix(key)),
             None if key.is_empty() => {
                 Err(Failure::usage("a key must not be empty; for every key there is, add --prefix"))
@@ -68,14 +114,14 @@ pub(crate) fn get_json(answer: &GetAnswer) -> Value {
 }
 
 /// A table of keys.
-pub(crate) fn key_value_table(key_values: &[KeyValue]) -> Rows {
+pub(crate) fn key_value_table(key_values: &[KeyValue], form: KeyForm) -> Rows {
     let leased = key_values.iter().any(|key_value| key_value.lease.is_some());
     let headers = ["KEY", "VALUE", "REVISION", "VERSION", "LEASE"];
     let mut rows = Rows::new(headers.into_iter().take(if leased { 5 } else { 4 }));
     for key_value in key_values {
         let lease = leased.then(|| key_value.lease.map_or_else(|| "-".to_owned(), |lease| lease.to_string()));
         let cells = [
-            Content::toned(printable_line(&key_value.key), Tone::Strong),
+            Content::toned(form.show(&key_value.key), Tone::Strong),
             printable_line(&key_value.value).into(),
             key_value.mod_revision.into(),
             key_value.version.into(),
@@ -96,7 +142,8 @@ mod tests {
     use super::*;
 
     fn keys(key: &str, prefix: bool, range: Option<&str>) -> Result<KeyRange> {
-        Keys { key: key.to_owned(), prefix, range: range.map(str::to_owned) }.into_range()
+        let form = KeyForm::default();
+        Keys { key: key.to_owned(), prefix, range: range.map(str::to_owned), form }.into_range()
     }
 
     #[test]
@@ -112,6 +159,25 @@ mod tests {
         for (key, range) in [("", None), ("b", Some("a")), ("a", Some("a")), ("a", Some(""))] {
             assert!(matches!(keys(key, false, range), Err(Failure::Usage(_))), "{key} {range:?}");
         }
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_shown() {
+        let bytes = b"k\xff\\";
+        for form in [KeyForm { hex: true, base64: false }, KeyForm { hex: false, base64: true }] {
+            assert_eq!(form.read(&form.show(bytes)).unwrap().as_ref(), bytes);
+            assert!(matches!(form.read("no such form"), Err(Failure::Usage(_))), "{form:?}");
+        }
+        assert_eq!(KeyForm::default().show(bytes), "k\\xff\\\\");
+    }
+
+    #[test]
+    fn a_range_has_both_its_ends_in_the_form() {
+        let form = KeyForm { hex: true, base64: false };
+        let range =
+            Keys { key: "00".to_owned(), prefix: false, range: Some("ff".to_owned()), form }.into_range();
+        let expected = KeyRange::Between(Bytes::from_static(b"\0"), Bytes::from_static(b"\xff"));
+        assert_eq!(range.unwrap(), expected);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 use ruvector_client::Snapshot as NodeSnapshot;
 use serde_json::{Value, json};
 
-use super::gather::{Answer, ask_all};
+use super::gather::{Answer, ask_all, ask_all_briefly};
 use super::restore::restore;
 use crate::arguments::Common;
 use crate::failure::{Failure, Result};
@@ -110,7 +110,7 @@ async fn create(common: &Common, name: String, output: Output) -> Result {
 async fn list(common: &Common, output: Output) -> Result {
     let target = Target::find(common)?;
     let client = target.client()?;
-    let answers = ask_all(client.nodes(), |node| async move { node.list_snapshots().await }).await;
+    let answers = ask_all_briefly(client.nodes(), |node| async move { node.list_snapshots().await }).await;
     if output.is_json() {
         let nodes: Vec<_> = answers
             .iter()

@@ -226,6 +226,7 @@ fn short_reason(error: &ruvector_client::ClientError) -> String {
         | ClientError::Busy { .. }
         | ClientError::OutcomeUnknown { .. }
         | ClientError::Compacted { .. }
+        | ClientError::TooLarge { .. }
         | ClientError::Refused { .. }
         | ClientError::Unsupported { .. }
         | ClientError::Malformed { .. } => error.to_string(),
@@ -303,4 +304,29 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
         "version": status.version,
         "peers": peers.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_lags_by_what_it_or_the_leader_knows_to_be_committed() {
+        let node = |node_id, role, commit_index, applied_index| NodeStatus {
+            node_id,
+            role,
+            commit_index,
+            applied_index,
+            ..NodeStatus::default()
+        };
+        let statuses =
+            [node(1, Role::Leader, 10, 10), node(2, Role::Follower, 7, 6), node(3, Role::Follower, 12, 9)];
+        let answer = |status: &NodeStatus| Answer {
+            endpoint: format!("127.0.0.1:{}", status.node_id).parse().unwrap(),
+            result: Ok(status.clone()),
+        };
+        let view = ClusterView { answers: statuses.iter().map(answer).collect() };
+        assert_eq!(statuses.each_ref().map(|status| lag(&view, status)), [0, 4, 3]);
+    }
 }

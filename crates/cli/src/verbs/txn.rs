@@ -10,7 +10,8 @@ use ruvector_client::{Operation, OperationAnswer, Transaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::shapes::{get_json, key_value_json, key_value_table};
+use super::patience;
+use super::shapes::{KeyForm, get_json, key_value_json, key_value_table};
 use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
 use crate::output::{Output, Tone};
@@ -62,7 +63,8 @@ struct Script {
 impl Txn {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
         let transaction = self.script()?.into_transaction()?;
-        let answer = Target::find(&common)?.client()?.transact(transaction.clone()).await?;
+        let target = Target::find(&common)?;
+        let answer = patience::write(&target, target.client()?.transact(transaction.clone())).await?;
         if output.is_json() {
             return output.json(&json!({
                 "succeeded": answer.succeeded,
@@ -135,7 +137,11 @@ fn print(asked: &Operation, answer: &OperationAnswer, output: Output) -> Result 
         }
         OperationAnswer::Get(get) => {
             output.line(format_args!("  {described}: {}", count(get.count as usize, "key")))?;
-            if get.key_values.is_empty() { Ok(()) } else { output.table(key_value_table(&get.key_values)) }
+            if get.key_values.is_empty() {
+                Ok(())
+            } else {
+                output.table(key_value_table(&get.key_values, KeyForm::default()))
+            }
         }
     }
 }

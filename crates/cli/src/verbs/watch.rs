@@ -4,7 +4,7 @@ use clap::Args;
 use ruvector_client::{Event, EventKind, WatchOptions};
 use serde_json::json;
 
-use super::shapes::{Keys, key_value_json};
+use super::shapes::{KeyForm, Keys, key_value_json};
 use crate::arguments::Common;
 use crate::failure::Result;
 use crate::output::{Output, Tone, note};
@@ -33,23 +33,26 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
+        let form = self.keys.form;
         let range = self.keys.into_range()?;
         let client = Target::find(&common)?.client()?;
         let options =
             WatchOptions { start_revision: self.revision, previous: self.prev_kv, ..WatchOptions::default() };
         let mut watch = client.watch(range, options).await?;
-        note("watching; Ctrl-C ends it");
+        if !output.is_json() {
+            note("watching; Ctrl-C ends it");
+        }
         loop {
             let batch = tokio::select! {
                 batch = watch.next() => batch?,
                 _ = tokio::signal::ctrl_c() => return Ok(()),
             };
-            batch.events.iter().try_for_each(|event| print(event, output))?;
+            batch.events.iter().try_for_each(|event| print(event, form, output))?;
         }
     }
 }
 
-fn print(event: &Event, output: Output) -> Result {
+fn print(event: &Event, form: KeyForm, output: Output) -> Result {
     let kind = match event.kind {
         EventKind::Put => "put",
         EventKind::Delete => "delete",
@@ -63,7 +66,7 @@ fn print(event: &Event, output: Output) -> Result {
         }));
     }
     let revision = output.toned(format_args!("{:>8}", event.key_value.mod_revision), Tone::Faint);
-    let key = printable_line(&event.key_value.key);
+    let key = form.show(&event.key_value.key);
     let before = match &event.previous {
         Some(previous) => {
             output.toned(format_args!("  (was {})", printable_line(&previous.value)), Tone::Faint)

@@ -10,7 +10,9 @@ mod crashes;
 mod damage;
 mod disks;
 mod etcdctl;
+mod first_hour;
 mod full_disk;
+mod json;
 #[path = "../ports/mod.rs"]
 mod ports;
 mod recovery;

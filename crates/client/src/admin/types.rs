@@ -9,7 +9,7 @@ use crate::error::ClientError;
 use crate::kv::KeyValue;
 
 /// Everything a node knows of itself, its group and its peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Its id.
     pub node_id: u64,
@@ -78,9 +78,10 @@ pub struct NodeStatus {
 }
 
 /// What a node does in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// It follows a leader, or waits for one.
+    #[default]
     Follower,
     /// It asks whether an election would succeed.
     PreCandidate,
@@ -340,3 +341,7 @@ impl TryFrom<pb::ReadResponse> for ReadAnswer {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "types_tests.rs"]
+mod tests;

@@ -63,6 +63,8 @@ pub(super) struct Pending {
     retry_delay: Duration,
     /// The largest frame that the node takes, in bytes.
     frame_bytes_max: usize,
+    /// One of these has an answer that is too large, and nobody knows which: each is sent when nothing else is under way.
+    suspects: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl Pending {
             deadlines: VecDeque::new(),
             retry_delay,
             frame_bytes_max: usize::MAX,
+            suspects: BTreeSet::new(),
         }
     }
 
@@ -130,9 +133,24 @@ impl Pending {
         self.queue(number);
     }
 
-    /// Whether there is something to send.
+    /// Whether there is something to send now.
     pub(super) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty() || (!self.held.is_empty() && self.session == Session::None)
+        let opens_session = !self.held.is_empty() && self.session == Session::None;
+        opens_session || (!self.unsent.is_empty() && !self.is_alone_under_way())
+    }
+
+    /// Whether a suspect is under way, or must wait until nothing is.
+    fn is_alone_under_way(&self) -> bool {
+        let is_suspect = |number: &u64| self.suspects.contains(number);
+        let is_under_way =
+            |number: &u64| self.requests.get(number).is_some_and(|waiting| waiting.is_under_way);
+        if self.suspects.is_empty() {
+            return false;
+        }
+        if self.suspects.iter().any(is_under_way) {
+            return true;
+        }
+        self.unsent.front().is_some_and(is_suspect) && self.requests.keys().any(is_under_way)
     }
 
     /// The next frame to send, if there is anything for one.
@@ -148,6 +166,9 @@ impl Pending {
         let session = if let Session::Open(session) = self.session { session } else { 0 };
         let mut bytes = 0;
         while bytes < FRAME_BYTES_MAX && requests.len() < FRAME_REQUESTS_MAX {
+            if self.is_alone_under_way() {
+                break;
+            }
             let Some(number) = self.unsent.pop_front() else { break };
             let Some(waiting) = self.requests.get_mut(&number) else { continue };
             let request = pb::NativeRequest { number, request: Some(waiting.job.request.clone()) };
@@ -206,6 +227,7 @@ impl Pending {
             | ClientError::NoEndpoints
             | ClientError::Unreachable { .. }
             | ClientError::Compacted { .. }
+            | ClientError::TooLarge { .. }
             | ClientError::Refused { .. }
             | ClientError::Unsupported { .. }
             | ClientError::Malformed { .. } => return self.settle(number, Err(error)),
@@ -233,6 +255,18 @@ impl Pending {
                 waiting.last_error = Some(ClientError::TimedOut { reason: reason.to_owned() });
             }
             self.queue(number);
+        }
+    }
+
+    /// The connection broke because of an answer that is larger than this side takes. If a single request was under way, it is that one's,
+    /// and to send it again would bring it again. If several were, each will be sent again on its own.
+    pub(super) fn too_large(&mut self, status: &Status, endpoint: &Endpoint) {
+        let under_way = self.requests.iter().filter(|(_, waiting)| waiting.is_under_way);
+        let under_way: Vec<(u64, Effect)> =
+            under_way.map(|(number, waiting)| (*number, waiting.job.effect)).collect();
+        match under_way[..] {
+            [(only, effect)] => self.settle(only, Err(judge(status, endpoint, effect).error)),
+            _ => self.suspects.extend(under_way.into_iter().map(|(number, _)| number)),
         }
     }
 
@@ -333,6 +367,7 @@ impl Pending {
         // Its number belongs to the old session.
         let Some(waiting) = self.requests.remove(&number) else { return };
         self.writes.remove(&number);
+        self.suspects.remove(&number);
         self.add(waiting.job);
     }
 
@@ -350,6 +385,7 @@ impl Pending {
 
     fn settle(&mut self, number: u64, result: Result<pb::NativeResponse, ClientError>) {
         self.writes.remove(&number);
+        self.suspects.remove(&number);
         if let Some(waiting) = self.requests.remove(&number) {
             // The caller may have gone.
             let _ = waiting.job.reply.send(result);
@@ -368,6 +404,7 @@ fn reason_of(error: &ClientError) -> String {
         ClientError::InvalidEndpoint { .. }
         | ClientError::NoEndpoints
         | ClientError::Compacted { .. }
+        | ClientError::TooLarge { .. }
         | ClientError::Refused { .. }
         | ClientError::Unsupported { .. }
         | ClientError::Malformed { .. } => error.to_string(),

@@ -141,6 +141,35 @@ fn a_write_that_may_have_been_done_is_unknown_in_the_end_and_a_read_timed_out() 
 }
 
 #[test]
+fn a_write_under_way_at_its_deadline_is_unknown() {
+    let mut fixture = Fixture::with_session();
+    let (mut put, mut get) = (fixture.put("a"), fixture.get());
+    fixture.frame();
+    fixture.pass(Duration::from_secs(10));
+    assert!(matches!(error_of(&mut put), ClientError::OutcomeUnknown { .. }));
+    assert!(matches!(error_of(&mut get), ClientError::TimedOut { .. }));
+}
+
+#[test]
+fn a_write_that_went_under_with_its_connection_is_unknown_though_it_was_not_sent_again() {
+    let mut fixture = Fixture::with_session();
+    let mut put = fixture.put("a");
+    fixture.frame();
+    fixture.pending.disconnected("it broke");
+    fixture.pass(Duration::from_secs(10));
+    assert!(matches!(error_of(&mut put), ClientError::OutcomeUnknown { .. }));
+}
+
+#[test]
+fn a_write_that_waits_for_a_session_at_its_deadline_was_not_done() {
+    let mut fixture = Fixture::new();
+    let mut put = fixture.put("a");
+    fixture.frame();
+    fixture.pass(Duration::from_secs(10));
+    assert!(matches!(error_of(&mut put), ClientError::TimedOut { .. }));
+}
+
+#[test]
 fn a_write_that_was_never_sent_is_not_unknown() {
     let mut fixture = Fixture::with_session();
     let mut put = fixture.put("a");
@@ -148,6 +177,22 @@ fn a_write_that_was_never_sent_is_not_unknown() {
     fixture.pending.not_connected(&error);
     fixture.pass(Duration::from_secs(10));
     assert_eq!(error_of(&mut put), error);
+}
+
+#[test]
+fn only_what_was_never_sent_is_given_up_when_nobody_can_be_reached() {
+    let mut fixture = Fixture::with_session();
+    let mut sent = fixture.put("sent");
+    fixture.frame();
+    fixture.pending.disconnected("it broke");
+    let mut unsent = fixture.put("unsent");
+    let error = ClientError::Unreachable { endpoints: "a:1".to_owned(), reason: "refused".to_owned() };
+    fixture.pending.not_connected(&error);
+    fixture.pending.fail_unsent(&error);
+    assert_eq!(error_of(&mut unsent), error);
+    assert_eq!(sent.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it may have been done");
+    fixture.pass(Duration::from_secs(10));
+    assert!(matches!(error_of(&mut sent), ClientError::OutcomeUnknown { .. }));
 }
 
 #[test]
@@ -245,4 +290,59 @@ fn deadlines_of_answered_requests_do_not_pile_up_behind_one_that_waits() {
     fixture.pass(Duration::from_secs(10));
     assert!(matches!(error_of(&mut waits), ClientError::TimedOut { .. }));
     assert_eq!(fixture.pending.next_wake(), None);
+}
+
+const TOO_LARGE_ANSWER: &str =
+    "Error, decoded message length too large: found 2 bytes, the limit is: 1 bytes";
+
+fn break_by_size(fixture: &mut Fixture) {
+    fixture.pending.too_large(&Status::out_of_range(TOO_LARGE_ANSWER), &"127.0.0.1:1".parse().unwrap());
+    fixture.pending.disconnected("too large");
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_not_asked_for_again() {
+    let mut fixture = Fixture::new();
+    let mut get = fixture.get();
+    fixture.frame();
+    break_by_size(&mut fixture);
+    assert!(matches!(error_of(&mut get), ClientError::TooLarge { .. }));
+    assert!(fixture.pending.is_empty() && !fixture.pending.has_unsent());
+}
+
+#[test]
+fn a_write_whose_answer_is_too_large_may_be_done() {
+    let mut fixture = Fixture::with_session();
+    let mut put = fixture.put("key");
+    fixture.frame();
+    break_by_size(&mut fixture);
+    assert!(matches!(error_of(&mut put), ClientError::OutcomeUnknown { .. }));
+    assert!(fixture.pending.is_empty());
+}
+
+#[test]
+fn whose_answer_is_too_large_among_several_is_found_one_at_a_time() {
+    let mut fixture = Fixture::new();
+    let mut replies = [fixture.get(), fixture.get(), fixture.get()];
+    let all = numbers(&fixture.frame());
+    break_by_size(&mut fixture);
+    let mut late = fixture.get();
+
+    // The first was harmless.
+    assert_eq!(numbers(&fixture.frame()), all[..1]);
+    assert!(!fixture.pending.has_unsent(), "another beside it would be under suspicion again");
+    fixture.answer(all[0], Response::Range(etcd::RangeResponse::default()));
+    assert!(replies[0].try_recv().unwrap().is_ok());
+
+    // The second was not, and costs the third and the new one nothing but another connection.
+    assert!(fixture.pending.has_unsent());
+    assert_eq!(numbers(&fixture.frame()), all[1..2]);
+    break_by_size(&mut fixture);
+    assert!(matches!(error_of(&mut replies[1]), ClientError::TooLarge { .. }));
+    assert_eq!(numbers(&fixture.frame()), all[2..]);
+    fixture.answer(all[2], Response::Range(etcd::RangeResponse::default()));
+    assert!(replies[2].try_recv().unwrap().is_ok());
+    let last = fixture.frame();
+    fixture.answer(last.requests[0].number, Response::Range(etcd::RangeResponse::default()));
+    assert!(late.try_recv().unwrap().is_ok());
 }

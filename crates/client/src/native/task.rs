@@ -93,6 +93,9 @@ impl Task {
                 self.pending.fail_all(&error);
                 continue;
             }
+            if matches!(error, ClientError::TooLarge { .. }) {
+                self.pending.too_large(&status, &self.connections[self.position].endpoint);
+            }
             self.failed(&status, error, since);
             self.failures += 1;
             self.pause().await;
