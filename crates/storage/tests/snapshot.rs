@@ -142,6 +142,22 @@ fn a_crash_at_any_operation_leaves_a_whole_snapshot_or_none() {
     }
 }
 
+/// Whoever starts acts on the names that it sees, and a process that died may have left them in memory only.
+#[test]
+fn a_name_that_a_start_has_seen_is_there_after_the_power_went() {
+    let disk = SimulatedDisk::new();
+    let store = store(&disk);
+    let writer = store.create("mine", GROUP, &meta(2, 5)).unwrap();
+    // The trailer is written, the file synced and renamed; the name is not synced.
+    disk.halt_after(3);
+    writer.finish().unwrap_err();
+    disk.crash(Crash::ProcessOnly);
+    let seen = self::store(&disk).list().unwrap();
+    assert_eq!(seen.len(), 1, "the file has its name");
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(self::store(&disk).list().unwrap(), seen);
+}
+
 #[test]
 fn a_failed_sync_is_an_error_and_publishes_nothing() {
     let disk = SimulatedDisk::new();
