@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use ruvector_protocol::NodeId;
+use ruvector_transport::FRAME_BYTES_MAX;
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,12 @@ pub struct Member {
     /// Where it listens for clients, `host:port`, once known: peers tell each other when they connect.
     pub client_address: Option<String>,
 }
+
+/// The most that [`Tuning::append_bytes_max`] and [`Tuning::snapshot_chunk_bytes`] may be: what is in a message beside it has room,
+/// too.
+pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+/// The most that [`Tuning::command_bytes_max`] may be: a larger command fits into no message.
+pub const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - 4096;
 
 /// Everything a node needs to start.
 #[derive(Debug)]
@@ -84,6 +91,30 @@ pub struct Tuning {
     pub snapshot_chunk_bytes: usize,
     /// The largest command taken, in bytes.
     pub command_bytes_max: usize,
+}
+
+impl Tuning {
+    /// Sees that every message that is made by it can be sent.
+    ///
+    /// # Panics
+    /// If a message could be too large.
+    pub(crate) fn assert_messages_fit(&self) {
+        let Self {
+            append_bytes_max: append, snapshot_chunk_bytes: chunk, command_bytes_max: command, ..
+        } = *self;
+        assert!(
+            append <= MESSAGE_BYTES_MAX,
+            "appends of {append} bytes, at most {MESSAGE_BYTES_MAX} can be sent"
+        );
+        assert!(
+            (1..=MESSAGE_BYTES_MAX).contains(&chunk),
+            "chunks of {chunk} bytes, 1 to {MESSAGE_BYTES_MAX} can be sent"
+        );
+        assert!(
+            command <= COMMAND_BYTES_MAX,
+            "commands of {command} bytes, at most {COMMAND_BYTES_MAX} can be sent"
+        );
+    }
 }
 
 impl Default for Tuning {

@@ -4,11 +4,13 @@
 mod support;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ruvector_node::restore::restore_data_directory;
-use ruvector_node::{Index, Node, NodeConfig, NodeError, ReadLevel, Tuning};
+use ruvector_node::{Answers, Batch, Index, Node, NodeConfig, NodeError, ReadLevel, Tuning};
 use support::{Cluster, eventually};
+use tokio::sync::{Semaphore, mpsc};
 
 fn command(number: u64) -> Bytes {
     Bytes::from(format!("command {number}"))
@@ -155,6 +157,21 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
     })
     .await;
     assert!(hashes.iter().all(|state| state.1 == hashes[0].1), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn a_follower_sends_on_more_at_once_than_a_message_takes() {
+    let cluster = Cluster::start(3, Tuning::default());
+    let leader = cluster.leader().await;
+    let follower = cluster.handle((leader + 1) % 3);
+    let (sender, mut answers) = mpsc::unbounded_channel();
+    let hold = Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap());
+    let commands = (0..50).map(|number| (number, Bytes::from(vec![b'x'; 1_500_000]))).collect();
+    follower.propose_batch(Batch { commands, answers: Answers { sender, hold } });
+    for _ in 0..50 {
+        let answer = answers.recv().await.unwrap();
+        assert!(answer.result.is_ok(), "{}: {:?}", answer.number, answer.result);
+    }
 }
 
 #[tokio::test]

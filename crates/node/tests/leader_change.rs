@@ -125,6 +125,76 @@ fn a_command_that_comes_again_is_known_to_a_node_that_started_from_its_snapshot(
     }
 }
 
+/// So many commands of so many bytes.
+fn propose_many(count: u64, bytes: usize) -> Event {
+    let command = |number: u64| Bytes::from(format!("{number:0bytes$}"));
+    Event::Propose((1..=count).map(|number| (Ticket(number), command(number))).collect())
+}
+
+/// Waits for all to be answered, and returns what they were told, by ticket.
+fn told_in_the_end(
+    group: &mut Group<Recorder>,
+    leader: NodeId,
+    count: usize,
+) -> Vec<Result<usize, NodeError>> {
+    let mut all = Vec::new();
+    for _ in 0..1_000 {
+        all.extend(told(group));
+        if all.len() >= count {
+            break;
+        }
+        group.heartbeat(leader, |_| false);
+        group.handle(THIRD, Event::Wake);
+        group.deliver(|_| false);
+    }
+    all.sort_by_key(|(ticket, _)| *ticket);
+    all.into_iter().map(|(_, result)| result).collect()
+}
+
+#[test]
+fn everything_that_waits_when_its_node_becomes_leader_is_committed_in_order() {
+    // Of the second group of commands a leader has no room for more than ten at once.
+    for uncommitted_bytes_max in [Tuning::default().uncommitted_bytes_max, 1_000] {
+        let mut group = Group::start(&Tuning { uncommitted_bytes_max, ..Tuning::default() });
+        group.handle(FIRST, propose_many(3_000, 30));
+        group.elect(FIRST, |_| false);
+        let told = told_in_the_end(&mut group, FIRST, 3_000);
+        assert!(told.iter().all(Result::is_ok), "{:?}", told.iter().find(|result| result.is_err()));
+        assert_eq!(told.len(), 3_000);
+        assert!(group.replica(SECOND).view().is_sorted(), "{uncommitted_bytes_max}");
+    }
+}
+
+#[test]
+fn everything_that_waits_at_a_follower_is_committed_in_order() {
+    let mut group = Group::start(&Tuning { uncommitted_bytes_max: 2_000, ..Tuning::default() });
+    group.handle(THIRD, propose_many(3_000, 30));
+    group.elect(FIRST, |_| false);
+    let told = told_in_the_end(&mut group, FIRST, 3_000);
+    assert!(told.iter().all(Result::is_ok), "{:?}", told.iter().find(|result| result.is_err()));
+    assert_eq!(told.len(), 3_000);
+    assert!(group.replica(SECOND).view().is_sorted());
+}
+
+#[test]
+fn a_follower_forwards_much_in_many_messages_and_not_all_at_once() {
+    let tuning = Tuning { uncommitted_bytes_max: 4_000, append_bytes_max: 500, ..Tuning::default() };
+    let mut group = Group::start(&tuning);
+    group.elect(FIRST, |_| false);
+    group.handle(THIRD, propose_many(100, 200));
+    let mut proposals = 0;
+    for envelope in &group.network {
+        let Message::ForwardProposals(forwarded) = &envelope.message else { continue };
+        let bytes: usize = forwarded.proposals.iter().map(|proposal| proposal.command.len()).sum();
+        assert!(bytes <= 500, "a message of {} proposals, {bytes} bytes", forwarded.proposals.len());
+        proposals += forwarded.proposals.len();
+    }
+    assert_eq!(proposals, 7, "half of what the leader may hold, with what an entry has beside its command");
+    let told = told_in_the_end(&mut group, FIRST, 100);
+    assert_eq!(told.iter().filter(|result| result.is_ok()).count(), 100, "{told:?}");
+    assert!(group.replica(SECOND).view().is_sorted());
+}
+
 const LEASE: LeaseId = LeaseId(7);
 
 fn key(name: &str) -> KeyRange {

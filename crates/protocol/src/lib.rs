@@ -21,6 +21,6 @@ pub use io::{Effect, Input, ReadId, ReadLevel, RejectReason, Write};
 pub use message::{Envelope, Message};
 pub use raft::{Config, FollowerStatus, LeaderQueues, PlantedBug, Raft, RaftStatus, Restored, RoleName};
 pub use types::{
-    ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
-    Payload, Proposal, SnapshotMeta, Term, Timestamp, WriteId,
+    ClusterTime, ENTRY_OVERHEAD_BYTES, Entry, GroupId, HardState, Incarnation, Index, LogPosition,
+    Membership, NodeId, Origin, Payload, Proposal, SnapshotMeta, Term, Timestamp, WriteId,
 };

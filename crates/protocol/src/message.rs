@@ -61,6 +61,47 @@ pub enum Message {
     IntroductionResponse(IntroductionResponse),
 }
 
+/// What a message's encoding has beside entries, proposals and data, at most, in bytes.
+const FIXED_BYTES_MAX: usize = 256;
+/// What the encoding of an entry or proposal has beside its command, at most, in bytes.
+const ENTRY_FIXED_BYTES_MAX: usize = 96;
+/// The same of a member in a membership.
+const MEMBER_BYTES_MAX: usize = 10;
+
+impl Message {
+    /// How many bytes the message's encoding has at most, with its envelope. Whoever carries messages takes none that is
+    /// larger than some limit, so none may be made.
+    #[must_use]
+    pub fn encoded_bytes_max(&self) -> usize {
+        let of_command = |command: usize| ENTRY_FIXED_BYTES_MAX + command;
+        let variable = match self {
+            Self::AppendRequest(request) => {
+                request.entries.iter().map(|entry| of_command(entry.payload.command_bytes())).sum()
+            }
+            Self::ForwardProposals(forwarded) => {
+                forwarded.proposals.iter().map(|proposal| of_command(proposal.command.len())).sum()
+            }
+            Self::SnapshotChunk(chunk) => {
+                chunk.meta.membership.voters.len() * MEMBER_BYTES_MAX + chunk.data.len()
+            }
+            Self::PreVoteRequest(_)
+            | Self::PreVoteResponse(_)
+            | Self::VoteRequest(_)
+            | Self::VoteResponse(_)
+            | Self::AppendResponse(_)
+            | Self::Heartbeat(_)
+            | Self::HeartbeatResponse(_)
+            | Self::ReadIndexRequest(_)
+            | Self::ReadIndexResponse(_)
+            | Self::SnapshotChunkResponse(_)
+            | Self::StateHash(_)
+            | Self::IntroductionRequest(_)
+            | Self::IntroductionResponse(_) => 0,
+        };
+        FIXED_BYTES_MAX + variable
+    }
+}
+
 /// Asks whether a campaign would be won, without disturbing anyone's term (Raft thesis section 9.6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreVoteRequest {

@@ -163,8 +163,14 @@ fn decode(payload: &[u8]) -> Result<Frame, FrameError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use bytes::Bytes;
-    use ruvector_protocol::message::SnapshotChunk;
-    use ruvector_protocol::{GroupId, Message, NodeId, SnapshotMeta, Term};
+    use ruvector_protocol::message::{
+        AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, LeaderStamp,
+        SnapshotChunk, StateHash,
+    };
+    use ruvector_protocol::{
+        ClusterTime, Entry, GroupId, Incarnation, Index, LogPosition, Membership, Message, NodeId, Origin,
+        Payload, Proposal, SnapshotMeta, Term, Timestamp,
+    };
 
     use super::*;
 
@@ -274,5 +280,60 @@ mod tests {
         let refused = append_frame(&mut wire, &chunk(FRAME_BYTES_MAX + 1));
         assert!(matches!(refused, Err(FrameError::TooLarge { .. })), "{refused:?}");
         assert_eq!(wire, b"before");
+    }
+
+    /// One message of each kind whose size differs, all numbers as large as can be.
+    fn largest_messages() -> Vec<Message> {
+        const MAX: u64 = u64::MAX;
+        let (position, time) = (LogPosition { term: Term(MAX), index: Index(MAX) }, ClusterTime(MAX));
+        let origin =
+            Origin { node: NodeId(MAX), incarnation: Incarnation(MAX), sequence: MAX, settled_below: MAX };
+        let proposal = Proposal { origin, command: Bytes::from_static(b"x") };
+        let payload = Payload::Command(proposal.clone());
+        let entry = Entry { term: Term(MAX), index: Index(MAX), time, payload };
+        let stamp = LeaderStamp {
+            sent_at: Timestamp(MAX),
+            read_round: MAX,
+            cluster_time: time,
+            answering: Some(Timestamp(MAX)),
+        };
+        let voters = (0..7).map(|lower| NodeId(MAX - lower)).collect();
+        let meta = SnapshotMeta { position, time, membership: Membership { voters } };
+        let append = |count| {
+            let entries = vec![entry.clone(); count];
+            Message::AppendRequest(AppendRequest { previous: position, entries, commit: Index(MAX), stamp })
+        };
+        let forward =
+            |count| Message::ForwardProposals(ForwardProposals { proposals: vec![proposal.clone(); count] });
+        let chunk = |bytes| {
+            let data = vec![0; bytes].into();
+            Message::SnapshotChunk(SnapshotChunk { meta: meta.clone(), total_bytes: MAX, offset: MAX, data })
+        };
+        let counts = [0, 1, 1_000, 100_000];
+        let mut messages: Vec<_> =
+            counts.into_iter().flat_map(|count| [append(count), forward(count), chunk(count)]).collect();
+        let stamp = FollowerStamp {
+            echo: Timestamp(MAX),
+            read_round: MAX,
+            responded_at: Timestamp(MAX),
+            incarnation: Incarnation(MAX),
+            is_newcomer: true,
+        };
+        let outcome = AppendOutcome::Rejected { previous: position, candidate: position };
+        messages.push(Message::AppendResponse(AppendResponse { outcome, stamp }));
+        messages.push(Message::StateHash(StateHash { index: Index(MAX), hash: u128::MAX }));
+        messages
+    }
+
+    #[test]
+    fn no_message_is_larger_than_it_says_it_can_be() {
+        let (from, to, term) = (NodeId(u64::MAX), NodeId(u64::MAX - 1), Term(u64::MAX));
+        for message in largest_messages() {
+            let envelope = Envelope { group: GroupId(u64::MAX), from, to, term, message };
+            let mut wire = Vec::new();
+            append_frame(&mut wire, &envelope).unwrap();
+            let (bytes, bytes_max) = (wire.len() - HEADER_BYTES, envelope.message.encoded_bytes_max());
+            assert!(bytes <= bytes_max, "{bytes} bytes where at most {bytes_max} were expected");
+        }
     }
 }

@@ -36,6 +36,10 @@ impl<M: StateMachine> Replica<M> {
         self.snapshots.tell_applied(self.applied.index);
         self.release_reads(outputs);
         self.step(now, Input::Applied(self.applied.index), outputs)?;
+        // What was settled has made room.
+        if self.proposals.has_due() {
+            self.propose_due(now, outputs)?;
+        }
         self.snapshot_if_due(outputs);
         Ok(())
     }

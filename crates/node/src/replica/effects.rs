@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use ruvector_protocol::{Effect, Envelope, Input, Message, NodeId, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
+use ruvector_transport::FRAME_BYTES_MAX;
+
+use crate::config::COMMAND_BYTES_MAX;
 
 use super::{GROUP, Output, Replica, ReplicaError};
 
@@ -43,14 +46,14 @@ impl<M: StateMachine> Replica<M> {
                 self.unsynced = Some(write.id);
                 self.journal.push(write);
             }
-            Effect::Send(envelope) => outputs.push(Output::Send(envelope)),
+            Effect::Send(envelope) => outputs.push(Output::Send(fitting(envelope))),
             Effect::Apply(entries) => self.committed.extend(entries),
             Effect::ServeRead { ids, index, lease_until } => {
                 self.reads_safe(ids, index, lease_until, outputs);
             }
             Effect::RejectReads { ids, reason: _ } => self.reads_refused(now, ids),
             Effect::RejectProposals { origins, reason } => {
-                self.proposals_rejected(&origins, reason, outputs);
+                self.proposals_rejected(now, &origins, reason, outputs);
             }
             Effect::LoadEntries { to, from, through, bytes_max } => {
                 let entries = self.journal.with(|log| log.read(GROUP, from, through, bytes_max))?;
@@ -116,7 +119,9 @@ impl<M: StateMachine> Replica<M> {
             | Message::ReadIndexRequest(_)
             | Message::ReadIndexResponse(_)
             | Message::IntroductionRequest(_)
-            | Message::IntroductionResponse(_) => self.step(now, Input::Receive(envelope), outputs),
+            | Message::IntroductionResponse(_) => {
+                self.step(now, Input::Receive(without_unsendable(envelope)), outputs)
+            }
         }
     }
 
@@ -143,6 +148,31 @@ impl<M: StateMachine> Replica<M> {
     }
 
     pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
-        Envelope { group: GROUP, from: self.config.node, to, term: self.raft.term(), message }
+        fitting(Envelope { group: GROUP, from: self.config.node, to, term: self.raft.term(), message })
     }
+}
+
+/// A message that the transport takes. One that it does not would be lost whenever it is sent again, and nobody would know.
+fn fitting(envelope: Envelope) -> Envelope {
+    let bytes = envelope.message.encoded_bytes_max();
+    assert!(bytes <= FRAME_BYTES_MAX, "a message of {bytes} bytes, the transport takes {FRAME_BYTES_MAX}");
+    envelope
+}
+
+/// Leaves out what came from a peer and is larger than what this node could send on.
+fn without_unsendable(mut envelope: Envelope) -> Envelope {
+    if let Message::ForwardProposals(forwarded) = &mut envelope.message {
+        let from = envelope.from.0;
+        forwarded.proposals.retain(|proposal| {
+            let bytes = proposal.command.len();
+            let is_sendable = bytes <= COMMAND_BYTES_MAX;
+            if !is_sendable {
+                tracing::warn!(
+                    "dropped a command of {bytes} bytes that {from:x} sent on: no message takes it"
+                );
+            }
+            is_sendable
+        });
+    }
+    envelope
 }

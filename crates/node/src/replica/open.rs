@@ -14,12 +14,15 @@ use ruvector_storage::{
 use super::hashes::HashChecks;
 use super::journal::Journal;
 use super::origins::OriginWindow;
-use super::proposals::{Limits, PendingProposals};
+use super::pending::{Limits, PendingProposals};
 use super::reads::PendingReads;
 use super::snapshots::{Snapshots, restore_contents};
 use super::transfer::Transfers;
 use super::{GROUP, Replica, ReplicaConfig, ReplicaError};
 
+/// How many bytes of commands a follower has on their way to its leader at most, so that they fit the queue to it and two
+/// followers leave room for each other.
+const FORWARDED_BYTES_MAX: usize = 32 << 20;
 /// How many used log segments are kept to be used again.
 const RECYCLED_SEGMENTS_MAX: usize = 2;
 
@@ -34,6 +37,7 @@ impl<M: StateMachine> Replica<M> {
         mut machine: M,
         now: Timestamp,
     ) -> Result<Self, ReplicaError> {
+        config.tuning.assert_messages_fit();
         let options = LogOptions {
             segment_bytes: config.tuning.segment_bytes,
             recycled_segments_max: RECYCLED_SEGMENTS_MAX,
@@ -71,6 +75,8 @@ impl<M: StateMachine> Replica<M> {
             count_max: tuning.pending_proposals_max,
             timeout_us,
             retry_us: tuning.election_timeout_ms * 2000,
+            pause_us: tuning.heartbeat_interval_ms * 1000,
+            forwarded_bytes_max: FORWARDED_BYTES_MAX.min(tuning.uncommitted_bytes_max / 2),
         };
         Ok(Self {
             peers,

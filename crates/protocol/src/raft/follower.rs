@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::planted::PlantedBug;
+use super::proposals::fitting_count;
 use super::reads::FollowerReads;
 use crate::io::{Effect, ReadId, ReadLevel, RejectReason};
 use crate::message::{
@@ -112,13 +113,16 @@ impl Follower {
         self.campaign_by(lease_over.after_micros(jitter_us));
     }
 
-    pub(super) fn forward(&self, core: &mut Core, proposals: Vec<Proposal>) {
-        match self.leader {
-            Some(leader) if !proposals.is_empty() => {
-                core.send(leader, Message::ForwardProposals(ForwardProposals { proposals }));
-            }
-            Some(_) => {}
-            None => core.reject_proposals(&proposals, RejectReason::NoLeader),
+    /// Sends proposals on to the leader, as many in a message as there may be in an append.
+    pub(super) fn forward(&self, core: &mut Core, mut proposals: Vec<Proposal>) {
+        let Some(leader) = self.leader else {
+            core.reject_proposals(&proposals, RejectReason::NoLeader);
+            return;
+        };
+        while !proposals.is_empty() {
+            let rest = proposals.split_off(fitting_count(&proposals, core.config.append_bytes_max));
+            core.send(leader, Message::ForwardProposals(ForwardProposals { proposals }));
+            proposals = rest;
         }
     }
 

@@ -58,6 +58,16 @@ impl Gathered {
     }
 }
 
+/// How many of the proposals, from the first on, weigh at most `bytes_max` together; one always does.
+pub(super) fn fitting_count(proposals: &[Proposal], bytes_max: usize) -> usize {
+    let mut bytes = 0_usize;
+    let fits = |proposal: &&Proposal| {
+        bytes = bytes.saturating_add(weight(proposal));
+        bytes <= bytes_max
+    };
+    proposals.iter().take_while(fits).count().max(1).min(proposals.len())
+}
+
 /// What the entry of a proposal weighs.
 fn weight(proposal: &Proposal) -> usize {
     ENTRY_OVERHEAD_BYTES + proposal.command.len()

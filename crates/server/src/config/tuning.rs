@@ -1,6 +1,7 @@
 //! The `[tuning]` table: the node's own settings, which know nothing of files.
 
 use ruvector_node::Tuning;
+use ruvector_node::config::MESSAGE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -43,6 +44,8 @@ impl TuningKeys {
             ("tuning.request_timeout_ms", tuning.request_timeout_ms, 1, REQUEST_MS_MAX),
             ("tuning.gather_max_us", tuning.gather_max_us, 0, GATHER_US_MAX),
             ("tuning.snapshot_entries", tuning.snapshot_entries, 1, u64::MAX),
+            ("tuning.append_bytes_max", tuning.append_bytes_max as u64, 1, MESSAGE_BYTES_MAX as u64),
+            ("tuning.snapshot_chunk_bytes", tuning.snapshot_chunk_bytes as u64, 1, MESSAGE_BYTES_MAX as u64),
             ("tuning.pending_proposals_max", tuning.pending_proposals_max as u64, 1, u64::MAX),
         ];
         for (key, given, least, most) in bounds {
