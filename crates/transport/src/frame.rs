@@ -318,6 +318,7 @@ mod tests {
             responded_at: Timestamp(MAX),
             incarnation: Incarnation(MAX),
             is_newcomer: true,
+            promised_us: MAX,
         };
         let outcome = AppendOutcome::Rejected { previous: position, candidate: position };
         messages.push(Message::AppendResponse(AppendResponse { outcome, stamp }));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use ruvector_transport::{Transport, TransportConfig, TransportEvent};
 const PATIENCE: Duration = Duration::from_secs(60);
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 const CLUSTER: u64 = 0xc1;
+/// As documented.
+const PEER_PROTOCOL_VERSION: u32 = 1;
 
 struct Node {
     id: NodeId,
@@ -271,7 +273,7 @@ fn a_peer_of_another_cluster_or_with_another_id_is_refused_by_both_sides() {
 fn hello(cluster_id: u64, from: u64, to: u64) -> Vec<u8> {
     let body = postcard::to_stdvec(&(cluster_id, from, to, "")).unwrap();
     let mut bytes = b"ruv-dial".to_vec();
-    bytes.extend_from_slice(&1u32.to_le_bytes());
+    bytes.extend_from_slice(&PEER_PROTOCOL_VERSION.to_le_bytes());
     bytes.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
@@ -520,4 +522,58 @@ fn many_connections_of_one_peer_before_the_owner_looks_are_one_and_it_is_the_new
     drop(newest);
     node.await_lost(NodeId(2));
     assert_eq!(node.told, []);
+}
+
+/// Says one byte after the other, as slowly as a hostile peer might, until the other side ends the connection. Returns how many it
+/// took.
+fn drip(mut connection: TcpStream, bytes: &[u8]) -> usize {
+    connection.set_nodelay(true).unwrap();
+    connection.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    for (said, byte) in bytes.iter().enumerate() {
+        if connection.write_all(&[*byte]).is_err() {
+            return said;
+        }
+        // What the other side says is of no interest, but its end is.
+        match connection.read(&mut [0; 256]) {
+            Ok(0) => return said,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return said,
+        }
+    }
+    bytes.len()
+}
+
+/// The beginning of a handshake whose body is as long as can be.
+fn endless_handshake(magic: [u8; 8]) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&PEER_PROTOCOL_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&1_024_u32.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.resize(20 + 300, b'x');
+    bytes
+}
+
+#[test]
+fn a_stranger_that_drips_is_not_given_more_time_for_each_byte() {
+    let nodes = cluster(2);
+    let connection = TcpStream::connect(&nodes[0].address).unwrap();
+    let bytes = endless_handshake(*b"ruv-dial");
+    let said = ends("a dripping stranger's connection", move || drip(connection, &bytes));
+    assert!(said < 320, "it could say everything, in half a minute");
+    assert!(said > 8, "it was refused for what it said, and not for how slowly");
+}
+
+#[test]
+fn a_peer_that_drips_its_answer_is_not_given_more_time_for_each_byte() {
+    let mut listeners = listeners(2);
+    let addresses = addresses(&listeners);
+    let dripping = listeners.remove(&NodeId(2)).unwrap();
+    let listener = listeners.remove(&NodeId(1)).unwrap();
+    let _node = start(CLUSTER, NodeId(1), listener, &addresses, QUEUE_BYTES_MAX);
+    let (connection, _) = dripping.accept().unwrap();
+    let bytes = endless_handshake(*b"ruv-answ");
+    let said = ends("a dripping peer's connection", move || drip(connection, &bytes));
+    assert!(said < 320, "it could say everything, in half a minute");
+    assert!(said > 8, "it was refused for what it said, and not for how slowly");
 }
