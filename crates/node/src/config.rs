@@ -94,6 +94,13 @@ pub struct Tuning {
 }
 
 impl Tuning {
+    /// How long one turn may apply what is committed, in microseconds: a fraction of a heartbeat, so that a leader with a backlog is
+    /// heard in time. A command that takes longer on its own is not interrupted.
+    #[must_use]
+    pub fn apply_turn_us(&self) -> u64 {
+        (self.heartbeat_interval_ms * 1000 / 3).max(1)
+    }
+
     /// Sees that every message that is made by it can be sent.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -17,11 +17,13 @@ use crate::batch::{Answers, Batch};
 use crate::clock;
 use crate::flusher::{FlushOutcome, Flusher};
 use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
+use crate::jobs;
 use crate::mailbox::Mailbox;
 use crate::publication::Published;
 use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::shared::Shared;
 use crate::status::{LogRecord, NodeStatus, PeerStatus};
+use crate::stretch::Stretch;
 
 /// What reaches the driver from this node; what peers say comes by the transport.
 #[derive(Debug)]
@@ -63,10 +65,6 @@ const TURN_REQUESTS_MAX: usize = 2048;
 /// turns of one.
 const CROWDED_TURN: usize = 4;
 
-/// The niceness of threads that write snapshots: they take long, and nobody waits for them. A tenth of a processor's time
-/// is left to them when all is busy.
-const SNAPSHOT_NICENESS: i32 = 10;
-
 /// The owner of a running replica.
 #[derive(Debug)]
 pub(crate) struct Driver<M: StateMachine> {
@@ -82,6 +80,8 @@ pub(crate) struct Driver<M: StateMachine> {
     taken: usize,
     /// A sync is put off until the next turn.
     sync_waits: bool,
+    /// How long one turn may apply.
+    apply_longest: Duration,
     shared: Arc<Shared<M::View>>,
     courier: Arc<Courier<M>>,
     waiters: HashMap<Ticket, Waiter<M>>,
@@ -89,6 +89,24 @@ pub(crate) struct Driver<M: StateMachine> {
     outputs: Vec<Output<M>>,
     /// Not handed over yet.
     answered: Vec<Answered<M>>,
+}
+
+/// What a driver that settles does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Apply what is committed. A turn applies for so long at most ([`Stretch`]); what is left waits for the next one, so that a
+    /// leader with a long backlog is heard, and hears.
+    Apply,
+    /// Make durable what waits, here or on the flusher's thread.
+    Sync,
+    /// Say what has been found out.
+    Speak,
+    /// Look for what has come. When a sync has ended here, what came meanwhile is taken before the sync is told of: then an
+    /// acknowledgement leaves with the proposals, and what is committed with the next entries, in one message to the system and
+    /// one turn at the peer. And when much comes, the sync itself waits for one more look, for what came while messages left.
+    Look,
+    /// Wait: nothing is left to do, or what is left waits for another turn.
+    Rest,
 }
 
 /// Whether the driver goes on after a turn.
@@ -108,6 +126,7 @@ impl<M: StateMachine> Driver<M> {
         shared: Arc<Shared<M::View>>,
         courier: Arc<Courier<M>>,
     ) -> Self {
+        let apply_longest = Duration::from_micros(replica.apply_turn_us());
         Self {
             replica,
             requests,
@@ -117,6 +136,7 @@ impl<M: StateMachine> Driver<M> {
             flusher,
             taken: 0,
             sync_waits: false,
+            apply_longest,
             shared,
             courier,
             waiters: HashMap::new(),
@@ -138,7 +158,8 @@ impl<M: StateMachine> Driver<M> {
             let turn = self.turn()?;
             self.settle()?;
             if turn == Turn::Stop {
-                while self.has_more_to_do() {
+                // What is committed and not applied is so after the next start; the callers learn that this node has stopped.
+                while self.sync_waits || !self.outputs.is_empty() {
                     self.settle()?;
                 }
                 return Ok(());
@@ -156,7 +177,7 @@ impl<M: StateMachine> Driver<M> {
 
     /// Whether settling was left off to look for what has come.
     fn has_more_to_do(&self) -> bool {
-        self.sync_waits || !self.outputs.is_empty()
+        self.sync_waits || !self.outputs.is_empty() || self.replica.needs_apply()
     }
 
     /// Takes everything that waits. Proposals and reads are gathered, so that they share an append and a
@@ -253,42 +274,60 @@ impl<M: StateMachine> Driver<M> {
         self.replica.handle(clock::now(), event, &mut self.outputs)
     }
 
-    /// Sends, applies, syncs and answers until nothing is left to do but what runs elsewhere. Messages leave before the
-    /// sync, and answers to what is applied do not wait for it.
-    ///
-    /// It leaves off twice for another turn. When a sync has ended, what came meanwhile is taken before it is told: then an
-    /// acknowledgement leaves with the proposals, and what is committed with the next entries, in one message to the system and
-    /// one turn at the peer. And when much comes, the sync itself waits for one more look, for what came while messages left.
+    /// Sends, applies, syncs and answers until nothing is left to do but what runs elsewhere, or until it is time to look for what
+    /// has come ([`Next::Look`]). Messages leave before the sync, and answers to what is applied do not wait for it.
     fn settle(&mut self) -> Result<(), ReplicaError> {
+        let mut applying = Stretch::new(self.apply_longest);
         loop {
             self.dispatch()?;
             self.transport.flush();
-            if self.replica.needs_apply() {
-                let begun = Instant::now();
-                self.replica.apply(clock::now(), &mut self.outputs)?;
-                self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
-            } else if self.replica.needs_flush() && !self.flusher.is_busy() {
-                self.sync_waits = !self.sync_waits && self.taken >= CROWDED_TURN;
-                if self.sync_waits {
-                    break;
-                }
-                let reads_begun = self.replica.reads_begun();
-                if let Some(flushed) = self.flusher.flush(self.replica.flush_job(), reads_begun) {
-                    self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
-                    if !self.outputs.is_empty() {
-                        break;
-                    }
-                }
-            } else if self.outputs.is_empty() {
-                break;
+            match self.next(&applying) {
+                Next::Apply => self.apply(&mut applying)?,
+                Next::Sync if self.sync()? == Next::Look => break,
+                Next::Sync | Next::Speak => {}
+                Next::Look | Next::Rest => break,
             }
         }
         self.shared.set_leader(self.replica.raft().term(), self.replica.raft().leader());
         Ok(())
     }
 
+    /// What settling does next, now that everything is said.
+    fn next(&mut self, applying: &Stretch) -> Next {
+        if self.replica.needs_apply() && !applying.is_over {
+            Next::Apply
+        } else if self.replica.needs_flush() && !self.flusher.is_busy() {
+            self.sync_waits = !self.sync_waits && self.taken >= CROWDED_TURN;
+            if self.sync_waits { Next::Look } else { Next::Sync }
+        } else if !self.outputs.is_empty() {
+            Next::Speak
+        } else {
+            Next::Rest
+        }
+    }
+
+    fn apply(&mut self, applying: &mut Stretch) -> Result<(), ReplicaError> {
+        let begun = applying.begin();
+        self.replica.apply(clock::now(), || applying.is_over_now(), &mut self.outputs)?;
+        self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Has what waits made durable. Returns what is next: if that was done here, to look before anything is said of it.
+    fn sync(&mut self) -> Result<Next, ReplicaError> {
+        let reads_begun = self.replica.reads_begun();
+        if let Some(flushed) = self.flusher.flush(self.replica.flush_job(), reads_begun) {
+            self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
+            if !self.outputs.is_empty() {
+                return Ok(Next::Look);
+            }
+        }
+        Ok(Next::Speak)
+    }
+
     fn dispatch(&mut self) -> Result<(), ReplicaError> {
         let mut again = Vec::new();
+        let mut not_begun = Vec::new();
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
@@ -311,7 +350,7 @@ impl<M: StateMachine> Driver<M> {
                         drop(reply.send(result));
                     }
                 }
-                Output::Run(job) => self.run_job(job),
+                Output::Run(job) => not_begun.extend(self.run_job(job)),
                 Output::Published => {
                     self.shared.publication.advance(self.replica.applied().index, || self.version());
                 }
@@ -319,6 +358,9 @@ impl<M: StateMachine> Driver<M> {
         }
         self.outputs = outputs;
         self.courier.hand_over(&mut self.answered);
+        for done in not_begun {
+            self.handle(done)?;
+        }
         if again.is_empty() { Ok(()) } else { self.handle(Event::Read(again)) }
     }
 
@@ -351,18 +393,10 @@ impl<M: StateMachine> Driver<M> {
         Published { view: self.replica.view(), applied: self.replica.applied() }
     }
 
-    fn run_job(&self, job: SnapshotJob<M>) {
+    /// Has a job run beside this thread; returns its end if it could not begin.
+    fn run_job(&self, job: SnapshotJob<M>) -> Option<Event> {
         let requests = self.own_requests.clone();
-        let spawned = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
-            let background = rustix::process::setpriority_process(None, SNAPSHOT_NICENESS);
-            if let Err(error) = background {
-                tracing::debug!("a snapshot runs at the usual priority: {error}");
-            }
-            requests.send(Request::Job(job.run()));
-        });
-        if let Err(error) = spawned {
-            tracing::error!("no thread for a snapshot: {error}");
-        }
+        jobs::begin(job, move |done| requests.send(Request::Job(done)), jobs::spawn)
     }
 
     fn ticket(&mut self, waiter: Waiter<M>) -> Ticket {

@@ -14,6 +14,7 @@ mod driver;
 mod flusher;
 pub mod handle;
 mod identity;
+mod jobs;
 mod mailbox;
 mod metrics;
 mod node;
@@ -23,6 +24,7 @@ pub mod restore;
 mod ringer;
 mod shared;
 pub mod status;
+mod stretch;
 
 pub use batch::{Answer, Answers, Batch};
 pub use config::{Member, NodeConfig, Tuning};

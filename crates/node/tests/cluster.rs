@@ -5,10 +5,13 @@ mod support;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ruvector_node::restore::restore_data_directory;
 use ruvector_node::{Answers, Batch, Index, Node, NodeConfig, NodeError, ReadLevel, Tuning};
+use support::recorder::{BREAKS_SNAPSHOTS, SNAPSHOTS_THAT_BREAK_OFF};
 use support::{Cluster, eventually};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -146,7 +149,11 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
     cluster.restart(2);
     let read = cluster.handle(2).read(ReadLevel::Strong).await.unwrap();
     assert_eq!(read.published.view, (0..400).map(command).collect::<Vec<_>>());
-    assert!(cluster.handle(2).status().await.unwrap().first > Index(300), "it was sent entries");
+    // It is told so much of its log when that is written. It would be the first entry for ever if it was sent entries.
+    eventually("a log that begins behind a snapshot", async || {
+        (cluster.handle(2).status().await.ok()?.first > Index(300)).then_some(())
+    })
+    .await;
     let hashes = eventually("equal applied indexes", async || {
         let mut states = Vec::new();
         for node in 0..3 {
@@ -161,7 +168,14 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
 
 #[tokio::test]
 async fn a_follower_sends_on_more_at_once_than_a_message_takes() {
-    let cluster = Cluster::start(3, Tuning::default());
+    // However slow the disk is, no leader is taken for lost over it.
+    let tuning = Tuning {
+        heartbeat_interval_ms: 200,
+        election_timeout_ms: 2_000,
+        request_timeout_ms: 300_000,
+        ..Tuning::default()
+    };
+    let cluster = Cluster::start(3, tuning);
     let leader = cluster.leader().await;
     let follower = cluster.handle((leader + 1) % 3);
     let (sender, mut answers) = mpsc::unbounded_channel();
@@ -172,6 +186,38 @@ async fn a_follower_sends_on_more_at_once_than_a_message_takes() {
         let answer = answers.recv().await.unwrap();
         assert!(answer.result.is_ok(), "{}: {:?}", answer.number, answer.result);
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_breaks_off_is_told_to_who_asked_for_it_and_taken_again() {
+    let tuning = Tuning {
+        heartbeat_interval_ms: 5,
+        election_timeout_ms: 30,
+        snapshot_entries: 10,
+        retained_entries: 1,
+        ..Tuning::default()
+    };
+    let cluster = Cluster::start(1, tuning);
+    let handle = cluster.handle(0);
+    SNAPSHOTS_THAT_BREAK_OFF.store(1, Ordering::Relaxed);
+    handle.propose(Bytes::from(BREAKS_SNAPSHOTS)).await.unwrap();
+    let error = answered(handle.create_snapshot("mine")).await.unwrap_err();
+    assert!(matches!(&error, NodeError::Refused(text) if text.contains("mine")), "{error}");
+    SNAPSHOTS_THAT_BREAK_OFF.store(2, Ordering::Relaxed);
+    let error = answered(handle.compact_log(Index(2))).await.unwrap_err();
+    assert!(matches!(&error, NodeError::Refused(text) if text.contains("failed")), "{error}");
+    propose_all(&cluster, 0, 0..20).await;
+    eventually("the log to be cut behind another snapshot", async || {
+        (handle.status().await.unwrap().first > Index(5)).then_some(())
+    })
+    .await;
+    assert_eq!(SNAPSHOTS_THAT_BREAK_OFF.load(Ordering::Relaxed), 0);
+    answered(handle.create_snapshot("mine")).await.unwrap();
+}
+
+/// What comes of a call that must be answered.
+async fn answered<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), call).await.expect("an answer")
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use group::{FIRST, Group, SECOND, THIRD};
 use recorder::Recorder;
 use ruvector_node::replica::{Event, FlushJob, Output, Ticket};
 use ruvector_node::{Index, ReadLevel, Tuning};
-use ruvector_protocol::Message;
 use ruvector_protocol::message::AppendOutcome;
+use ruvector_protocol::{Envelope, Message};
 
 /// A group whose first node leads, and what it has sent the second of so many commands, each in a message of its own.
 fn with_appends(count: u64) -> (Group<Recorder>, Vec<Event>) {
@@ -123,4 +123,52 @@ fn a_read_is_noticed_by_all_who_take_part_in_it_and_a_write_by_nobody() {
     assert_eq!(risen(&mut group, SECOND, write(4)), [false; 3]);
     group.heartbeat(FIRST, |_| false);
     assert_eq!((group.read.len(), group.proposed.len()), (2, 2));
+}
+
+#[test]
+fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
+    let is_lost = |envelope: &Envelope| envelope.to == THIRD || envelope.from == THIRD;
+    let mut group: Group<Recorder> = Group::start(&Tuning { tail_bytes_max: 1, ..Tuning::default() });
+    group.elect(FIRST, |_| false);
+    for number in 0..20 {
+        let command = (Ticket(number), Bytes::from(number.to_string()));
+        group.handle(FIRST, Event::Propose(vec![command]));
+        group.deliver(is_lost);
+    }
+    group.handle(FIRST, Event::PeerLost(THIRD));
+    let entries = |outputs: &[Output<Recorder>]| {
+        let count = |output: &Output<Recorder>| {
+            let Output::Send(envelope) = output else { return 0 };
+            let Message::AppendRequest(request) = &envelope.message else { return 0 };
+            if envelope.to == THIRD { request.entries.len() } else { 0 }
+        };
+        outputs.iter().map(count).sum::<usize>()
+    };
+    // The disk is at work while the third comes back and says where its log ends.
+    let job = group.replica(FIRST).flush_job();
+    let mut outputs = Vec::new();
+    for _ in 0..30 {
+        group.now = group.now.after_micros(30_000);
+        let mut events = vec![(FIRST, Event::Wake)];
+        while let Some((node, event)) = events.pop() {
+            if node == FIRST {
+                let from = outputs.len();
+                let now = group.now;
+                group.replica(FIRST).handle(now, event, &mut outputs).unwrap();
+                for output in &outputs[from..] {
+                    if let Output::Send(envelope) = output {
+                        events.push((envelope.to, Event::Message(envelope.clone())));
+                    }
+                }
+            } else {
+                group.handle(node, event);
+            }
+            events.extend(group.network.drain(..).map(|envelope| (envelope.to, Event::Message(envelope))));
+        }
+    }
+    assert_eq!(entries(&outputs), 0, "they were read though that may take as long as a sync does");
+    let flushed = job.run();
+    let (now, mut outputs) = (group.now, Vec::new());
+    group.replica(FIRST).flushed(now, flushed, &mut outputs).unwrap();
+    assert!(entries(&outputs) > 0, "nobody has read them");
 }

@@ -167,7 +167,7 @@ fn everything_that_waits_when_its_node_becomes_leader_is_committed_in_order() {
 
 #[test]
 fn everything_that_waits_at_a_follower_is_committed_in_order() {
-    let mut group = Group::start(&Tuning { uncommitted_bytes_max: 2_000, ..Tuning::default() });
+    let mut group = Group::start(&Tuning { uncommitted_bytes_max: 10_000, ..Tuning::default() });
     group.handle(THIRD, propose_many(3_000, 30));
     group.elect(FIRST, |_| false);
     let told = told_in_the_end(&mut group, FIRST, 3_000);

@@ -4,11 +4,12 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use ruvector_node::{NodeError, ReadLevel, ReadResult, Tuning};
+use ruvector_node::{Answers, Batch, NodeError, ReadLevel, ReadResult, Tuning};
 use support::{Cluster, Recorder, eventually};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// So many that nothing is published any more, as nobody reads: the next read has the node make a view.
@@ -91,4 +92,38 @@ async fn a_follower_that_stands_still_holds_up_nobody() {
     assert!(stale.await.unwrap().unwrap().published.view.len() <= COMMANDS, "nor wrote meanwhile");
     let read = nodes.cluster.handle(follower).read(ReadLevel::Strong).await.unwrap();
     assert_eq!(read.published.view.len(), 3 * COMMANDS);
+}
+
+#[tokio::test]
+async fn a_leader_with_a_long_backlog_of_dear_commands_is_heard_and_hears() {
+    let tuning = Tuning {
+        heartbeat_interval_ms: 100,
+        election_timeout_ms: 2_000,
+        request_timeout_ms: 120_000,
+        ..Tuning::default()
+    };
+    let costs: Vec<_> = (0..3).map(|_| Arc::new(AtomicU64::new(0))).collect();
+    let machine = |node: usize| Recorder { apply_ms: Arc::clone(&costs[node]), ..Recorder::default() };
+    let cluster = Cluster::start_with(3, tuning, machine);
+    let leader = cluster.leader().await;
+    let handle = cluster.handle(leader);
+    let term = handle.term();
+    // Several election timeouts in all.
+    costs[leader].store(15, Ordering::Relaxed);
+    let (sender, mut answers) = mpsc::unbounded_channel();
+    let hold = Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap());
+    let commands = (0..400).map(|number: u64| (number, Bytes::from(number.to_string()))).collect();
+    handle.propose_batch(Batch { commands, answers: Answers { sender, hold } });
+    eventually("an answer in the middle of the backlog", async || {
+        let status = handle.status().await.unwrap();
+        (status.applied.0 + 100 < status.commit.0).then_some(())
+    })
+    .await;
+    for _ in 0..400 {
+        let applied = answers.recv().await.unwrap().result.unwrap();
+        assert_eq!(applied.position.term, term);
+    }
+    for node in 0..3 {
+        assert_eq!(cluster.handle(node).term(), term, "node {node} took the leader for lost");
+    }
 }

@@ -6,12 +6,15 @@ mod group;
 #[path = "support/recorder.rs"]
 mod recorder;
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use group::{FIRST, Group, SECOND, THIRD, concerns};
 use recorder::Recorder;
-use ruvector_node::Tuning;
-use ruvector_node::replica::{Event, Ticket};
-use ruvector_protocol::{Envelope, Index, Message};
+use ruvector_node::replica::{Event, SnapshotJob, Ticket};
+use ruvector_node::{GroupId, LogPosition, NodeId, Term, Tuning};
+use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
+use ruvector_protocol::{Envelope, Index, Message, SnapshotMeta};
 use ruvector_storage::Disk;
 
 const COMMANDS: u64 = 200;
@@ -204,4 +207,188 @@ fn a_transfer_rests_between_chunks_while_commands_come() {
         }
     }
     assert!(chunks > 8, "{chunks}");
+}
+
+fn answer(from: NodeId, to: NodeId, term: Term, position: LogPosition, next_offset: u64) -> Event {
+    let message = Message::SnapshotChunkResponse(SnapshotChunkResponse { position, next_offset });
+    Event::Message(Envelope { group: GroupId::METADATA, from, to, term, message })
+}
+
+/// The offsets of the chunks under way, which are lost.
+fn offsets(group: &mut Group<Recorder>) -> Vec<u64> {
+    let offset = |envelope: Envelope| {
+        let Message::SnapshotChunk(chunk) = envelope.message else { return None };
+        Some(chunk.offset)
+    };
+    group.network.drain(..).filter_map(offset).collect()
+}
+
+/// The first chunk under way.
+fn first_chunk(group: &Group<Recorder>) -> SnapshotChunk {
+    let chunk = |envelope: &Envelope| {
+        let Message::SnapshotChunk(chunk) = &envelope.message else { return None };
+        Some(chunk.clone())
+    };
+    group.network.iter().find_map(chunk).unwrap()
+}
+
+/// The third says that it has all but the last byte, and then that it wants everything again: it found it damaged.
+fn refuse_snapshot(group: &mut Group<Recorder>, chunk: &SnapshotChunk) {
+    let term = group.replica(FIRST).raft().term();
+    for next_offset in [chunk.total_bytes - 1, 0] {
+        group.handle(FIRST, answer(THIRD, FIRST, term, chunk.meta.position, next_offset));
+    }
+}
+
+#[test]
+fn a_snapshot_that_a_follower_could_not_use_is_read_once_beside_the_replica() {
+    let mut group = transfer_begun();
+    group.keeps_jobs = true;
+    let chunk = first_chunk(&group);
+    let sent = offsets(&mut group);
+    assert_eq!(sent.first(), Some(&0));
+    refuse_snapshot(&mut group, &chunk);
+    assert_eq!(group.jobs.len(), 1, "its own file is read by a job");
+    group.network.clear();
+    // Time passes, and the follower says it again: nothing is sent of a file that may be damaged, and it is not read twice.
+    let sent = Cell::new(0);
+    for _ in 0..60 {
+        refuse_snapshot(&mut group, &chunk);
+        group.heartbeat(FIRST, |envelope| {
+            sent.set(sent.get() + usize::from(is_chunk(envelope)));
+            is_chunk(envelope)
+        });
+    }
+    assert_eq!((group.jobs.len(), sent.get()), (1, 0));
+    group.network.clear();
+    group.run_job();
+    assert_eq!(offsets(&mut group).first(), Some(&0), "it is well, and sent from its beginning");
+    for _ in 0..5 {
+        refuse_snapshot(&mut group, &chunk);
+        assert_eq!(group.jobs.len(), 0, "it was read a moment ago");
+        assert!(offsets(&mut group).contains(&0));
+    }
+}
+
+#[test]
+fn what_is_not_acknowledged_is_sent_again_after_a_while_and_given_up_in_the_end() {
+    let mut group = transfer_begun();
+    let first = offsets(&mut group);
+    let mut sent_again = 0;
+    for _ in 0..200 {
+        let now = group.now;
+        group.now = group.replica(FIRST).deadline(now).unwrap().max(now);
+        // The third lives, and answers nothing about snapshots.
+        group.handle(FIRST, Event::Wake);
+        let mut chunks = Vec::new();
+        while let Some(envelope) = group.network.pop_front() {
+            if let Message::SnapshotChunk(chunk) = &envelope.message {
+                chunks.push(chunk.offset);
+            } else {
+                group.handle(envelope.to, Event::Message(envelope));
+            }
+        }
+        if !chunks.is_empty() {
+            assert_eq!(chunks, first, "the same again");
+            sent_again += 1;
+        }
+    }
+    assert!(sent_again > 10, "{sent_again}");
+    group.heartbeat(FIRST, |_| false);
+    deliver_chunks(&mut group);
+    for _ in 0..50 {
+        group.heartbeat(FIRST, |_| false);
+    }
+    assert_eq!(group.replica(THIRD).view().len() as u64, COMMANDS, "it is not given up for ever");
+}
+
+#[test]
+fn a_late_verification_leaves_a_newer_transfer_alone() {
+    let mut group = transfer_begun();
+    group.keeps_jobs = true;
+    // All of the first leader's snapshot reaches the third, which takes its time to verify it.
+    group.deliver(|_| false);
+    while group.jobs.is_empty() {
+        group.heartbeat(FIRST, |_| false);
+    }
+    let (node, job) = group.jobs.pop_front().unwrap();
+    assert!(node == THIRD && matches!(job, SnapshotJob::Complete { .. }), "{node:?}: {job:?}");
+    let applied = group.replica(THIRD).applied();
+    // Another leader begins to send it a newer one.
+    group.elect(SECOND, |envelope| concerns(envelope, FIRST));
+    let chunk = {
+        let meta = SnapshotMeta { position: group.replica(SECOND).applied(), ..SnapshotMeta::default() };
+        SnapshotChunk { meta, total_bytes: 1_000, offset: 0, data: Bytes::from(vec![1; 100]) }
+    };
+    let send = |group: &mut Group<Recorder>, offset: u64| {
+        group.network.clear();
+        let message = Message::SnapshotChunk(SnapshotChunk { offset, ..chunk.clone() });
+        let term = group.replica(SECOND).raft().term();
+        let envelope = Envelope { group: GroupId::METADATA, from: SECOND, to: THIRD, term, message };
+        group.handle(THIRD, Event::Message(envelope));
+        let wanted = |envelope: Envelope| {
+            let Message::SnapshotChunkResponse(response) = envelope.message else { return None };
+            Some(response.next_offset)
+        };
+        group.network.drain(..).find_map(wanted)
+    };
+    assert_eq!(send(&mut group, 0), Some(100));
+    group.handle(THIRD, job.run());
+    assert_eq!(group.replica(THIRD).applied(), applied, "it came from a leader that is one no more");
+    assert_eq!(send(&mut group, 100), Some(200), "what came before is forgotten");
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_written_is_tried_again_though_nothing_more_is_applied() {
+    let mut group: Group<Recorder> = Group::start(&tuning());
+    group.keeps_jobs = true;
+    group.elect(FIRST, |_| false);
+    for number in 0..20 {
+        let command = (Ticket(number), Bytes::from(number.to_string()));
+        group.handle(FIRST, Event::Propose(vec![command]));
+        group.deliver(|_| false);
+    }
+    let mine = |group: &mut Group<Recorder>| {
+        let at = group.jobs.iter().position(|(node, _)| *node == FIRST);
+        at.and_then(|at| group.jobs.remove(at)).map(|(_, job)| job)
+    };
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let job = mine(&mut group).unwrap();
+        assert!(mine(&mut group).is_none(), "one at a time");
+        let failed_at = group.now;
+        group.handle(FIRST, job.abandoned());
+        while !group.jobs.iter().any(|(node, _)| *node == FIRST) {
+            group.heartbeat(FIRST, |_| false);
+        }
+        waits.push(group.now.micros_since(failed_at));
+    }
+    assert!(waits.is_sorted() && waits[0] > 1_000_000 && waits[2] > 3 * waits[0], "{waits:?}");
+    let job = mine(&mut group).unwrap();
+    group.handle(FIRST, job.run());
+    assert!(group.replica(FIRST).newest_snapshot().is_some());
+    assert!(group.replica(FIRST).first_index() > Index(1), "the log is cut behind it");
+}
+
+#[test]
+fn a_node_that_stops_before_it_installs_what_it_received_begins_with_what_it_had() {
+    let mut group = transfer_begun();
+    group.keeps_jobs = true;
+    group.deliver(|_| false);
+    while group.jobs.is_empty() {
+        group.heartbeat(FIRST, |_| false);
+    }
+    let applied = group.replica(THIRD).applied();
+    let (node, job) = group.jobs.pop_front().unwrap();
+    assert!(node == THIRD && matches!(job, SnapshotJob::Complete { .. }), "{node:?}: {job:?}");
+    // The file gets its name, and the power goes.
+    let _ = job.run();
+    group.restart(THIRD, 2);
+    assert!(group.replica(THIRD).applied() <= applied, "its log does not reach so far");
+    assert!(!group.disk(THIRD).list("snapshots").unwrap().is_empty());
+    group.keeps_jobs = false;
+    for _ in 0..50 {
+        group.heartbeat(FIRST, |_| false);
+    }
+    assert_eq!(group.replica(THIRD).view().len() as u64, COMMANDS);
 }

@@ -18,6 +18,10 @@ const RECOVERY_TIMEOUTS_MAX: u64 = 50;
 const CHUNK_US_MAX: u64 = 1_000;
 /// How often it is looked whether they are.
 const LOOK_US: u64 = 20_000;
+/// How many times the entries between two snapshots a log holds at most when all is well.
+const LOG_SNAPSHOTS_MAX: u64 = 11;
+/// How many election timeouts it may take until a snapshot that failed again and again is there.
+const CUT_TIMEOUTS_MAX: u64 = 6_000;
 /// The longest time to live of a lease, with something to spare for its end to be replicated.
 const LEASE_US_MAX: u64 = 4_000_000;
 
@@ -44,6 +48,7 @@ impl World {
         self.recover()?;
         self.ask_last_questions()?;
         self.recover()?;
+        self.cut_logs()?;
         self.expire_leases()?;
         self.tell_everything()?;
         let drift_ppm = self.scenario.tuning.clock_drift_ppm;
@@ -58,7 +63,8 @@ impl World {
         let until_us = self.now_us
             + self.longest_election_timeout_us() * RECOVERY_TIMEOUTS_MAX
             + request_us * 2
-            + self.transfer_us_max();
+            + self.transfer_us_max()
+            + self.applying_us_max();
         while self.now_us < until_us {
             if self.nobody_waits().is_ok() && self.unrest().is_none() {
                 return Ok(());
@@ -75,6 +81,41 @@ impl World {
     fn transfer_us_max(&self) -> u64 {
         let bytes = self.hosts.iter().map(Host::largest_snapshot_bytes).max().unwrap_or(0);
         2 * bytes / self.scenario.tuning.snapshot_chunk_bytes as u64 * CHUNK_US_MAX
+    }
+
+    /// How long it takes at most to apply all that there is, on a node that does other things beside it.
+    fn applying_us_max(&self) -> u64 {
+        let running = (0..self.hosts.len()).filter_map(|node| self.replica(node));
+        let last = running.map(|replica| replica.raft().status().last.index.0).max().unwrap_or(0);
+        2 * last * self.scenario.apply_cost_us
+    }
+
+    /// Waits until no log is much longer than it may be before a snapshot is taken.
+    fn cut_logs(&mut self) -> Result<(), Violation> {
+        let until_us = self.now_us + self.election_timeout_us() * CUT_TIMEOUTS_MAX;
+        loop {
+            let long = self.longest_log();
+            let Some((node, entries)) = long else { return Ok(()) };
+            ensure!(
+                self.now_us < until_us,
+                Liveness,
+                "node {node} has {entries} entries behind its newest snapshot, and takes no other"
+            );
+            self.run_until(self.now_us + self.election_timeout_us())?;
+        }
+    }
+
+    /// A node whose log is longer than any reason for patience allows.
+    fn longest_log(&self) -> Option<(u64, u64)> {
+        let too_long = |node: usize| {
+            let replica = self.replica(node)?;
+            let newest = replica.newest_snapshot().unwrap_or_default();
+            let entries = replica.applied().index.0.saturating_sub(newest.0);
+            let host = &self.hosts[node];
+            let entries_max = host.tuning.snapshot_entries * LOG_SNAPSHOTS_MAX;
+            (entries > entries_max).then_some((host.id.0, entries))
+        };
+        (0..self.hosts.len()).find_map(too_long)
     }
 
     /// What is not yet as it should be: one leader that all follow, all equal.

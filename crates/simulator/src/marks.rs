@@ -75,6 +75,10 @@ counters! {
         transfers_repeated: "snapshot transfers begun again",
         /// A received snapshot was damaged.
         snapshots_damaged_on_arrival: "received snapshots found damaged",
+        /// A job found no thread, or broke off.
+        jobs_abandoned: "snapshot jobs abandoned",
+        /// A leader was behind what is committed for longer than an election timeout, and led on.
+        leaders_with_backlog: "leaders that worked off a long backlog and led on",
         /// A disk became full in the middle of a snapshot.
         snapshots_on_full_disk: "snapshots that found the disk full",
         /// The power went in the middle of writing or verifying a snapshot.
@@ -177,7 +181,7 @@ impl Before {
 impl Kind {
     fn of(replica: &Replica<KvMachine>, turn: &Turn) -> Self {
         match turn {
-            Turn::Apply => Self::Apply,
+            Turn::Apply { .. } => Self::Apply,
             Turn::Handle(Event::Wake) => Self::Wake,
             Turn::Handle(Event::Message(envelope)) => Self::of_message(replica, envelope),
             Turn::Handle(Event::JobDone(JobDone::Completed { from, term, result: Ok(_), .. })) => {
@@ -219,6 +223,24 @@ impl World {
         if before.leader.is_some() && before.leader != leader {
             let readers = self.clients.iter().filter(|client| client.reads_at(node)).count();
             self.marks.reads_over_leader_change += readers as u64;
+        }
+    }
+
+    /// Notes whether a leader has a backlog, and counts those that had one for long and lead on.
+    pub(crate) fn mark_backlog(&mut self, node: usize) {
+        let long_us = self.election_timeout_us();
+        let leads = self.leads(node);
+        let Some(process) = &mut self.hosts[node].process else { return };
+        let raft = process.replica.raft();
+        let term = raft.term();
+        let is_behind = process.replica.applied().index < raft.commit();
+        let since = process.backlog_since.filter(|(of_term, _)| leads && *of_term == term);
+        if leads && is_behind {
+            process.backlog_since = since.or(Some((term, self.now_us)));
+        } else {
+            process.backlog_since = None;
+            let is_long = since.is_some_and(|(_, since_us)| self.now_us - since_us > long_us);
+            self.marks.leaders_with_backlog += u64::from(is_long);
         }
     }
 
@@ -280,7 +302,7 @@ impl World {
             JobDone::Completed { result: Err(StorageError::Corrupt { .. }), .. } => {
                 self.marks.snapshots_damaged_on_arrival += 1;
             }
-            JobDone::Written { .. } | JobDone::Completed { .. } => {}
+            JobDone::Written { .. } | JobDone::Completed { .. } | JobDone::Verified { .. } => {}
         }
     }
 

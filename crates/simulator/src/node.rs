@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
-use ruvector_protocol::{Incarnation, Index, Membership, NodeId, PlantedBug, Timestamp};
+use ruvector_protocol::{Incarnation, Index, Membership, NodeId, PlantedBug, Term, Timestamp};
 use ruvector_state_machine::kv::{KvMachine, KvView};
 use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, Operation, SimulatedDisk};
@@ -85,6 +85,8 @@ pub struct Process {
     pub flushing: bool,
     /// A turn of applying is planned.
     pub applying: bool,
+    /// As a leader of this term it has not applied all that is committed since this time.
+    pub backlog_since: Option<(Term, u64)>,
     /// When the next wake-up is planned.
     pub wake_at_us: Option<u64>,
     /// How often in a row it was woken without time passing.
@@ -161,6 +163,7 @@ impl Host {
             published,
             flushing: false,
             applying: false,
+            backlog_since: None,
             wake_at_us: None,
             idle_wakes: 0,
         });
@@ -281,8 +284,11 @@ pub enum Turn {
     Flush,
     /// Take note of what was made durable beside it.
     Flushed(ruvector_node::replica::Flushed),
-    /// Apply what is committed.
-    Apply,
+    /// Apply what is committed, so many entries at most.
+    Apply {
+        /// At least one.
+        entries_max: u64,
+    },
 }
 
 impl Process {
@@ -300,7 +306,14 @@ impl Process {
             Turn::Handle(event) => self.replica.handle(now, event, outputs),
             Turn::Flush => self.replica.flush(now, outputs),
             Turn::Flushed(flushed) => self.replica.flushed(now, flushed, outputs),
-            Turn::Apply => self.replica.apply(now, outputs),
+            Turn::Apply { entries_max } => {
+                let mut applied = 0;
+                let is_enough = || {
+                    applied += 1;
+                    applied >= entries_max
+                };
+                self.replica.apply(now, is_enough, outputs)
+            }
         }
     }
 }

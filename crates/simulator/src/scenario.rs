@@ -37,6 +37,10 @@ pub struct Scenario {
     pub workload: WorkloadSettings,
     /// Which of them write in sessions.
     pub sessions: SessionSettings,
+    /// How long a node takes to apply an entry, in microseconds, and does nothing else meanwhile.
+    pub apply_cost_us: u64,
+    /// How many jobs of a thousand find no thread, or break off.
+    pub abandoned_per_mille: u64,
 }
 
 /// The clients of a simulation.
@@ -125,6 +129,8 @@ impl Scenario {
             },
             sessions: SessionSettings { clients: 0, remembered_max: SESSIONS_MAX, patience_max_us: 0 },
             are_settings_uneven: of_settings.chance(500),
+            apply_cost_us: 0,
+            abandoned_per_mille: 0,
             tuning,
             faults,
         };
@@ -135,6 +141,19 @@ impl Scenario {
             scenario.tuning.gather_max_us = of_gathering.magnitude(100, 20_000);
         }
         scenario
+    }
+}
+
+impl Scenario {
+    /// Draws what an entry costs: nothing in most worlds, and in the others so much that nodes fall behind what is committed.
+    /// And how many jobs are abandoned.
+    pub(crate) fn draw_work(&mut self, random: &mut Random) {
+        if random.chance(300) {
+            self.apply_cost_us = random.magnitude(200, 6_000);
+        }
+        if random.chance(400) {
+            self.abandoned_per_mille = random.magnitude(10, 400);
+        }
     }
 }
 

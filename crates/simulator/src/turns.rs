@@ -103,8 +103,10 @@ impl World {
     pub(crate) fn due(&mut self, node: usize, due: Due) -> Result<(), Violation> {
         let resume_us = self.hosts[node].paused_until_us;
         if resume_us > self.now_us {
-            // Its threads go on in any order.
-            let at_us = resume_us + self.random.between(0, RESUME_MAX_US);
+            // Its threads go on in any order, but what has come is heard before more is applied.
+            let within_us =
+                if matches!(due, Due::Apply) { RESUME_MAX_US } else { self.random.between(0, RESUME_MAX_US) };
+            let at_us = resume_us + within_us;
             self.plan_due(at_us, node, due);
             return Ok(());
         }
@@ -125,11 +127,31 @@ impl World {
             }
             Due::Apply => {
                 process.applying = false;
-                self.take_turn(node, Turn::Apply)
+                self.apply(node)
             }
             Due::Job(job) => self.run_job(node, job),
             Due::Read { ticket, grant, granted_us } => self.make_read(node, ticket, grant, granted_us),
         }
+    }
+
+    /// A turn of applying, during which the node hears and says nothing.
+    fn apply(&mut self, node: usize) -> Result<(), Violation> {
+        let (cost_us, turn_us) = (self.scenario.apply_cost_us, self.hosts[node].tuning.apply_turn_us());
+        let entries_max = turn_us.checked_div(cost_us).map_or(u64::MAX, |entries| entries.max(1));
+        let applied = |world: &Self| world.replica(node).map_or(0, |replica| replica.applied().index.0);
+        let before = applied(self);
+        self.take_turn(node, Turn::Apply { entries_max })?;
+        let busy_us = applied(self).saturating_sub(before) * cost_us;
+        ensure!(
+            busy_us <= turn_us + cost_us,
+            Liveness,
+            "node {} applied for {busy_us} us without hearing anybody, and may for {turn_us}",
+            self.hosts[node].id
+        );
+        let host = &mut self.hosts[node];
+        host.paused_until_us = host.paused_until_us.max(self.now_us + busy_us);
+        self.mark_backlog(node);
+        Ok(())
     }
 
     /// The log is written; a crash may yet come before the node knows.
@@ -183,7 +205,9 @@ impl World {
             match done {
                 JobDone::Written { result: Ok(_), .. } => self.statistics.snapshots_written += 1,
                 JobDone::Completed { result: Ok(_), .. } => self.statistics.snapshots_installed += 1,
-                JobDone::Written { result: Err(_), .. } | JobDone::Completed { result: Err(_), .. } => {}
+                JobDone::Written { result: Err(_), .. }
+                | JobDone::Completed { result: Err(_), .. }
+                | JobDone::Verified { .. } => {}
             }
         }
         self.take_turn(node, Turn::Handle(done))
@@ -242,7 +266,12 @@ impl World {
                 Output::Run(job) => {
                     let at_us = self.now_us
                         + self.random.magnitude(100, self.election_timeout_us() * JOB_TIMEOUTS_MAX);
-                    self.plan_due(at_us, node, Due::Job(job));
+                    if self.work_random.chance(self.scenario.abandoned_per_mille) {
+                        self.marks.jobs_abandoned += 1;
+                        self.plan_due(at_us, node, Due::Take(job.abandoned()));
+                    } else {
+                        self.plan_due(at_us, node, Due::Job(job));
+                    }
                 }
                 Output::SnapshotCreated { .. } | Output::LogCompacted { .. } => {}
             }
@@ -413,6 +442,6 @@ fn describe_turn(turn: &Turn) -> String {
         Turn::Handle(event) => format!("handles {event:?}"),
         Turn::Flush => "flushes".to_owned(),
         Turn::Flushed(_) => "learns that its log was flushed".to_owned(),
-        Turn::Apply => "applies".to_owned(),
+        Turn::Apply { .. } => "applies".to_owned(),
     }
 }

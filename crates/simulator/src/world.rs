@@ -35,6 +35,8 @@ pub struct World {
     pub(crate) session_random: Random,
     /// Chance in what nodes are set to, for the same reason.
     pub(crate) settings_random: Random,
+    /// Chance in whether jobs come to their end, for the same reason.
+    pub(crate) work_random: Random,
     pub(crate) scenario: Scenario,
     pub(crate) cluster: ClusterSettings,
     pub(crate) hosts: Vec<Host>,
@@ -70,6 +72,8 @@ const SESSION_SEED: u64 = 19;
 const GATHER_SEED: u64 = 3 << 32;
 /// The same for whether nodes are set alike: by it they are in those seeds.
 const SETTINGS_SEED: u64 = 5 << 32;
+/// The same for what work costs beside the log, and whether it is done.
+const WORK_SEED: u64 = 11 << 32;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -178,8 +182,10 @@ impl World {
         let mut session_random = Random::new(seed ^ SESSION_SEED);
         let mut gather_random = Random::new(seed ^ GATHER_SEED);
         let mut settings_random = Random::new(seed ^ SETTINGS_SEED);
-        let scenario =
+        let mut scenario =
             Scenario::draw(&mut random, &mut session_random, &mut gather_random, &mut settings_random);
+        let mut work_random = Random::new(seed ^ WORK_SEED);
+        scenario.draw_work(&mut work_random);
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)
@@ -218,6 +224,7 @@ impl World {
             random,
             session_random,
             settings_random,
+            work_random,
             scenario,
         };
         world.trace.remark(0, Place::World, || format!("{:#?}", world.scenario));
@@ -389,5 +396,6 @@ pub(crate) fn describe_job(done: &JobDone) -> String {
     match done {
         JobDone::Written { result, .. } => format!("wrote a snapshot: {result:?}"),
         JobDone::Completed { from, result, .. } => format!("received a snapshot of {from}: {result:?}"),
+        JobDone::Verified { name, damage } => format!("read snapshot {name}: {damage:?}"),
     }
 }

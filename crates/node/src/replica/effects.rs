@@ -8,6 +8,7 @@ use ruvector_transport::FRAME_BYTES_MAX;
 
 use crate::config::COMMAND_BYTES_MAX;
 
+use super::loads::Load;
 use super::{GROUP, Output, Replica, ReplicaError};
 
 impl<M: StateMachine> Replica<M> {
@@ -56,8 +57,7 @@ impl<M: StateMachine> Replica<M> {
                 self.proposals_rejected(now, &origins, reason, outputs);
             }
             Effect::LoadEntries { to, from, through, bytes_max } => {
-                let entries = self.journal.with(|log| log.read(GROUP, from, through, bytes_max))?;
-                inputs.push_back(Input::EntriesLoaded { to, entries });
+                inputs.extend(self.load_entries(to, Load { from, through, bytes_max })?);
             }
             Effect::SendSnapshot { to } => inputs.extend(self.begin_transfer(now, to, outputs)?),
             Effect::InstallSnapshot(meta) => inputs.push_back(self.install_snapshot(&meta, outputs)?),
@@ -77,6 +77,7 @@ impl<M: StateMachine> Replica<M> {
     fn leader_changed(&mut self, now: Timestamp, leader: Option<NodeId>, term: Term) -> Vec<Input> {
         self.tick_awaited = None;
         self.transfers.end_all_outgoing();
+        self.loads.clear();
         let Some(leader) = leader else {
             tracing::info!("no leader known in term {term}");
             return Vec::new();
@@ -134,7 +135,9 @@ impl<M: StateMachine> Replica<M> {
         }
         self.wake_proposals(now, outputs)?;
         self.wake_reads(now, outputs)?;
-        self.wake_transfers(now, outputs)
+        self.wake_transfers(now, outputs)?;
+        self.wake_snapshots(now, outputs);
+        Ok(())
     }
 
     /// When the machine wants cluster time to have passed, on this node's clock, if this node leads.

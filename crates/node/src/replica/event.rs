@@ -95,7 +95,8 @@ pub struct ReadGrant {
     pub staleness_us: Option<u64>,
 }
 
-/// Work on snapshot files that takes long and touches no replica state.
+/// Work on snapshot files that takes long and touches no replica state. Its end must be told, whatever it is: a replica that
+/// hears nothing of a job takes no other snapshot, and its log grows.
 #[derive(Debug)]
 pub enum SnapshotJob<M: StateMachine> {
     /// Write a version of the state to a file.
@@ -123,8 +124,17 @@ pub enum SnapshotJob<M: StateMachine> {
         term: Term,
         /// What it stands for.
         meta: SnapshotMeta,
+        /// Which of this replica's transfers brought it.
+        transfer: u64,
         /// The file.
         receiver: SnapshotReceiver,
+    },
+    /// Read a snapshot that a peer could not use, to see whether it is damaged here.
+    Verify {
+        /// Its name.
+        name: String,
+        /// Where it is.
+        store: ruvector_storage::SnapshotStore,
     },
 }
 
@@ -146,7 +156,16 @@ pub enum JobDone {
         term: Term,
         /// What it stands for.
         meta: SnapshotMeta,
+        /// Which of this replica's transfers brought it.
+        transfer: u64,
         /// The file.
         result: Result<SnapshotInfo, StorageError>,
+    },
+    /// A snapshot was read from its beginning to its end.
+    Verified {
+        /// Its name.
+        name: String,
+        /// What is wrong with it; `None` if nothing was found.
+        damage: Option<String>,
     },
 }

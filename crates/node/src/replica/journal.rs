@@ -4,6 +4,7 @@
 //! goes on: takes messages, counts acknowledgements, applies. Nothing is said of a write before the core was told that it is
 //! durable, whichever way that came about.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ruvector_protocol::{Index, Write, WriteId};
@@ -24,6 +25,8 @@ struct Shared {
     /// Locked for moments only, also by those who hold the log.
     queue: Mutex<Vec<Write>>,
     extent: Mutex<LogExtent>,
+    /// The jobs that may be at work.
+    jobs: AtomicUsize,
 }
 
 /// The log, in the hands of one.
@@ -49,20 +52,37 @@ pub(super) struct LogExtent {
 
 /// Writing and syncing what waits; may run on any thread. If it is dropped instead, what waits goes on waiting.
 #[derive(Debug)]
-pub struct FlushJob(Journal);
+pub struct FlushJob {
+    journal: Journal,
+    mark: JobMark,
+}
+
+/// As long as there is one, a job may hold the log.
+#[derive(Debug)]
+struct JobMark(Journal);
 
 /// What a [`FlushJob`] did.
 #[derive(Debug)]
 pub struct Flushed {
     /// Everything through this write is durable; `None` if nothing waited any more.
-    pub(super) result: Result<Option<WriteId>, StorageError>,
+    result: Result<Option<WriteId>, StorageError>,
+    /// Until the replica knows of it the job counts as at work.
+    mark: JobMark,
+}
+
+impl Flushed {
+    /// The job is at work no more.
+    pub(super) fn into_result(self) -> Result<Option<WriteId>, StorageError> {
+        drop(self.mark);
+        self.result
+    }
 }
 
 impl FlushJob {
     /// Does the work. The replica must be told of the outcome: [`Replica::flushed`](super::Replica::flushed).
     #[must_use]
     pub fn run(self) -> Flushed {
-        Flushed { result: self.0.flush() }
+        Flushed { result: self.journal.flush(), mark: self.mark }
     }
 }
 
@@ -70,7 +90,7 @@ impl Journal {
     pub(super) fn new(log: LogStore) -> Self {
         let extent = Mutex::new(LogExtent::of(&log));
         let held = Mutex::new(Held { log, unsynced: None });
-        Self(Arc::new(Shared { held, queue: Mutex::default(), extent }))
+        Self(Arc::new(Shared { held, queue: Mutex::default(), extent, jobs: AtomicUsize::new(0) }))
     }
 
     /// Queues a write.
@@ -79,7 +99,14 @@ impl Journal {
     }
 
     pub(super) fn job(&self) -> FlushJob {
-        FlushJob(self.clone())
+        self.0.jobs.fetch_add(1, Ordering::Relaxed);
+        FlushJob { journal: self.clone(), mark: JobMark(self.clone()) }
+    }
+
+    /// Whether a job may be at work, so that [`with`](Self::with) would wait for it. It ends with [`Flushed::into_result`], or when it
+    /// is dropped.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.jobs.load(Ordering::Relaxed) > 0
     }
 
     /// Writes and syncs everything that is queued, behind a job that is at work; returns the newest write, if any was not
@@ -121,6 +148,12 @@ impl Journal {
 
     fn queue(&self) -> MutexGuard<'_, Vec<Write>> {
         self.0.queue.lock().expect(NO_PANIC)
+    }
+}
+
+impl Drop for JobMark {
+    fn drop(&mut self) {
+        self.0.0.jobs.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -11,6 +11,7 @@ mod effects;
 mod event;
 mod hashes;
 mod journal;
+mod loads;
 mod open;
 mod origins;
 mod pace;
@@ -39,6 +40,7 @@ use crate::config::Tuning;
 use crate::status::LogRecord;
 use hashes::HashChecks;
 use journal::Journal;
+use loads::Loads;
 use origins::OriginWindow;
 use pending::PendingProposals;
 use reads::PendingReads;
@@ -145,6 +147,7 @@ pub struct Replica<M: StateMachine> {
     reads: PendingReads,
     snapshots: Snapshots,
     transfers: Transfers,
+    loads: Loads,
     hashes: HashChecks,
     /// A tick was proposed; no other until this index is applied.
     tick_awaited: Option<Index>,
@@ -178,7 +181,7 @@ impl<M: StateMachine> Replica<M> {
             Event::Propose(commands) => self.propose(now, commands, outputs),
             Event::Read(reads) => self.read(now, reads, outputs),
             Event::CreateSnapshot { ticket, name } => {
-                self.create_snapshot(ticket, &name, outputs);
+                self.create_snapshot(ticket, name, outputs);
                 Ok(())
             }
             Event::CompactLog { ticket, before } => self.compact_log(now, ticket, before, outputs),
@@ -192,7 +195,8 @@ impl<M: StateMachine> Replica<M> {
     /// Any error means that this replica must stop: what reached the disk is unknown.
     pub fn flush(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
         let durable = self.journal.flush()?;
-        self.durable_through(now, durable, outputs)
+        self.durable_through(now, durable, outputs)?;
+        self.load_waiting(now, outputs)
     }
 
     /// The same as [`flush`](Self::flush), to be done elsewhere while this replica goes on. A replica may be flushed
@@ -212,7 +216,8 @@ impl<M: StateMachine> Replica<M> {
         flushed: Flushed,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        self.durable_through(now, flushed.result?, outputs)
+        self.durable_through(now, flushed.into_result()?, outputs)?;
+        self.load_waiting(now, outputs)
     }
 
     fn durable_through(
@@ -256,6 +261,7 @@ impl<M: StateMachine> Replica<M> {
             self.proposals.deadline(),
             self.reads.deadline(),
             self.transfers.deadline(),
+            self.snapshots.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -13,6 +13,7 @@ use ruvector_storage::{
 
 use super::hashes::HashChecks;
 use super::journal::Journal;
+use super::loads::Loads;
 use super::origins::OriginWindow;
 use super::pending::{Limits, PendingProposals};
 use super::reads::PendingReads;
@@ -23,6 +24,8 @@ use super::{GROUP, Replica, ReplicaConfig, ReplicaError};
 /// How many bytes of commands a follower has on their way to its leader at most, so that they fit the queue to it and two
 /// followers leave room for each other.
 const FORWARDED_BYTES_MAX: usize = 32 << 20;
+/// How long to wait after a snapshot failed until it is tried again, the first time.
+const RETRY_ELECTION_TIMEOUTS: u64 = 10;
 /// How many used log segments are kept to be used again.
 const RECYCLED_SEGMENTS_MAX: usize = 2;
 
@@ -95,8 +98,12 @@ impl<M: StateMachine> Replica<M> {
                 tuning.heartbeat_interval_ms * 1000,
                 tuning.pending_proposals_max,
             ),
-            snapshots: Snapshots::new(start.snapshot),
+            snapshots: Snapshots::new(
+                start.snapshot,
+                tuning.election_timeout_ms * RETRY_ELECTION_TIMEOUTS * 1000,
+            ),
             transfers: Transfers::new(tuning.snapshot_chunk_bytes, tuning.election_timeout_ms * 1000),
+            loads: Loads::default(),
             hashes: HashChecks::default(),
             tick_awaited: None,
             leader_changes: 0,

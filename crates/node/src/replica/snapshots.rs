@@ -1,5 +1,6 @@
 //! Taking snapshots of this replica, dropping the log behind them, and putting a peer's in place.
 
+mod job;
 mod restoring;
 mod unhurried;
 
@@ -12,10 +13,9 @@ use ruvector_state_machine::{RestoreError, StateMachine};
 use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
 use super::origins::OriginWindow;
-use super::{Event, GROUP, JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
+use super::{GROUP, JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::handle::NodeError;
 use restoring::restore;
-use unhurried::Unhurried;
 
 /// What a replica knows of its own snapshots.
 #[derive(Debug)]
@@ -24,8 +24,14 @@ pub(super) struct Snapshots {
     newest: Option<SnapshotInfo>,
     /// One is being written.
     running: bool,
-    /// After a failure: none is tried before this index is applied.
-    not_before: Index,
+    /// How many of those that operators asked for are being written.
+    named_running: usize,
+    /// How many failed in a row.
+    failures: u32,
+    /// After a failure: when the next is tried.
+    retry_at: Option<Timestamp>,
+    /// How long to wait after the first failure in a row, in microseconds.
+    retry_us: u64,
     /// Compactions that wait for a snapshot that covers them.
     compactions: Vec<(Ticket, Index)>,
     /// The index that is applied, for the threads that write snapshots to see whether the replica is busy.
@@ -33,11 +39,15 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(super) fn new(newest: Option<SnapshotInfo>) -> Self {
+    /// After a failure the next is tried in `retry_us`, and later after each that follows.
+    pub(super) fn new(newest: Option<SnapshotInfo>, retry_us: u64) -> Self {
         Self {
             newest,
             running: false,
-            not_before: Index(0),
+            named_running: 0,
+            failures: 0,
+            retry_at: None,
+            retry_us,
             compactions: Vec::new(),
             applied: Arc::default(),
         }
@@ -48,6 +58,17 @@ impl Snapshots {
         self.applied.store(index.0, Ordering::Relaxed);
     }
 
+    /// When to try again what failed.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.retry_at.filter(|_| !self.running)
+    }
+
+    fn failed(&mut self, now: Timestamp) {
+        let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now.after_micros(self.retry_us << doublings));
+    }
+
     pub(super) fn newest(&self) -> Option<Index> {
         self.newest.as_ref().map(|info| info.meta.position.index)
     }
@@ -55,46 +76,6 @@ impl Snapshots {
     pub(super) fn newest_info(&self) -> Option<&SnapshotInfo> {
         self.newest.as_ref()
     }
-}
-
-impl<M: StateMachine> SnapshotJob<M> {
-    /// Does the work; it may take long.
-    #[must_use]
-    pub fn run(self) -> Event {
-        Event::JobDone(match self {
-            Self::Write { name, ticket, meta, view, origins, applied, store } => {
-                let result = write_contents::<M>(&store, &name, &meta, &view, &origins, &applied);
-                JobDone::Written { ticket, result }
-            }
-            Self::Complete { from, term, meta, receiver } => {
-                JobDone::Completed { from, term, meta, result: receiver.finish() }
-            }
-        })
-    }
-}
-
-/// A snapshot's contents are what is remembered of origins, with its length before it, and the machine's.
-fn write_contents<M: StateMachine>(
-    store: &SnapshotStore,
-    name: &str,
-    meta: &SnapshotMeta,
-    view: &M::View,
-    origins: &OriginWindow,
-    applied: &AtomicU64,
-) -> Result<SnapshotInfo, StorageError> {
-    let mut writer = store.create(name, GROUP, meta)?;
-    // Hardly anybody waits for it: a follower that is far behind gets a snapshot that is there.
-    let mut seen = applied.load(Ordering::Relaxed);
-    let is_busy = || {
-        let before = seen;
-        seen = applied.load(Ordering::Relaxed);
-        seen != before
-    };
-    let mut unhurried = Unhurried::new(&mut writer, is_busy, std::thread::sleep);
-    write_origins(&mut unhurried, origins)
-        .and_then(|()| M::write_snapshot(view, &mut unhurried))
-        .map_err(|source| StorageError::Io { action: "writing", file: format!("snapshot {name}"), source })?;
-    writer.finish()
 }
 
 fn write_origins(writer: &mut dyn Write, origins: &OriginWindow) -> io::Result<()> {
@@ -141,7 +122,21 @@ pub(super) fn restore_contents<M: StateMachine>(
 
 impl<M: StateMachine> Replica<M> {
     pub(super) fn snapshot_if_due(&mut self, outputs: &mut Vec<Output<M>>) {
-        if self.applied.index >= self.snapshots.not_before && self.is_snapshot_due() {
+        if self.snapshots.retry_at.is_none() && self.is_snapshot_due() {
+            self.snapshot_now(outputs);
+        }
+    }
+
+    /// Tries again what failed, if it is still wanted, once time has passed: perhaps nothing more is applied for long.
+    pub(super) fn wake_snapshots(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) {
+        if self.snapshots.retry_at.take_if(|at| *at <= now).is_some() {
+            self.snapshot_if_due(outputs);
+        }
+    }
+
+    /// Begins a snapshot for a peer, as there is none, unless the last one has just failed.
+    pub(super) fn snapshot_for_peer(&mut self, outputs: &mut Vec<Output<M>>) {
+        if self.snapshots.retry_at.is_none() {
             self.snapshot_now(outputs);
         }
     }
@@ -171,9 +166,15 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    pub(super) fn create_snapshot(&mut self, ticket: Ticket, name: &str, outputs: &mut Vec<Output<M>>) {
+    pub(super) fn create_snapshot(&mut self, ticket: Ticket, name: String, outputs: &mut Vec<Output<M>>) {
+        if self.snapshots.named_running >= NAMED_RUNNING_MAX {
+            let text = format!("{NAMED_RUNNING_MAX} snapshots are being written; try again when one is done");
+            outputs.push(Output::SnapshotCreated { ticket, result: Err(NodeError::Refused(text)) });
+            return;
+        }
+        self.snapshots.named_running += 1;
         let meta = self.present_meta();
-        outputs.push(Output::Run(self.write_job(name.to_owned(), Some(ticket), meta)));
+        outputs.push(Output::Run(self.write_job(name, Some(ticket), meta)));
     }
 
     fn present_meta(&self) -> SnapshotMeta {
@@ -201,14 +202,17 @@ impl<M: StateMachine> Replica<M> {
     ) -> Result<(), ReplicaError> {
         match done {
             JobDone::Written { ticket: Some(ticket), result } => {
+                self.snapshots.named_running -= 1;
                 let result = result.map_err(|error| NodeError::Refused(error.to_string()));
                 outputs.push(Output::SnapshotCreated { ticket, result });
                 Ok(())
             }
             JobDone::Written { ticket: None, result } => self.own_snapshot_written(now, result, outputs),
-            JobDone::Completed { from, term, meta, result } => {
+            JobDone::Completed { from, term, meta, transfer, result } => {
+                self.transfer_ended(transfer);
                 self.transfer_completed(now, from, term, meta, result, outputs)
             }
+            JobDone::Verified { name, damage } => self.snapshot_verified(now, &name, damage, outputs),
         }
     }
 
@@ -218,10 +222,15 @@ impl<M: StateMachine> Replica<M> {
         result: Result<SnapshotInfo, StorageError>,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
+        if result.is_err() && self.config.planted(PlantedBug::FailedSnapshotForgotten) {
+            return Ok(());
+        }
         self.snapshots.running = false;
         match result {
             Ok(info) => {
                 tracing::info!("wrote snapshot {} ({} bytes)", info.name, info.file_bytes);
+                self.snapshots.failures = 0;
+                self.snapshots.retry_at = None;
                 let index = info.meta.position.index;
                 if self.snapshots.newest().is_none_or(|newest| newest < index) {
                     self.snapshots.newest = Some(info);
@@ -232,8 +241,7 @@ impl<M: StateMachine> Replica<M> {
             Err(error) => {
                 // Nothing rests on this file: the node goes on with its log and tries again later.
                 tracing::error!("taking a snapshot failed: {error}");
-                let pause = self.config.tuning.snapshot_entries.div_ceil(4);
-                self.snapshots.not_before = Index(self.applied.index.0.saturating_add(pause));
+                self.snapshots.failed(now);
                 for (ticket, _) in std::mem::take(&mut self.snapshots.compactions) {
                     let result = Err(NodeError::Refused(format!("taking a snapshot failed: {error}")));
                     outputs.push(Output::LogCompacted { ticket, result });
@@ -373,5 +381,35 @@ impl<M: StateMachine> Replica<M> {
 
 /// How many times `snapshot_entries` are applied before even a small log is followed by a snapshot.
 const PATIENCE_FACTOR: u64 = 10;
+/// How often the wait after a failed snapshot is doubled at most: what fails for long is not to keep the disk busy.
+const RETRY_DOUBLINGS_MAX: u32 = 6;
+/// How many snapshots are written at a time at most because operators asked for them. Each holds a version of the state.
+const NAMED_RUNNING_MAX: usize = 4;
 /// How many of its own snapshots a node keeps: one more than it needs, against damage.
 const KEPT_SNAPSHOTS: usize = 2;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ruvector_protocol::{Incarnation, NodeId, Origin};
+
+    use super::*;
+
+    #[test]
+    fn a_restored_snapshot_remembers_no_proposals_and_has_the_same_contents() {
+        let mut origins = OriginWindow::default();
+        let (node, incarnation) = (NodeId(1), Incarnation(9));
+        assert!(origins.admit(&Origin { node, incarnation, sequence: 3, settled_below: 2 }));
+        let mut before = Vec::new();
+        write_origins(&mut before, &origins).unwrap();
+        before.extend_from_slice(b"what the machine wrote");
+        let mut after = Vec::new();
+        copy_machine_contents(&mut &before[..], &mut after).unwrap();
+        let mut rest = &after[..];
+        // A node whose clock was set back would begin with a lower incarnation, and nothing of it would be applied.
+        assert_eq!(read_origins(&mut rest).unwrap(), OriginWindow::default());
+        assert_eq!(rest, b"what the machine wrote");
+        let mut kept = &before[..];
+        assert_eq!(read_origins(&mut kept).unwrap(), origins);
+    }
+}

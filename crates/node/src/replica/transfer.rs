@@ -1,7 +1,9 @@
 //! Snapshots on their way between peers: a file in chunks, each acknowledged, a few under way at a time.
+//!
+//! A receiver that had all of a snapshot and wants it again may have found it damaged. Then the sender reads its own file, beside
+//! the replica, before it sends anything of it again.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
 use ruvector_protocol::{Input, LogPosition, Message, NodeId, SnapshotMeta, Term, Timestamp};
@@ -16,6 +18,9 @@ use super::{GROUP, Output, Replica, ReplicaError, SnapshotJob};
 pub(super) struct Transfers {
     outgoing: BTreeMap<NodeId, Outgoing>,
     incoming: Option<Incoming>,
+    /// How many there have been from peers.
+    incoming_count: u64,
+    doubts: Doubts,
     chunk_bytes: usize,
     /// After this long without progress the last chunks are sent again, in microseconds.
     patience_us: u64,
@@ -32,10 +37,23 @@ struct Outgoing {
     /// Times in a row that patience ran out.
     stalls: u32,
     pace: Pace,
+    /// Nothing is sent until the file was read here.
+    is_doubted: bool,
+}
+
+/// Which of this replica's snapshots a receiver could not use.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// The one that is being read.
+    reading: Option<String>,
+    /// The one that was read last and found to be well, and when.
+    cleared: Option<(String, Timestamp)>,
 }
 
 #[derive(Debug)]
 struct Incoming {
+    /// Which of all that came it is.
+    number: u64,
     from: NodeId,
     meta: SnapshotMeta,
     total_bytes: u64,
@@ -45,15 +63,24 @@ struct Incoming {
 
 /// After how many stalls in a row a transfer is given up.
 const STALLS_MAX: u32 = 10;
+/// For how many times the patience of a transfer a snapshot that was read and found to be well is not read again.
+const CLEARED_FOR_PATIENCES: u64 = 100;
 
 impl Transfers {
     pub(super) fn new(chunk_bytes: usize, patience_us: u64) -> Self {
-        Self { outgoing: BTreeMap::new(), incoming: None, chunk_bytes, patience_us }
+        Self {
+            outgoing: BTreeMap::new(),
+            incoming: None,
+            incoming_count: 0,
+            doubts: Doubts::default(),
+            chunk_bytes,
+            patience_us,
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let patience_ends = |transfer: &Outgoing| transfer.progress_at.after_micros(self.patience_us);
-        let transfers = self.outgoing.values();
+        let transfers = self.outgoing.values().filter(|transfer| !transfer.is_doubted);
         transfers
             .flat_map(|transfer| [Some(patience_ends(transfer)), transfer.pace.deadline()])
             .flatten()
@@ -85,12 +112,14 @@ impl<M: StateMachine> Replica<M> {
         outputs: &mut Vec<Output<M>>,
     ) -> Result<Option<Input>, ReplicaError> {
         let Some(info) = self.snapshots.newest_info().cloned() else {
-            self.snapshot_now(outputs);
+            self.snapshot_for_peer(outputs);
             return Ok(Some(Input::SnapshotSent { to, position: None }));
         };
         tracing::info!("sending snapshot {} to {:x}", info.name, to.0);
         let pace = Pace::new(now, self.journal.extent().entry_bytes);
-        let transfer = Outgoing { info, acknowledged: 0, sent: 0, progress_at: now, stalls: 0, pace };
+        let is_doubted = self.transfers.doubts.reading.as_ref() == Some(&info.name);
+        let transfer =
+            Outgoing { info, acknowledged: 0, sent: 0, progress_at: now, stalls: 0, pace, is_doubted };
         self.transfers.outgoing.insert(to, transfer);
         self.send_chunks(now, to, outputs)?;
         Ok(None)
@@ -103,7 +132,8 @@ impl<M: StateMachine> Replica<M> {
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
         let chunk_bytes = self.transfers.chunk_bytes;
-        let Some(transfer) = self.transfers.outgoing.get_mut(&to) else { return Ok(()) };
+        let transfer = self.transfers.outgoing.get_mut(&to).filter(|transfer| !transfer.is_doubted);
+        let Some(transfer) = transfer else { return Ok(()) };
         let total_bytes = transfer.info.file_bytes;
         let window_end = transfer.acknowledged + transfer.pace.window(now) * chunk_bytes as u64;
         let mut chunks = Vec::new();
@@ -136,15 +166,18 @@ impl<M: StateMachine> Replica<M> {
         if response.next_offset >= transfer.info.file_bytes {
             return self.end_transfer(now, from, Some(response.position), outputs);
         }
+        if transfer.is_doubted {
+            return Ok(());
+        }
         if response.next_offset == 0 && transfer.acknowledged > 0 {
             // The receiver lost what it had, or had it all and found it damaged.
-            if transfer.sent == transfer.info.file_bytes && self.replace_if_damaged(now, from, outputs)? {
-                return Ok(());
-            }
-            let Some(transfer) = self.transfers.outgoing.get_mut(&from) else { return Ok(()) };
+            let had_all = transfer.sent == transfer.info.file_bytes;
             transfer.acknowledged = 0;
             transfer.sent = 0;
             transfer.stalls += 1;
+            if had_all {
+                self.doubt(now, from, outputs);
+            }
         }
         let Some(transfer) = self.transfers.outgoing.get_mut(&from) else { return Ok(()) };
         if response.next_offset > transfer.acknowledged {
@@ -157,27 +190,62 @@ impl<M: StateMachine> Replica<M> {
         self.send_chunks(now, from, outputs)
     }
 
-    /// Reads the snapshot that is being sent to a peer; if it is damaged, has a new one take its place, and ends
-    /// its transfers to whomever.
-    fn replace_if_damaged(
+    /// Has the snapshot read that is being sent to a peer, unless it was found to be well a short time ago.
+    fn doubt(&mut self, now: Timestamp, to: NodeId, outputs: &mut Vec<Output<M>>) {
+        let Transfers { outgoing, doubts, patience_us, .. } = &mut self.transfers;
+        let Some(transfer) = outgoing.get_mut(&to) else { return };
+        let name = &transfer.info.name;
+        let cleared_for_us = *patience_us * CLEARED_FOR_PATIENCES;
+        let is_cleared = doubts
+            .cleared
+            .as_ref()
+            .is_some_and(|(cleared, at)| cleared == name && now.micros_since(*at) < cleared_for_us);
+        match &doubts.reading {
+            // One at a time.
+            Some(reading) => transfer.is_doubted = reading == name,
+            None if is_cleared => {}
+            None => {
+                doubts.reading = Some(name.clone());
+                let job = SnapshotJob::Verify { name: name.clone(), store: self.store.clone() };
+                transfer.is_doubted = true;
+                outputs.push(Output::Run(job));
+            }
+        }
+    }
+
+    /// A snapshot was read. If it is damaged, has a new one take its place, and ends its transfers to whomever; otherwise they go on.
+    pub(super) fn snapshot_verified(
         &mut self,
         now: Timestamp,
-        to: NodeId,
+        name: &str,
+        damage: Option<String>,
         outputs: &mut Vec<Output<M>>,
-    ) -> Result<bool, ReplicaError> {
-        let Some(transfer) = self.transfers.outgoing.get(&to) else { return Ok(false) };
-        let name = transfer.info.name.clone();
-        let read = self.store.open_contents(&name).map_err(io::Error::other);
-        let Err(error) = read.and_then(|mut reader| io::copy(&mut reader, &mut io::sink())) else {
-            return Ok(false);
+    ) -> Result<(), ReplicaError> {
+        self.transfers.doubts.reading = None;
+        let receivers = self.transfers.receivers(name);
+        let is_newest = self.snapshots.newest_info().is_some_and(|info| info.name == name);
+        let Some(damage) = damage else {
+            self.transfers.doubts.cleared = Some((name.to_owned(), now));
+            for to in receivers {
+                if let Some(transfer) = self.transfers.outgoing.get_mut(&to)
+                    && std::mem::take(&mut transfer.is_doubted)
+                {
+                    transfer.progress_at = now;
+                    self.send_chunks(now, to, outputs)?;
+                }
+            }
+            return Ok(());
         };
-        tracing::error!("snapshot {name} is damaged and is taken anew: {error}");
-        self.forget_snapshot(&name)?;
-        for receiver in self.transfers.receivers(&name) {
-            self.end_transfer(now, receiver, None, outputs)?;
+        // Otherwise it has been removed by now, and could not be read for that.
+        if is_newest || !receivers.is_empty() {
+            tracing::error!("snapshot {name} is damaged and is taken anew: {damage}");
+            self.forget_snapshot(name)?;
+            for receiver in receivers {
+                self.end_transfer(now, receiver, None, outputs)?;
+            }
+            self.snapshot_now(outputs);
         }
-        self.snapshot_now(outputs);
-        Ok(true)
+        Ok(())
     }
 
     fn end_transfer(
@@ -213,7 +281,9 @@ impl<M: StateMachine> Replica<M> {
             .transfers
             .outgoing
             .iter()
-            .filter(|(_, transfer)| transfer.progress_at.after_micros(patience_us) <= now)
+            .filter(|(_, transfer)| {
+                !transfer.is_doubted && transfer.progress_at.after_micros(patience_us) <= now
+            })
             .map(|(to, _)| *to)
             .collect();
         for to in stalled {
@@ -278,7 +348,9 @@ impl<M: StateMachine> Replica<M> {
                 return Ok(0);
             }
             let receiver = self.store.receive(GROUP, &chunk.meta, chunk.total_bytes)?;
+            self.transfers.incoming_count += 1;
             self.transfers.incoming = Some(Incoming {
+                number: self.transfers.incoming_count,
                 from,
                 meta: chunk.meta.clone(),
                 total_bytes: chunk.total_bytes,
@@ -298,13 +370,19 @@ impl<M: StateMachine> Replica<M> {
         if next_offset == chunk.total_bytes
             && let Some(receiver) = incoming.receiver.take()
         {
-            outputs.push(Output::Run(SnapshotJob::Complete { from, term, meta: chunk.meta, receiver }));
+            let (meta, transfer) = (chunk.meta, incoming.number);
+            outputs.push(Output::Run(SnapshotJob::Complete { from, term, meta, transfer, receiver }));
             return Ok(chunk.total_bytes.saturating_sub(1));
         }
         Ok(next_offset)
     }
 
-    /// A received file was verified, or was found not usable: a new transfer may come.
+    /// All of a transfer was verified, or could not be: another may come. One that came meanwhile stays.
+    pub(super) fn transfer_ended(&mut self, transfer: u64) {
+        self.transfers.incoming.take_if(|incoming| incoming.number == transfer);
+    }
+
+    /// A received file was verified, or was found not usable.
     pub(super) fn transfer_completed(
         &mut self,
         now: Timestamp,
@@ -314,7 +392,6 @@ impl<M: StateMachine> Replica<M> {
         result: Result<SnapshotInfo, StorageError>,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        self.transfers.incoming = None;
         let position = meta.position;
         let next_offset = match result {
             Ok(info) => {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, ReplicaError, Ticket};
+use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, ReplicaError, SnapshotJob, Ticket};
 use ruvector_node::state_machine::StateMachine;
 use ruvector_node::{Applied, NodeError, NodeId, Tuning};
 use ruvector_protocol::{Envelope, Incarnation, Membership, Timestamp};
@@ -28,6 +28,10 @@ pub(crate) struct Group<M: StateMachine> {
     replicas: Vec<Replica<M>>,
     pub(crate) now: Timestamp,
     pub(crate) network: VecDeque<Envelope>,
+    /// Jobs take their time: they wait in `jobs`.
+    pub(crate) keeps_jobs: bool,
+    /// Jobs that were not run, and whose.
+    pub(crate) jobs: VecDeque<(NodeId, SnapshotJob<M>)>,
     outputs: Vec<Output<M>>,
     /// What clients were told of their commands, in order.
     pub(crate) proposed: Vec<Answer<Applied<M::Response>>>,
@@ -49,6 +53,8 @@ impl<M: StateMachine + Default> Group<M> {
             replicas,
             now,
             network: VecDeque::new(),
+            keeps_jobs: false,
+            jobs: VecDeque::new(),
             outputs: Vec::new(),
             proposed: Vec::new(),
             read: Vec::new(),
@@ -91,7 +97,7 @@ impl<M: StateMachine + Default> Group<M> {
             replica.handle(now, event, &mut outputs).expect("the disk is well");
             while !replica.is_settled() {
                 replica.flush(now, &mut outputs).expect("the disk is well");
-                replica.apply(now, &mut outputs).expect("the disk is well");
+                replica.apply(now, || false, &mut outputs).expect("the disk is well");
             }
             for output in outputs.drain(..) {
                 events.extend(self.take(node, output));
@@ -103,6 +109,7 @@ impl<M: StateMachine + Default> Group<M> {
     fn take(&mut self, node: NodeId, output: Output<M>) -> Option<Event> {
         match output {
             Output::Send(envelope) => self.network.push_back(envelope),
+            Output::Run(job) if self.keeps_jobs => self.jobs.push_back((node, job)),
             Output::Run(job) => return Some(job.run()),
             Output::Proposed { ticket, result } => self.proposed.push((ticket, result)),
             Output::ReadReady { ticket, result } => {
@@ -112,6 +119,12 @@ impl<M: StateMachine + Default> Group<M> {
             Output::SnapshotCreated { .. } | Output::LogCompacted { .. } | Output::Published => {}
         }
         None
+    }
+
+    /// Runs the oldest of the jobs that wait.
+    pub(crate) fn run_job(&mut self) {
+        let (node, job) = self.jobs.pop_front().expect("a job waits");
+        self.handle(node, job.run());
     }
 
     /// Delivers messages until there are none, but loses those that `is_lost` names.

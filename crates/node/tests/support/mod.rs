@@ -1,7 +1,7 @@
 //! A cluster of nodes in this process, over a machine that records what it was told.
 #![allow(dead_code)]
 
-mod recorder;
+pub(crate) mod recorder;
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,14 @@ pub(crate) struct Recorder {
     pub(crate) is_damaged: bool,
     /// While this is set, whoever asks for a view stands still: the node's own thread among them.
     pub(crate) is_paused: Arc<AtomicBool>,
+    /// How long it takes to apply a command, in milliseconds.
+    pub(crate) apply_ms: Arc<AtomicU64>,
 }
+
+/// A machine that was given this command breaks off its snapshots, as often as [`SNAPSHOTS_THAT_BREAK_OFF`] says.
+pub(crate) const BREAKS_SNAPSHOTS: &str = "break snapshots off";
+/// How many are left to break off; of one test, since tests of a file share it.
+pub(crate) static SNAPSHOTS_THAT_BREAK_OFF: AtomicUsize = AtomicUsize::new(0);
 
 impl StateMachine for Recorder {
     type Response = usize;
@@ -24,6 +31,10 @@ impl StateMachine for Recorder {
     type Part = Vec<Bytes>;
 
     fn apply(&mut self, entry: &Committed) -> usize {
+        let apply_ms = self.apply_ms.load(Ordering::Relaxed);
+        if apply_ms > 0 {
+            std::thread::sleep(Duration::from_millis(apply_ms));
+        }
         self.commands.push(entry.command.clone());
         self.commands.len()
     }
@@ -49,6 +60,12 @@ impl StateMachine for Recorder {
     }
 
     fn write_snapshot(view: &Vec<Bytes>, writer: &mut dyn Write) -> io::Result<()> {
+        let breaks_off = |left: usize| left.checked_sub(1);
+        if view.iter().any(|command| command == BREAKS_SNAPSHOTS)
+            && SNAPSHOTS_THAT_BREAK_OFF.fetch_update(Ordering::Relaxed, Ordering::Relaxed, breaks_off).is_ok()
+        {
+            panic!("this is the panic that the test wants");
+        }
         for command in view {
             writer.write_all(&u32::try_from(command.len()).map_err(io::Error::other)?.to_le_bytes())?;
             writer.write_all(command)?;

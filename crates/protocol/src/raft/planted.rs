@@ -82,6 +82,10 @@ pub enum PlantedBug {
     // Applying, and time.
     /// A proposal that is in the log twice is applied twice.
     RetryAppliedTwice,
+    /// Whatever is committed is applied in one turn, however long that takes, and nobody is heard meanwhile.
+    BacklogAppliedAtOnce,
+    /// A replica never hears of the end of a snapshot that failed, and waits for it for ever.
+    FailedSnapshotForgotten,
     /// A command that may be in a log is said to be refused when its time is over.
     UnknownToldAsRefused,
     /// A new leader takes its own clock for cluster time, and not what was reached before it.
@@ -107,7 +111,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::EmptyDiskTrusted,
         Self::JoinsBelowTarget,
         Self::VoteBeforeDurable,
@@ -139,6 +143,8 @@ impl PlantedBug {
         Self::SnapshotNotSynced,
         Self::SnapshotWithoutOrigins,
         Self::RetryAppliedTwice,
+        Self::BacklogAppliedAtOnce,
+        Self::FailedSnapshotForgotten,
         Self::UnknownToldAsRefused,
         Self::ClusterTimeFromOwnClock,
         Self::SessionRepeatApplied,
@@ -184,6 +190,8 @@ impl PlantedBug {
             Self::SnapshotNotSynced => "snapshot-not-synced",
             Self::SnapshotWithoutOrigins => "snapshot-without-origins",
             Self::RetryAppliedTwice => "retry-applied-twice",
+            Self::BacklogAppliedAtOnce => "backlog-applied-at-once",
+            Self::FailedSnapshotForgotten => "failed-snapshot-forgotten",
             Self::UnknownToldAsRefused => "unknown-told-as-refused",
             Self::ClusterTimeFromOwnClock => "cluster-time-from-own-clock",
             Self::SessionRepeatApplied => "session-repeat-applied",

@@ -1,0 +1,57 @@
+//! Entries of the durable log for followers that are behind what is in memory.
+//!
+//! To read the log waits for whoever writes and syncs it. So while a job may be at work the wish is kept, and met when the job
+//! has ended: a slow disk holds up those who are far behind, and not the replica.
+
+use std::collections::BTreeMap;
+
+use ruvector_protocol::{Index, Input, NodeId, Timestamp};
+use ruvector_state_machine::StateMachine;
+
+use super::{GROUP, Output, Replica, ReplicaError};
+
+/// The entries that wait to be read, at most one wish of each follower.
+#[derive(Debug, Default)]
+pub(super) struct Loads(BTreeMap<NodeId, Load>);
+
+/// Which entries a follower lacks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) from: Index,
+    pub(super) through: Index,
+    pub(super) bytes_max: usize,
+}
+
+impl Loads {
+    /// Nobody waits any more: who leads, or in which term, has changed.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// Reads entries for a follower, now or when the log is free. Returns what the core is to be told now.
+    pub(super) fn load_entries(&mut self, to: NodeId, load: Load) -> Result<Option<Input>, ReplicaError> {
+        if self.journal.is_busy() {
+            self.loads.0.insert(to, load);
+            return Ok(None);
+        }
+        let Load { from, through, bytes_max } = load;
+        let entries = self.journal.with(|log| log.read(GROUP, from, through, bytes_max))?;
+        Ok(Some(Input::EntriesLoaded { to, entries }))
+    }
+
+    /// The log is free, or may be: reads what waited for that.
+    pub(super) fn load_waiting(
+        &mut self,
+        now: Timestamp,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        for (to, load) in std::mem::take(&mut self.loads.0) {
+            if let Some(input) = self.load_entries(to, load)? {
+                self.step(now, input, outputs)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Work on snapshot files that runs beside the replica, and how its end is told.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ruvector_protocol::SnapshotMeta;
+use ruvector_state_machine::StateMachine;
+use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
+
+use super::unhurried::Unhurried;
+use super::write_origins;
+use crate::replica::origins::OriginWindow;
+use crate::replica::{Event, GROUP, JobDone, SnapshotJob};
+
+impl<M: StateMachine> SnapshotJob<M> {
+    /// Does the work; it may take long.
+    #[must_use]
+    pub fn run(self) -> Event {
+        Event::JobDone(match self {
+            Self::Write { name, ticket, meta, view, origins, applied, store } => {
+                let result = write_contents::<M>(&store, &name, &meta, &view, &origins, &applied);
+                JobDone::Written { ticket, result }
+            }
+            Self::Complete { from, term, meta, transfer, receiver } => {
+                JobDone::Completed { from, term, meta, transfer, result: receiver.finish() }
+            }
+            Self::Verify { name, store } => {
+                let damage = read_through(&store, &name).err().map(|error| error.to_string());
+                JobDone::Verified { name, damage }
+            }
+        })
+    }
+
+    /// What to hand in if the work can't be begun, or does not come to its end.
+    #[must_use]
+    pub fn abandoned(&self) -> Event {
+        let error = |name: &str| StorageError::Io {
+            action: "working on",
+            file: format!("snapshot {name}"),
+            source: io::Error::other(
+                "the thread for it did not start, or broke off; the node's log says why",
+            ),
+        };
+        Event::JobDone(match self {
+            Self::Write { name, ticket, .. } => {
+                JobDone::Written { ticket: *ticket, result: Err(error(name)) }
+            }
+            Self::Complete { from, term, meta, transfer, receiver: _ } => JobDone::Completed {
+                from: *from,
+                term: *term,
+                meta: meta.clone(),
+                transfer: *transfer,
+                result: Err(error(&SnapshotStore::automatic_name(GROUP, meta))),
+            },
+            // Nothing is known against it.
+            Self::Verify { name, store: _ } => JobDone::Verified { name: name.clone(), damage: None },
+        })
+    }
+}
+
+/// Reads a snapshot from its beginning to its end, as a receiver does.
+fn read_through(store: &SnapshotStore, name: &str) -> io::Result<u64> {
+    let mut reader = store.open_contents(name).map_err(io::Error::other)?;
+    io::copy(&mut reader, &mut io::sink())
+}
+
+/// A snapshot's contents are what is remembered of origins, with its length before it, and the machine's.
+fn write_contents<M: StateMachine>(
+    store: &SnapshotStore,
+    name: &str,
+    meta: &SnapshotMeta,
+    view: &M::View,
+    origins: &OriginWindow,
+    applied: &AtomicU64,
+) -> Result<SnapshotInfo, StorageError> {
+    let mut writer = store.create(name, GROUP, meta)?;
+    // Hardly anybody waits for it: a follower that is far behind gets a snapshot that is there.
+    let mut seen = applied.load(Ordering::Relaxed);
+    let is_busy = || {
+        let before = seen;
+        seen = applied.load(Ordering::Relaxed);
+        seen != before
+    };
+    let mut unhurried = Unhurried::new(&mut writer, is_busy, std::thread::sleep);
+    write_origins(&mut unhurried, origins)
+        .and_then(|()| M::write_snapshot(view, &mut unhurried))
+        .map_err(|source| StorageError::Io { action: "writing", file: format!("snapshot {name}"), source })?;
+    writer.finish()
+}
