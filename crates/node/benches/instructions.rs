@@ -19,7 +19,7 @@ use gungraun::{
 };
 use ruvector_node::replica::{Event, Ticket};
 use ruvector_node::state_machine::kv::{
-    Command, InSession, KeyRange, KvMachine, KvView, PutRequest, RangeRequest, SessionId,
+    Command, InSession, KeyRange, KvMachine, KvView, PutRequest, RangeRequest, SessionClient, SessionId,
 };
 use ruvector_node::state_machine::{Committed, StateMachine};
 use ruvector_node::{ReadLevel, Tuning};
@@ -79,7 +79,7 @@ fn a_put() -> (KvMachine, Committed) {
 }
 
 fn a_put_in_a_session() -> (KvMachine, Committed) {
-    let (mut machine, opening) = full_machine_and(Command::OpenSession.encode());
+    let (mut machine, opening) = full_machine_and(Command::OpenSession { client: SessionClient(1) }.encode());
     machine.apply(&opening);
     let place = InSession { session: SessionId(1), sequence: 1, settled_below: 1 };
     (machine, Committed { index: KEYS + 2, time_ms: KEYS, command: place.encode(&put(4242)) })

@@ -1,6 +1,7 @@
 //! Brings a request to its service.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -62,7 +63,13 @@ pub(crate) struct Frontend {
     health: HealthServer<HealthService>,
     plain: Router,
     context: Arc<Context>,
+    /// Who is at the other end of the connection.
+    remote: Option<RemoteAddress>,
 }
+
+/// The address that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteAddress(pub(crate) IpAddr);
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -84,7 +91,14 @@ impl Frontend {
                 .max_decoding_message_size(bytes),
             plain: http::router(shared()),
             context: shared(),
+            remote: None,
         }
+    }
+
+    /// The same services for a connection from this address.
+    pub(crate) fn for_client_at(mut self, remote: IpAddr) -> Self {
+        self.remote = Some(RemoteAddress(remote));
+        self
     }
 }
 
@@ -107,7 +121,7 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
 }
 
 impl Frontend {
-    fn answer(&self, request: Request<Incoming>) -> Answer {
+    fn answer(&self, mut request: Request<Incoming>) -> Answer {
         let uri = request.uri().clone();
         self.context.metrics.begun(uri.path());
         let service = uri.path().split('/').nth(1).unwrap_or_default();
@@ -121,7 +135,12 @@ impl Frontend {
             "etcdserverpb.Cluster" => self.cluster.clone().call(request),
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
             "etcdserverpb.Auth" => self.auth.clone().call(request),
-            "ruvector.v1.Native" => self.native.clone().call(request),
+            "ruvector.v1.Native" => {
+                if let Some(remote) = self.remote {
+                    request.extensions_mut().insert(remote);
+                }
+                self.native.clone().call(request)
+            }
             "ruvector.v1.Admin" => self.admin.clone().call(request),
             "grpc.health.v1.Health" => self.health.clone().call(request),
             _ => {

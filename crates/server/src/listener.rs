@@ -82,8 +82,8 @@ pub(crate) async fn run(
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 notices.warn("accept", format_args!("can't take a connection: {error}"));
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -99,7 +99,7 @@ pub(crate) async fn run(
         let serving = serve_connection(
             stream,
             Arc::clone(&server),
-            frontend.clone(),
+            frontend.clone().for_client_at(remote.ip()),
             Arc::clone(&context),
             stop.clone(),
         );

@@ -213,7 +213,8 @@ impl World {
         let Request::Recall { at, .. } = waiting.request else {
             return Err(Violation::new(Rule::AnswerFitsHistory, format!("{:?}: {error}", waiting.request)));
         };
-        let is_compacted = matches!(error, KvError::Compacted { .. }) && at < self.history.compacted();
+        let may_be = at < self.history.compacted() || self.retention_asked;
+        let is_compacted = may_be && matches!(error, KvError::Compacted { compacted, .. } if at < *compacted);
         let is_future = matches!(error, KvError::FutureRevision { current, .. } if at > *current);
         ensure!(is_compacted || is_future, AnswerFitsHistory, "{:?} was refused: {error}", waiting.request);
         self.marks.recalls_of_compacted += u64::from(is_compacted);

@@ -56,7 +56,8 @@ pub(crate) fn observations(txn: &Txn, outcome: &Outcome) -> Option<(bool, Vec<(K
         | Outcome::LeaseGrant { .. }
         | Outcome::LeaseRevoke
         | Outcome::LeaseRenew(_)
-        | Outcome::SessionOpened(_) => None,
+        | Outcome::SessionOpened(_)
+        | Outcome::RetentionSet => None,
     }
 }
 

@@ -47,6 +47,10 @@ counters! {
         session_answers_over_leader_change: "writes answered by their session after a leader change",
         /// A session was ended for another, and its client was told so.
         sessions_forgotten: "sessions forgotten and told so",
+        /// History was compacted by its age or its size, unasked.
+        retentions_reached: "history compacted by retention",
+        /// A client was refused a session, as it had too many.
+        sessions_refused: "sessions refused to clients that had too many",
         /// Commands on their way to the leader were lost.
         forwarded_lost: "forwarded commands lost on the way",
         /// A lease read was granted and came too late for the lease.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use ruvector_node::Tuning;
 use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
 use ruvector_protocol::{Incarnation, Index, Membership, NodeId, PlantedBug, Term, Timestamp};
-use ruvector_state_machine::kv::{KvMachine, KvView};
+use ruvector_state_machine::kv::{KvMachine, KvView, StoreLimits};
 use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, Operation, SimulatedDisk};
 
@@ -100,8 +100,8 @@ pub struct ClusterSettings {
     pub membership: Membership,
     /// The bug that all nodes have.
     pub planted_bug: Option<PlantedBug>,
-    /// How many sessions of clients are remembered at most.
-    pub sessions_max: usize,
+    /// What bounds the store.
+    pub limits: StoreLimits,
 }
 
 impl Host {
@@ -154,7 +154,7 @@ impl Host {
         let replica = Replica::open(
             config,
             disk_for(&self.disk, cluster.planted_bug),
-            KvMachine::with_planted_bug(cluster.planted_bug).with_sessions_max(cluster.sessions_max),
+            KvMachine::with_planted_bug(cluster.planted_bug).with_limits(cluster.limits),
             now,
         )?;
         let published = replica.view();

@@ -1,12 +1,16 @@
 //! What clients ask for next.
 
-use ruvector_state_machine::kv::{LeaseId, Revision};
+use ruvector_node::replica::{Event, Ticket};
+use ruvector_state_machine::kv::{Command, LeaseId, Retention, Revision};
 
+use crate::clients::RETRY_US;
 use crate::encoding::VALUE_LENGTHS;
 use crate::linearizability::Value;
 use crate::scenario::WriteKind;
+use crate::trace::Place;
+use crate::violation::Violation;
 use crate::workload::{Freshness, Key, Request, Step, Txn};
-use crate::world::World;
+use crate::world::{Happening, World};
 
 /// How old a compacted revision must be at least.
 const COMPACTION_DISTANCE: i64 = 50;
@@ -33,6 +37,21 @@ impl World {
             }
         }
         self.next_write(client, key)
+    }
+
+    /// An operator asks some node that so much history be kept; what becomes of it is seen by what is compacted.
+    pub(crate) fn retain(&mut self, retention: Retention) -> Result<(), Violation> {
+        let up: Vec<usize> =
+            (0..self.hosts.len()).filter(|node| self.hosts[*node].process.is_some()).collect();
+        let Some(&node) = up.first() else {
+            self.plan(self.now_us + RETRY_US, Happening::Retain(retention));
+            return Ok(());
+        };
+        self.retention_asked |= retention != Retention::default();
+        let ticket = Ticket(self.next_number());
+        self.trace
+            .record(self.now_us, Place::World, ticket.0, || format!("history is to be kept: {retention:?}"));
+        self.give(node, Event::Propose(vec![(ticket, Command::SetRetention(retention).encode())]))
     }
 
     fn next_read(&mut self, key: Key) -> Request {

@@ -4,7 +4,7 @@
 //! random strength. A mix of everything all the time hides bugs that one kind alone would show.
 
 use ruvector_node::Tuning;
-use ruvector_state_machine::kv::SESSIONS_MAX;
+use ruvector_state_machine::kv::{Retention, StoreLimits};
 
 use crate::faults::FaultKind;
 use crate::network::NetworkSettings;
@@ -41,6 +41,10 @@ pub struct Scenario {
     pub apply_cost_us: u64,
     /// How many jobs of a thousand find no thread, or break off.
     pub abandoned_per_mille: u64,
+    /// What bounds the store, on all nodes alike.
+    pub limits: StoreLimits,
+    /// What operators want to be kept of history, one after the other.
+    pub retentions: Vec<Retention>,
 }
 
 /// The clients of a simulation.
@@ -69,8 +73,6 @@ pub struct WorkloadSettings {
 pub struct SessionSettings {
     /// How many of the clients write in sessions.
     pub clients: usize,
-    /// How many sessions the store remembers at most.
-    pub remembered_max: usize,
     /// How long a client waits for an answer at most before it asks another node, in microseconds.
     pub patience_max_us: u64,
 }
@@ -99,13 +101,14 @@ impl WriteKind {
 }
 
 impl Scenario {
-    /// Draws a scenario. What is about sessions, how long leaders gather proposals, and how nodes differ has a source of chance
-    /// of its own, so that nothing else depends on it.
+    /// Draws a scenario. What is about sessions, how long leaders gather proposals, how nodes differ, and what bounds the store
+    /// have sources of chance of their own, so that nothing else depends on them.
     pub fn draw(
         random: &mut Random,
         of_sessions: &mut Random,
         of_gathering: &mut Random,
         of_settings: &mut Random,
+        of_limits: &mut Random,
     ) -> Self {
         let tuning = tuning(random);
         let faults = fault_kinds(random);
@@ -127,16 +130,20 @@ impl Scenario {
                 compactions: random.chance(200),
                 padding_max: if random.chance(300) { 2_000 } else { 20 },
             },
-            sessions: SessionSettings { clients: 0, remembered_max: SESSIONS_MAX, patience_max_us: 0 },
+            sessions: SessionSettings { clients: 0, patience_max_us: 0 },
             are_settings_uneven: of_settings.chance(500),
             apply_cost_us: 0,
             abandoned_per_mille: 0,
+            limits: StoreLimits::default(),
+            retentions: Vec::new(),
             tuning,
             faults,
         };
-        scenario.sessions = sessions(&scenario, of_sessions);
+        sessions(&mut scenario, of_sessions);
         let is_later_drawn = of_settings.chance(300);
         scenario.faults.extend(FaultKind::LATER.into_iter().filter(|_| is_later_drawn));
+        store_limits(&mut scenario.limits, of_limits);
+        scenario.retentions = retentions(of_limits);
         if of_gathering.chance(500) {
             scenario.tuning.gather_max_us = of_gathering.magnitude(100, 20_000);
         }
@@ -158,13 +165,37 @@ impl Scenario {
 }
 
 /// In half of the worlds there are some, and in some of those fewer are remembered than are used.
-fn sessions(scenario: &Scenario, random: &mut Random) -> SessionSettings {
+fn sessions(scenario: &mut Scenario, random: &mut Random) {
     let clients =
         if random.chance(500) { 0 } else { usize_between(1, scenario.workload.clients as u64, random) };
     let forgetful = random.chance(400);
-    let remembered_max = if forgetful { clients.saturating_sub(1).max(1) } else { SESSIONS_MAX };
+    if forgetful {
+        scenario.limits.sessions_max = clients.saturating_sub(1).max(1);
+    }
     let patience_max_us = random.magnitude(5_000, scenario.tuning.request_timeout_ms * 1000);
-    SessionSettings { clients, remembered_max, patience_max_us }
+    scenario.sessions = SessionSettings { clients, patience_max_us };
+}
+
+/// What is small enough to be reached: leases that end over several entries, clients that have as many sessions as one may have.
+fn store_limits(limits: &mut StoreLimits, random: &mut Random) {
+    if random.chance(500) {
+        limits.expiry_steps_max = usize_between(1, 4, random);
+    }
+    if random.chance(300) {
+        limits.sessions_per_client_max = usize_between(1, 3, random);
+    }
+    limits.session_idle_ms = random.magnitude(20, 2_000);
+}
+
+/// In most worlds all history is kept until somebody compacts it.
+fn retentions(random: &mut Random) -> Vec<Retention> {
+    let count = if random.chance(300) { random.between(1, 3) } else { 0 };
+    let retention = |random: &mut Random| {
+        let age_ms = random.chance(700).then(|| random.magnitude(300, 5_000));
+        let bytes = random.chance(500).then(|| random.magnitude(5_000, 200_000));
+        Retention { age_ms, bytes }
+    };
+    (0..count).map(|_| retention(random)).collect()
 }
 
 /// Of each kind none, few or many; there are always some that write one key.

@@ -7,7 +7,7 @@
 
 use ruvector_node::replica::{Event, Ticket};
 use ruvector_node::{Applied, NodeError};
-use ruvector_state_machine::kv::{Command, InSession, KvError, Outcome, Response, SessionId};
+use ruvector_state_machine::kv::{Command, InSession, KvError, Outcome, Response, SessionClient, SessionId};
 
 use crate::clients::RETRY_US;
 use crate::history::OperationId;
@@ -24,6 +24,8 @@ pub(crate) struct SessionUse {
     sequence: u64,
     /// What it says that it has the answers to.
     settled_below: u64,
+    /// How many sessions it has asked for.
+    asked_for: u64,
     write: Option<Write>,
 }
 
@@ -104,8 +106,9 @@ impl World {
         let place = session.id.map(|session| InSession { session, sequence, settled_below });
         let command = match (place, write.request.command()) {
             (Some(place), Some(command)) => place.encode(&command),
-            (_, _) => Command::OpenSession.encode(),
+            (_, _) => Command::OpenSession { client: session_client(client) }.encode(),
         };
+        session.asked_for += u64::from(place.is_none());
         write.asked = Some(Asked { ticket, opens: place.is_none() });
         write.tries += 1;
         self.statistics.writes_repeated +=
@@ -208,10 +211,11 @@ impl World {
                 self.send_again(client)
             }
             Err(KvError::SessionNotFound(_)) if !opens => self.session_forgotten(client),
+            Err(KvError::TooManySessions { .. }) if opens => self.session_refused(client, &response),
             Err(KvError::SessionCommandSettled { .. } | KvError::SessionFull(_)) => {
                 Err(misfit(&write.request, &response))
             }
-            _ if opens => Err(misfit(&Command::OpenSession, &response)),
+            _ if opens => Err(misfit(&"a session", &response)),
             _ => match write.first.clone() {
                 Some(first) => {
                     ensure!(
@@ -230,8 +234,9 @@ impl World {
 
     /// Nobody knows the client's session any more.
     fn session_forgotten(&mut self, client: usize) -> Result<(), Violation> {
+        let too_many = self.sessions_asked > self.scenario.limits.sessions_max as u64;
         ensure!(
-            self.sessions_asked > self.scenario.sessions.remembered_max as u64,
+            too_many || self.asked_for_too_many(client),
             AnswerFitsHistory,
             "a session is forgotten, and no more than {} were asked for",
             self.sessions_asked
@@ -249,6 +254,23 @@ impl World {
             self.unanswered_in_session(client, false);
         }
         Ok(())
+    }
+
+    /// The client has too many sessions. It tries again until one of them was not used for long.
+    fn session_refused(&mut self, client: usize, response: &Response) -> Result<(), Violation> {
+        if !self.asked_for_too_many(client) {
+            return Err(misfit(&"a session", response));
+        }
+        self.marks.sessions_refused += 1;
+        self.note(client, "is refused a session");
+        self.unanswered_in_session(client, false);
+        Ok(())
+    }
+
+    /// Whether a client has asked for more sessions than one may have.
+    fn asked_for_too_many(&self, client: usize) -> bool {
+        let asked_for = self.clients[client].session.as_ref().map_or(0, |session| session.asked_for);
+        asked_for > self.scenario.limits.sessions_per_client_max as u64
     }
 
     /// A write is answered for the first time.
@@ -282,6 +304,11 @@ impl World {
         }
         self.think(client);
     }
+}
+
+/// Every client is one.
+fn session_client(client: usize) -> SessionClient {
+    SessionClient(client as u128)
 }
 
 fn misfit(asked: &impl std::fmt::Debug, response: &Response) -> Violation {

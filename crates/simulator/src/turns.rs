@@ -308,6 +308,9 @@ impl World {
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
         let view = process.replica.view();
         let seen = std::mem::replace(&mut process.published, view);
+        let compacted = process.published.compacted();
+        self.marks.retentions_reached +=
+            u64::from(compacted > seen.compacted() && compacted > self.history.compacted());
         self.events.absorb(&process.published, seen.revision())
     }
 

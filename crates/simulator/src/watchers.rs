@@ -111,7 +111,9 @@ impl World {
         let compacted =
             if let KvError::Compacted { compacted, .. } = error { Some(*compacted) } else { None };
         ensure!(
-            compacted.is_some_and(|compacted| next < compacted && compacted <= asked_for),
+            compacted.is_some_and(|compacted| {
+                next < compacted && (compacted <= asked_for || self.retention_asked)
+            }),
             WatchGuarantee,
             "watcher {watcher} is to be told revision {} on: {error}; compacted may be {}",
             next.0,

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use ruvector_node::replica::{Event, FlushJob, Flushed, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
 use ruvector_protocol::{Envelope, Membership, NodeId, PlantedBug};
-use ruvector_state_machine::kv::KvMachine;
+use ruvector_state_machine::kv::{KvMachine, Retention};
 
 use crate::catch_up_trap::CatchUpTrap;
 use crate::clients::Client;
@@ -61,6 +61,8 @@ pub struct World {
     pub(crate) last_number: u64,
     /// How often clients asked for a session.
     pub(crate) sessions_asked: u64,
+    /// Somebody has wanted less history to be kept than all, so that any of it may be compacted without having been named.
+    pub(crate) retention_asked: bool,
     queue: BinaryHeap<Reverse<Planned>>,
     planned: u64,
 }
@@ -74,6 +76,8 @@ const GATHER_SEED: u64 = 3 << 32;
 const SETTINGS_SEED: u64 = 5 << 32;
 /// The same for what work costs beside the log, and whether it is done.
 const WORK_SEED: u64 = 11 << 32;
+/// The same for what bounds the store.
+const LIMITS_SEED: u64 = 7 << 32;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -106,6 +110,8 @@ pub(crate) enum Happening {
     Ambush { leader: usize, candidate: usize },
     /// A fault ends.
     Relieve(Relief),
+    /// An operator has less history kept, or more.
+    Retain(Retention),
     /// Links are cut.
     Cut(Vec<(usize, usize)>),
 }
@@ -186,6 +192,14 @@ impl World {
             Scenario::draw(&mut random, &mut session_random, &mut gather_random, &mut settings_random);
         let mut work_random = Random::new(seed ^ WORK_SEED);
         scenario.draw_work(&mut work_random);
+        let mut limits_random = Random::new(seed ^ LIMITS_SEED);
+        let scenario = Scenario::draw(
+            &mut random,
+            &mut session_random,
+            &mut gather_random,
+            &mut settings_random,
+            &mut limits_random,
+        );
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)
@@ -199,7 +213,7 @@ impl World {
             cluster: ClusterSettings {
                 membership: Membership { voters },
                 planted_bug,
-                sessions_max: scenario.sessions.remembered_max,
+                limits: scenario.limits,
             },
             hosts,
             network: Network::new(scenario.network),
@@ -219,6 +233,7 @@ impl World {
             clients_work: true,
             last_number: 0,
             sessions_asked: 0,
+            retention_asked: false,
             queue: BinaryHeap::new(),
             planned: 0,
             random,
@@ -243,6 +258,9 @@ impl World {
         }
         for watcher in 0..self.watchers.len() {
             self.plan(0, Happening::Look(watcher));
+        }
+        for (place, retention) in (1..).zip(self.scenario.retentions.clone()) {
+            self.plan(self.scenario.fault_phase_us / 5 * place, Happening::Retain(retention));
         }
         self.plan_fault();
     }
@@ -297,6 +315,7 @@ impl World {
             Happening::LosePatience { client, ticket } => self.lose_patience(client, ticket),
             Happening::Look(watcher) => self.look(watcher),
             Happening::Fault => self.next_fault(),
+            Happening::Retain(retention) => self.retain(retention),
             Happening::Tempt { node, level } => self.tempt(node, level),
             Happening::Defect { leader, companion, until_us } => {
                 self.defect(leader, companion, until_us);

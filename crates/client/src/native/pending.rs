@@ -207,7 +207,7 @@ impl Pending {
     /// An answer came from the node at `endpoint`.
     pub(super) fn answered(&mut self, response: pb::NativeResponse, endpoint: &Endpoint, now: Instant) {
         if self.session == Session::Opening(response.number) {
-            return self.session_answered(response, now);
+            return self.session_answered(response, endpoint, now);
         }
         let number = response.number;
         let Some(Response::Failure(failure)) = &response.response else {
@@ -337,19 +337,34 @@ impl Pending {
         }
     }
 
-    fn session_answered(&mut self, response: pb::NativeResponse, now: Instant) {
-        self.session = if let Some(Response::OpenSession(opened)) = response.response {
-            Session::Open(opened.session)
-        } else {
-            Session::None
-        };
+    fn session_answered(&mut self, response: pb::NativeResponse, endpoint: &Endpoint, now: Instant) {
         let held = std::mem::take(&mut self.held);
-        if matches!(self.session, Session::Open(_)) {
-            held.into_iter().for_each(|number| self.queue(number));
-        } else {
-            let at = now + self.retry_delay;
-            self.delayed.extend(held.into_iter().map(|number| (at, number)));
+        self.session = Session::None;
+        match response.response {
+            Some(Response::OpenSession(opened)) => {
+                self.session = Session::Open(opened.session);
+                held.into_iter().for_each(|number| self.queue(number));
+            }
+            Some(Response::Failure(failure)) => {
+                let status = Status::new(Code::from_i32(failure.code), failure.message);
+                self.session_refused(held, &judge(&status, endpoint, Effect::Write).error, now);
+            }
+            _ => self.wait_for_session(held, now),
         }
+    }
+
+    /// No session was opened. What was to be sent in it waits for another try, unless that is refused as well.
+    fn session_refused(&mut self, held: VecDeque<u64>, error: &ClientError, now: Instant) {
+        if matches!(error, ClientError::Refused { .. }) {
+            held.into_iter().for_each(|number| self.settle(number, Err(error.clone())));
+        } else {
+            self.wait_for_session(held, now);
+        }
+    }
+
+    fn wait_for_session(&mut self, held: VecDeque<u64>, now: Instant) {
+        let at = now + self.retry_delay;
+        self.delayed.extend(held.into_iter().map(|number| (at, number)));
     }
 
     /// The server has no such session. What was sent once was not done, for the session was gone before; of what was sent

@@ -218,6 +218,19 @@ fn a_session_that_has_ended_is_replaced_and_only_what_may_be_done_is_unknown() {
 }
 
 #[test]
+fn writes_that_get_no_session_are_refused_if_there_are_too_many_and_otherwise_wait() {
+    let mut fixture = Fixture::new();
+    let (mut put, opening) = (fixture.put("a"), fixture.frame().requests[0].number);
+    fixture.answer(opening, failed(Code::Unavailable, "etcdserver: request timed out"));
+    assert!(put.try_recv().is_err(), "it may get one yet");
+    fixture.pass(Duration::from_secs(5));
+    let opening = fixture.frame().requests[0].number;
+    fixture.answer(opening, failed(Code::ResourceExhausted, "the client has 1000 sessions already"));
+    let error = error_of(&mut put);
+    assert!(matches!(&error, ClientError::Refused { reason } if reason.contains("1000")), "{error}");
+}
+
+#[test]
 fn a_refusal_is_final() {
     let mut fixture = Fixture::with_session();
     let mut put = fixture.put("a");

@@ -98,15 +98,22 @@ pub enum PlantedBug {
     /// section 6.3).
     SessionAnswerOfNow,
 
+    /// When a snapshot is restored, its sessions count as used just then.
+    SessionUseForgotten,
+
     // Leases, compaction and watches.
     /// A lease is renewed, and ends when it would have ended before.
     RenewalForgotten,
     /// A lease ends, and its keys stay.
     KeysOutliveLease,
+    /// Of a lease with more keys than one entry may end, the others stay.
+    RestOfLeaseKept,
     /// A restored state has no history, and does not say so.
     HistoryLostByRestore,
     /// Somebody who follows is not told that changes were compacted before they came to it.
     CompactionUnnoticed,
+    /// A restored state does not know how old its history is.
+    AgeLostByRestore,
 }
 
 impl PlantedBug {
@@ -149,10 +156,13 @@ impl PlantedBug {
         Self::ClusterTimeFromOwnClock,
         Self::SessionRepeatApplied,
         Self::SessionAnswerOfNow,
+        Self::SessionUseForgotten,
         Self::RenewalForgotten,
         Self::KeysOutliveLease,
+        Self::RestOfLeaseKept,
         Self::HistoryLostByRestore,
         Self::CompactionUnnoticed,
+        Self::AgeLostByRestore,
     ];
 
     /// What it is called on a command line.
@@ -196,10 +206,13 @@ impl PlantedBug {
             Self::ClusterTimeFromOwnClock => "cluster-time-from-own-clock",
             Self::SessionRepeatApplied => "session-repeat-applied",
             Self::SessionAnswerOfNow => "session-answer-of-now",
+            Self::SessionUseForgotten => "session-use-forgotten",
             Self::RenewalForgotten => "renewal-forgotten",
             Self::KeysOutliveLease => "keys-outlive-lease",
+            Self::RestOfLeaseKept => "rest-of-lease-kept",
             Self::HistoryLostByRestore => "history-lost-by-restore",
             Self::CompactionUnnoticed => "compaction-unnoticed",
+            Self::AgeLostByRestore => "age-lost-by-restore",
         }
     }
 }

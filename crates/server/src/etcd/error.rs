@@ -112,8 +112,12 @@ pub(crate) fn store_status(error: KvError) -> Status {
         KvError::DuplicateKey => EtcdError::DuplicateKey.into(),
         // Not etcd's: of the native protocol.
         KvError::SessionNotFound(_) => Status::aborted(error.to_string()),
-        KvError::SessionCommandSettled { .. } => Status::failed_precondition(error.to_string()),
-        KvError::SessionFull(_) => Status::resource_exhausted(error.to_string()),
+        KvError::SessionCommandSettled { .. } | KvError::SessionAnswerTooLarge { .. } => {
+            Status::failed_precondition(error.to_string())
+        }
+        KvError::SessionFull(_) | KvError::TooManySessions { .. } => {
+            Status::resource_exhausted(error.to_string())
+        }
         KvError::UnknownCommand(_) => Status::internal(error.to_string()),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
-use ruvector_node::state_machine::kv::{KvView, Response, Revision};
+use ruvector_node::state_machine::kv::{KvView, Response, Revision, SessionClient};
 
 use super::intake::{Sorted, weight};
 use super::outlet::applied_response;
@@ -40,7 +40,7 @@ pub(crate) fn exchange(
 ) -> Exchanged {
     let weight = weight(&frame);
     assert!((1..=WINDOW_BYTES).contains(&weight), "a frame weighs {weight}: it would never find room");
-    let sorted = Sorted::of(frame, &Limits::default());
+    let sorted = Sorted::of(frame, SessionClient::default(), &Limits::default());
     let mut exchanged = Exchanged::default();
     for (number, command) in sorted.writes {
         let before = view.revision();

@@ -8,7 +8,7 @@ use ruvector_api::etcdserverpb as etcd;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_request::Request;
 use ruvector_api::ruvector::v1::native_response::Response;
-use ruvector_node::state_machine::kv::{self, Command, InSession, KvView, SessionId};
+use ruvector_node::state_machine::kv::{self, Command, InSession, KvView, SessionClient, SessionId};
 use ruvector_node::{Answer, Answers, Batch};
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +23,8 @@ use crate::etcd::{convert, kv as etcd_kv};
 /// The half of a stream that takes requests.
 pub(super) struct Intake {
     context: Arc<Context>,
+    /// Whom the sessions that it opens are counted for.
+    client: SessionClient,
     /// The room for what is under way.
     window: Arc<Semaphore>,
     applied: UnboundedSender<Answer<kv::Response>>,
@@ -48,11 +50,19 @@ pub(super) struct Sorted {
 impl Intake {
     pub(super) fn new(
         context: Arc<Context>,
+        client: SessionClient,
         applied: UnboundedSender<Answer<kv::Response>>,
         ready: Sender<Ready>,
         broken: Broken,
     ) -> Self {
-        Self { context, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready, broken }
+        Self {
+            context,
+            client,
+            window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)),
+            applied,
+            ready,
+            broken,
+        }
     }
 
     /// Takes frames until the client has sent the last one, or is gone.
@@ -84,7 +94,7 @@ impl Intake {
 
     /// Has the requests of a frame done. Fails if nobody waits for answers any more.
     async fn take(&self, frame: pb::ClientFrame, hold: Arc<OwnedSemaphorePermit>) -> Result<(), ()> {
-        let sorted = Sorted::of(frame, &self.context.limits);
+        let sorted = Sorted::of(frame, self.client, &self.context.limits);
         if !sorted.writes.is_empty() {
             let answers = Answers { sender: self.applied.clone(), hold: Arc::clone(&hold) };
             self.context.handle.propose_batch(Batch { commands: sorted.writes, answers });
@@ -105,19 +115,25 @@ impl Intake {
 
 impl Sorted {
     /// Sorts the requests of a frame.
-    pub(super) fn of(frame: pb::ClientFrame, limits: &Limits) -> Self {
+    pub(super) fn of(frame: pb::ClientFrame, client: SessionClient, limits: &Limits) -> Self {
         let pb::ClientFrame { requests, session, settled_below } = frame;
         let mut sorted = Self::default();
         for pb::NativeRequest { number, request } in requests {
             let place = InSession { session: SessionId(session), sequence: number, settled_below };
-            if let Err(status) = sorted.take(place, request, limits) {
+            if let Err(status) = sorted.take(place, request, client, limits) {
                 sorted.refused.push((number, status));
             }
         }
         sorted
     }
 
-    fn take(&mut self, place: InSession, request: Option<Request>, limits: &Limits) -> Result<(), Status> {
+    fn take(
+        &mut self,
+        place: InSession,
+        request: Option<Request>,
+        client: SessionClient,
+        limits: &Limits,
+    ) -> Result<(), Status> {
         let number = place.sequence;
         let command = match request {
             Some(Request::Put(put)) => etcd_kv::asked_put(put)?,
@@ -145,7 +161,7 @@ impl Sorted {
                 return Ok(());
             }
             Some(Request::OpenSession(_)) => {
-                self.writes.push((number, Command::OpenSession.encode()));
+                self.writes.push((number, Command::OpenSession { client }.encode()));
                 return Ok(());
             }
             None => return Err(Status::invalid_argument("a request of a kind that this node does not know")),

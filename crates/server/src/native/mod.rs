@@ -10,17 +10,20 @@ pub(crate) mod fuzzing;
 mod intake;
 mod outlet;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_server::Native;
+use ruvector_node::state_machine::kv::SessionClient;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::context::Context;
 use crate::etcd::leader;
+use crate::frontend::RemoteAddress;
 
 /// How many bytes of requests may be under way on one stream, each counted with [`REQUEST_BYTES`] beside its own.
 const WINDOW_BYTES: u32 = 8 << 20;
@@ -58,10 +61,22 @@ impl Native for NativeService {
         let (applied_sender, applied) = mpsc::unbounded_channel();
         let (ready_sender, ready) = mpsc::channel(READS_WAITING_MAX);
         let broken = Broken::default();
-        let intake = intake::Intake::new(Arc::clone(&self.0), applied_sender, ready_sender, broken.clone());
+        let remote = request.extensions().get::<RemoteAddress>();
+        let client = remote.map_or(SessionClient::default(), |RemoteAddress(address)| client_at(*address));
+        let intake =
+            intake::Intake::new(Arc::clone(&self.0), client, applied_sender, ready_sender, broken.clone());
         tokio::spawn(intake.run(request.into_inner()));
         let outlet = outlet::Outlet::new(Arc::clone(&self.0), applied, ready, broken);
         Ok(Response::new(Box::pin(outlet)))
+    }
+}
+
+/// Whom sessions opened from an address are counted for: a host, as far as it can be told from others. Of an IPv6 address that is the
+/// network, of 64 bits, within which one host can have any number of addresses.
+fn client_at(address: IpAddr) -> SessionClient {
+    match address.to_canonical() {
+        IpAddr::V4(address) => SessionClient(address.to_ipv6_mapped().to_bits()),
+        IpAddr::V6(address) => SessionClient(address.to_bits() >> 64 << 64),
     }
 }
 
@@ -72,5 +87,20 @@ fn failure(number: u64, status: &Status) -> pb::NativeResponse {
         number,
         revision: 0,
         response: Some(pb::native_response::Response::Failure(failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_one_client_by_all_its_addresses_of_a_network() {
+        let client = |address: &str| client_at(address.parse().expect("it is an address"));
+        assert_eq!(client("10.1.2.3"), client("::ffff:10.1.2.3"));
+        assert_ne!(client("10.1.2.3"), client("10.1.2.4"));
+        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_ne!(client("127.0.0.1"), SessionClient::default());
     }
 }

@@ -150,7 +150,10 @@ fn outcome_response(outcome: Outcome) -> Response {
             Response::OpenSession(pb::OpenSessionResponse { session: session.0 })
         }
         // Nothing that this protocol takes has such an outcome.
-        Outcome::LeaseGrant { .. } | Outcome::LeaseRevoke | Outcome::LeaseRenew(_) => {
+        Outcome::LeaseGrant { .. }
+        | Outcome::LeaseRevoke
+        | Outcome::LeaseRenew(_)
+        | Outcome::RetentionSet => {
             tracing::error!(?outcome, "the store answered another command than it was given");
             Response::Failure(pb::NativeFailure {
                 code: Code::Internal.into(),

@@ -181,6 +181,29 @@ async fn what_can_not_be_done_is_refused_and_the_stream_goes_on() {
     assert_eq!(value(&native.ask(6, get("key")).await), None);
 }
 
+/// One host is one client, whatever connections it has.
+#[tokio::test]
+async fn a_host_that_opens_many_sessions_is_refused_more_and_can_use_those_it_has() {
+    let server = TestServer::start().await;
+    let mut first = Native::with_session(&server).await;
+    let mut many = Native::open(&server).await;
+    let mut opened = 1;
+    let (code, message) = loop {
+        let openings = (1..=500).map(|number| (number, Request::OpenSession(OpenSessionRequest {})));
+        many.send(0, openings).await;
+        let answers: Vec<Response> =
+            many.answers(500).await.into_values().map(|answer| answer.response.unwrap()).collect();
+        opened += answers.iter().filter(|answer| matches!(answer, Response::OpenSession(_))).count();
+        if let Some(Response::Failure(failure)) = answers.last() {
+            break (Code::from_i32(failure.code), failure.message.clone());
+        }
+    };
+    assert_eq!(opened, 1_000);
+    assert_eq!((code, message.contains("1000 sessions")), (Code::ResourceExhausted, true), "{message}");
+    let put = first.ask(2, put("key", "value")).await;
+    assert!(matches!(put.response, Some(Response::Put(_))), "{put:?}");
+}
+
 /// A client that asks for much and reads nothing is not read any more, and what it gets in the end is complete.
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answers_waits_and_loses_nothing() {

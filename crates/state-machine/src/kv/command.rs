@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::session::SessionId;
+use super::retention::Retention;
+use super::session::{SessionClient, SessionId};
 
 /// A revision of the store: rises by one with every command that changes keys. A store that was never
 /// written is at revision 1, as in etcd.
@@ -253,7 +254,12 @@ pub enum Command {
         ids: Vec<LeaseId>,
     },
     /// Open a session.
-    OpenSession,
+    OpenSession {
+        /// Whose it will be.
+        client: SessionClient,
+    },
+    /// Keep so much history from now on.
+    SetRetention(Retention),
 }
 
 /// What a command answers, with the store's revision after it.
@@ -287,6 +293,8 @@ pub enum Outcome {
     LeaseRenew(Vec<Option<i64>>),
     /// Of opening a session.
     SessionOpened(SessionId),
+    /// Of setting how much history is kept.
+    RetentionSet,
 }
 
 /// Of a put.
@@ -380,4 +388,18 @@ pub enum KvError {
     /// The command can't be decoded by this version.
     #[error("unknown command: {0}")]
     UnknownCommand(String),
+    /// The client has as many sessions as one may have, and uses all of them.
+    #[error("the client has {max} sessions already, as many as one may have, and all were used a moment ago")]
+    TooManySessions {
+        /// As many as one may have.
+        max: u64,
+    },
+    /// The command was done, and its answer is gone: it was too large to be remembered.
+    #[error("command {sequence} of session {} was done, and its answer was too large to be remembered", session.0)]
+    SessionAnswerTooLarge {
+        /// The session.
+        session: SessionId,
+        /// The number.
+        sequence: u64,
+    },
 }

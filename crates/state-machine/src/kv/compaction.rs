@@ -1,7 +1,7 @@
 //! Forgetting old history.
 //!
 //! A compaction takes effect at once for readers. What it makes unreachable is taken out bit by bit with
-//! the entries that follow, so that no entry takes long, and by their number alone, so that all replicas hold
+//! the entries that follow, so that no entry takes long, and by what they add alone, so that all replicas hold
 //! the same records at the same index.
 //!
 //! To take a record out costs more than to write one: nobody has looked at it, its key or the version before it for
@@ -9,16 +9,53 @@
 //! entries take out a little more than they add: of records that are compacted after every N none is left before the
 //! next compaction, and there are never more of them and of those that came since than those N, just as if all were taken
 //! out at once.
+//!
+//! Records are counted, and so are bytes, since large values may follow many small ones. An entry that adds more than one entry may
+//! take out, as a deletion of a range does, leaves to those that follow what it owes.
 
 use super::command::{KvError, Outcome, Revision};
-use super::store::Store;
+use super::store::{Store, version_bytes};
 
-/// How many records an entry that adds none takes out, if there are that many to take.
-const STEPS_PER_IDLE_ENTRY: u64 = 2;
-/// For so many records that entries add, they take out one more, so that writers never outrun compaction.
-const RECORDS_PER_EXTRA_STEP: u64 = 4;
+/// What an entry that adds no record owes, if there are records to take, in quarters of a record.
+const QUARTERS_PER_IDLE_ENTRY: u64 = 8;
+/// What each record owes that an entry adds, in quarters: a quarter more than it is, so that writers never outrun compaction.
+const QUARTERS_PER_RECORD: u64 = 5;
 /// How many records one entry takes out at most.
 const STEPS_PER_ENTRY_MAX: u64 = 4096;
+
+/// How much of what is compacted is still to be taken out for what was added. Nothing is owed when nothing is left to be taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    pub(super) record_quarters: u64,
+    pub(super) bytes: u64,
+}
+
+/// How much was ever added to history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+impl Owed {
+    fn entry_came(&mut self, before: Written, after: Written) {
+        let records = after.records - before.records;
+        let quarters = if records == 0 { QUARTERS_PER_IDLE_ENTRY } else { records * QUARTERS_PER_RECORD };
+        let bytes = after.bytes - before.bytes;
+        self.record_quarters = self.record_quarters.saturating_add(quarters);
+        self.bytes = self.bytes.saturating_add(bytes + bytes / 4);
+    }
+
+    /// Takes off what it is to take out a record of so many bytes, if that is owed.
+    fn pay(&mut self, bytes: u64) -> bool {
+        let is_owed = self.record_quarters >= 4 || self.bytes >= bytes;
+        if is_owed {
+            self.record_quarters = self.record_quarters.saturating_sub(4);
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        is_owed
+    }
+}
 
 impl Store {
     /// Makes the history below a revision unreadable; what is current at the revision stays, and so do the changes of the
@@ -35,29 +72,28 @@ impl Store {
         Ok(Outcome::Compact)
     }
 
-    /// Takes out the share of an entry before which the next record would have got the number `next_before`.
-    pub(super) fn forget_some(&mut self, next_before: u64) {
+    /// Takes out the share of an entry, before which so much had been written.
+    pub(super) fn forget_some(&mut self, before: Written) {
         // Mostly there is nothing to take out; looking at the oldest change would wait for memory every time.
         if self.forgotten == self.compacted {
             return;
         }
-        let steps = steps(next_before, self.history.next_sequence());
-        for _ in 0..steps.min(STEPS_PER_ENTRY_MAX) {
-            if self.history.oldest().is_some_and(|oldest| oldest.mod_revision() < self.compacted) {
+        self.owed.entry_came(before, self.history.written());
+        for _ in 0..STEPS_PER_ENTRY_MAX {
+            let oldest = self.history.oldest().filter(|oldest| oldest.mod_revision() < self.compacted);
+            // A change that stays counts as a record and takes no bytes that could be paid with.
+            let bytes = oldest.map_or(u64::MAX, |oldest| version_bytes(&oldest.parts()));
+            let is_below = oldest.is_some();
+            if !self.owed.pay(bytes) {
+                break;
+            }
+            if is_below {
                 self.forget_oldest_change();
             } else if !self.strip_compacted_change() {
                 self.forgotten = self.compacted;
+                self.owed = Owed::default();
                 break;
             }
         }
     }
-}
-
-/// How many records are taken out by an entry that moved the number of the next record from one to another.
-fn steps(before: u64, after: u64) -> u64 {
-    if before == after {
-        return STEPS_PER_IDLE_ENTRY;
-    }
-    // By the numbers of records, which all replicas have alike, and not by a counter of its own.
-    (after - before) + (after / RECORDS_PER_EXTRA_STEP - before / RECORDS_PER_EXTRA_STEP)
 }

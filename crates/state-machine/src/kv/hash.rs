@@ -4,10 +4,13 @@
 //! in which records are visited, so it can be computed again from a snapshot. It finds damage and replicas
 //! that went apart; it is no defence against someone who chooses records to collide.
 
+use postcard::ser_flavors::Flavor;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use super::command::{LeaseId, Revision};
-use super::session::SessionId;
+use super::command::{LeaseId, Response, Revision};
+use super::compaction::Owed;
+use super::retention::{Mark, Retention};
+use super::session::{SessionClient, SessionFacts, SessionId};
 use super::stored::Version;
 
 /// The wrapping sum of the hashes of all records.
@@ -23,6 +26,11 @@ impl ContentHash {
     /// All records of another sum have come.
     pub(super) fn add_all(&mut self, records: Self) {
         self.0 = self.0.wrapping_add(records.0);
+    }
+
+    /// All records of another sum have gone.
+    pub(super) fn remove_all(&mut self, records: Self) {
+        self.0 = self.0.wrapping_sub(records.0);
     }
 
     /// A record has gone.
@@ -65,32 +73,72 @@ impl RecordHash {
     /// Of a lease. Its keys need no hash of their own: every version names its lease.
     pub(super) fn of_lease(id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64) -> Self {
         let numbers = [id.0.cast_unsigned(), granted_ttl_seconds.cast_unsigned(), expires_at_ms];
-        Fields::new(Tag::Lease, numbers).finish()
+        Self::of_numbers(Tag::Lease, numbers)
     }
 
     /// Of a session.
-    pub(super) fn of_session(id: SessionId) -> Self {
-        Fields::new(Tag::Session, [id.0]).finish()
+    pub(super) fn of_session(id: SessionId, facts: &SessionFacts) -> Self {
+        let SessionFacts { client: SessionClient(client), settled_below, used_at_ms } = *facts;
+        let [client_low, client_high] = [client as u64, (client >> 64) as u64];
+        Self::of_numbers(Tag::Session, [id.0, client_low, client_high, settled_below, used_at_ms])
     }
 
     /// Of an answer that a session remembers.
-    pub(super) fn of_answer(id: SessionId, sequence: u64, revision: Revision) -> Self {
-        Fields::new(Tag::Answer, [id.0, sequence, revision.0.cast_unsigned()]).finish()
+    pub(super) fn of_answer(id: SessionId, sequence: u64, answer: &Response) -> Self {
+        let fields = Fields::new(Tag::Answer, [id.0, sequence]);
+        postcard::serialize_with_flavor(answer, fields)
+            .expect("an answer is plain data and a hash takes all of it")
+    }
+
+    /// Of a record that is nothing but a few numbers.
+    fn of_numbers<const COUNT: usize>(tag: Tag, numbers: [u64; COUNT]) -> Self {
+        const { assert!(COUNT * size_of::<u64>() < NUMBERS_BYTES_MAX) };
+        let mut bytes = [0; NUMBERS_BYTES_MAX];
+        Self(xxh3_128(gather(tag, numbers, &mut bytes)))
+    }
+
+    /// Of what was written by when.
+    pub(super) fn of_mark(mark: &Mark) -> Self {
+        let Mark { time_ms, revision, written_bytes } = *mark;
+        Self::of_numbers(Tag::Mark, [time_ms, revision.0.cast_unsigned(), written_bytes])
     }
 
     /// Of the counters that belong to no record.
-    pub(super) fn of_counters(
-        revision: Revision,
-        compacted: Revision,
-        time_ms: u64,
-        history_first_sequence: u64,
-        stripped: u64,
-        sessions_opened: u64,
-    ) -> Self {
-        let (revision, compacted) = (revision.0.cast_unsigned(), compacted.0.cast_unsigned());
-        let numbers = [revision, compacted, time_ms, history_first_sequence, stripped, sessions_opened];
-        Fields::new(Tag::Counters, numbers).finish()
+    pub(super) fn of_counters(counters: &Counters) -> Self {
+        let Counters { revision, compacted, owed, time_ms, .. } = *counters;
+        let Counters { history_first_sequence, history_written_bytes, sessions_opened, .. } = *counters;
+        let Retention { age_ms, bytes } = counters.retention;
+        let numbers = [
+            revision.0.cast_unsigned(),
+            compacted.0.cast_unsigned(),
+            owed.record_quarters,
+            owed.bytes,
+            time_ms,
+            history_first_sequence,
+            counters.stripped,
+            history_written_bytes,
+            sessions_opened,
+            u64::from(age_ms.is_some()),
+            age_ms.unwrap_or_default(),
+            u64::from(bytes.is_some()),
+            bytes.unwrap_or_default(),
+        ];
+        Self::of_numbers(Tag::Counters, numbers)
     }
+}
+
+/// What belongs to no record, and changes too often to be kept in the sum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counters {
+    pub(super) revision: Revision,
+    pub(super) compacted: Revision,
+    pub(super) owed: Owed,
+    pub(super) time_ms: u64,
+    pub(super) history_first_sequence: u64,
+    pub(super) stripped: u64,
+    pub(super) history_written_bytes: u64,
+    pub(super) sessions_opened: u64,
+    pub(super) retention: Retention,
 }
 
 /// What a record is, so that records of different kinds never hash alike.
@@ -102,8 +150,11 @@ enum Tag {
     Counters = 4,
     Session = 5,
     Answer = 6,
+    Mark = 7,
 }
 
+/// Enough for a record that is nothing but a few numbers.
+const NUMBERS_BYTES_MAX: usize = 128;
 /// The longest record that is hashed at once. A state that takes parts is 576 bytes to be set up, which is most of
 /// the work for a record that is short.
 const SHORT_BYTES_MAX: usize = 512;
@@ -122,11 +173,8 @@ struct Fields {
 impl Fields {
     fn new<const COUNT: usize>(tag: Tag, numbers: [u64; COUNT]) -> Self {
         let mut gathered = [0; SHORT_BYTES_MAX];
-        gathered[0] = tag as u8;
-        for (place, number) in gathered[1..].chunks_exact_mut(size_of::<u64>()).zip(numbers) {
-            place.copy_from_slice(&number.to_le_bytes());
-        }
-        Self { gathered, length: 1 + COUNT * size_of::<u64>(), long: None }
+        let length = gather(tag, numbers, &mut gathered).len();
+        Self { gathered, length, long: None }
     }
 
     fn bytes(&mut self, value: &[u8]) {
@@ -159,6 +207,34 @@ impl Fields {
             Some(long) => long.digest128(),
             None => xxh3_128(&self.gathered[..self.length]),
         })
+    }
+}
+
+/// Lays tag and numbers one behind the other, and returns how far they reach.
+fn gather<const COUNT: usize>(tag: Tag, numbers: [u64; COUNT], room: &mut [u8]) -> &[u8] {
+    room[0] = tag as u8;
+    for (place, number) in room[1..].chunks_exact_mut(size_of::<u64>()).zip(numbers) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+    &room[..1 + COUNT * size_of::<u64>()]
+}
+
+/// What is encoded becomes one more field, the last one.
+impl Flavor for Fields {
+    type Output = RecordHash;
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.update(bytes);
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.update(&[byte]);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<RecordHash> {
+        Ok(self.finish())
     }
 }
 

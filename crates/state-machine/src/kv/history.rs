@@ -3,6 +3,7 @@
 use imbl::Vector;
 
 use super::command::Revision;
+use super::compaction::Written;
 use super::store::Store;
 use super::stored::{FIRST_VERSION, StoredVersion, Version};
 use super::view::{Event, EventKind};
@@ -17,6 +18,7 @@ use super::view::{Event, EventKind};
 pub(super) struct History {
     records: Vector<Record>,
     first_sequence: u64,
+    written_bytes: u64,
 }
 
 /// A change.
@@ -45,9 +47,29 @@ impl Link {
 }
 
 impl History {
-    /// An empty history whose first `first_sequence` records are forgotten.
-    pub(super) fn starting_at(first_sequence: u64) -> Self {
-        Self { records: Vector::new(), first_sequence }
+    /// An empty history whose first `first_sequence` records are forgotten, after which so many bytes were written in all.
+    pub(super) fn starting_at(first_sequence: u64, written_bytes: u64) -> Self {
+        Self { records: Vector::new(), first_sequence, written_bytes }
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// How many bytes all records took that were ever added.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// How much was ever added.
+    pub(super) fn written(&self) -> Written {
+        Written { records: self.next_sequence(), bytes: self.written_bytes }
     }
 
     /// The number of the oldest record, or of the next one if there is none.
@@ -91,8 +113,14 @@ impl History {
         Link::to(self.next_sequence())
     }
 
-    /// Adds the latest change.
-    pub(super) fn push(&mut self, record: Record) {
+    /// Adds the latest change, which takes so many bytes.
+    pub(super) fn push(&mut self, record: Record, bytes: u64) {
+        self.records.push_back(record);
+        self.written_bytes += bytes;
+    }
+
+    /// Adds a change that was counted before, while a store is rebuilt.
+    pub(super) fn push_again(&mut self, record: Record) {
         self.records.push_back(record);
     }
 

@@ -1,4 +1,12 @@
 //! Leases: granted, renewed and ended by applied entries only, on the cluster time that the entries carry.
+//!
+//! An entry ends so many of the leases that are due, and each of those that follow as many more, so that a million leases that end at
+//! once hold nothing up for long: [`StoreLimits`](super::StoreLimits) says how many. A lease that is due and not yet
+//! ended is what etcd has between a lease's end and its revocation: its keys are there, and can be read, written and detached; it
+//! is listed, its id is taken, and it can be revoked. But it has no time to live, so nothing renews it, and, stricter than in
+//! etcd, no key can be attached to it: it has ended for all that would prolong it, and what is left of it only shrinks.
+//!
+//! A lease's keys end in one revision, unless it has more of them than one entry may end.
 
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
@@ -101,16 +109,37 @@ impl Leases {
 }
 
 impl Store {
-    /// Moves the cluster time on, never back, and ends the leases whose deadline has come, the earliest first
-    /// and of several the one with the smallest id.
+    /// Moves the cluster time on, never back, and ends leases whose deadline has come, the earliest first
+    /// and of several the one with the smallest id, as many as one entry may.
     pub(super) fn advance_time(&mut self, time_ms: u64) {
         self.time_ms = self.time_ms.max(time_ms);
-        while let Some((deadline, id)) = self.leases.next_to_expire() {
-            if deadline > self.time_ms {
+        let steps_max = self.limits.expiry_steps_max;
+        let mut steps_left = steps_max;
+        while let Some((id, keys)) = self.next_due_lease() {
+            let steps = 1 + keys;
+            if steps <= steps_left {
+                self.end_lease(id);
+                steps_left -= steps;
+            } else if steps > steps_max && steps_left == steps_max {
+                // No entry has room for all of it.
+                self.end_keys_of_lease(id, steps_max);
+                break;
+            } else {
                 break;
             }
-            self.end_lease(id);
         }
+    }
+
+    /// The lease that is next to be ended, if its deadline has come, and how many keys it has.
+    fn next_due_lease(&self) -> Option<(LeaseId, usize)> {
+        let (deadline, id) = self.leases.next_to_expire()?;
+        let keys = self.leases.get(id)?.keys.len();
+        (deadline <= self.time_ms).then_some((id, keys))
+    }
+
+    /// Whether there is a lease whose deadline has not come: it can be renewed, and keys can be attached to it.
+    pub(super) fn lives(&self, id: LeaseId) -> bool {
+        self.leases.get(id).is_some_and(|lease| lease.expires_at_ms > self.time_ms)
     }
 
     /// Makes a lease that lives `ttl_seconds` from the present cluster time.
@@ -139,7 +168,7 @@ impl Store {
     }
 
     fn renew_lease(&mut self, id: LeaseId) -> Option<i64> {
-        let ttl_seconds = self.leases.get(id)?.granted_ttl_seconds;
+        let ttl_seconds = self.leases.get(id).filter(|_| self.lives(id))?.granted_ttl_seconds;
         #[cfg(feature = "planted-bugs")]
         if self.planted_bug == Some(ruvector_protocol::PlantedBug::RenewalForgotten) {
             return Some(ttl_seconds);

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use super::command::{Command, KvError, Outcome, Response};
+use super::limits::StoreLimits;
 use super::session::{Admission, InSession};
 use super::snapshot::{self, SnapshotPart};
 use super::store::Store;
@@ -13,9 +14,9 @@ use crate::machine::{Committed, RestoreError, StateMachine};
 
 /// The key-value machine.
 ///
-/// An entry is applied in three steps: the leases whose deadline has come by the entry's time end, the
-/// command is done, and a bounded piece of compacted history is taken out. A command that is refused has
-/// changed nothing, but the other two steps have happened.
+/// An entry is applied in four steps: leases whose deadline has come by the entry's time end, as many as one entry may end, the
+/// command is done, history that is over is compacted, and a bounded piece of compacted history is taken out. A command that is refused has
+/// changed nothing, but the other steps have happened.
 #[derive(Debug, Default)]
 pub struct KvMachine {
     store: Store,
@@ -31,19 +32,19 @@ impl KvMachine {
         machine
     }
 
-    /// Keeps so many sessions at most; all replicas must be told the same. For simulations, in which thousands can't
-    /// be opened.
+    /// Keeps to other limits; all replicas must be told the same.
     #[must_use]
-    pub fn with_sessions_max(mut self, sessions_max: usize) -> Self {
-        self.store.sessions.set_max(sessions_max);
+    pub fn with_limits(mut self, limits: StoreLimits) -> Self {
+        self.store.limits = limits;
         self
     }
 
     fn entry<Answer>(&mut self, time_ms: u64, apply: impl FnOnce(&mut Store) -> Answer) -> Answer {
-        let next_before = self.store.history.next_sequence();
+        let before = self.store.history.written();
         self.store.advance_time(time_ms);
         let answer = apply(&mut self.store);
-        self.store.forget_some(next_before);
+        self.store.retain();
+        self.store.forget_some(before);
         answer
     }
 }
@@ -66,7 +67,9 @@ impl StateMachine for KvMachine {
     }
 
     fn wake_at_ms(&self) -> Option<u64> {
-        self.store.leases.next_to_expire().map(|(deadline_ms, _)| deadline_ms)
+        let lease_ms = self.store.leases.next_to_expire().map(|(deadline_ms, _)| deadline_ms);
+        let retention_ms = self.store.retained.wake_at_ms(self.store.revision);
+        lease_ms.into_iter().chain(retention_ms).min()
     }
 
     fn view(&self) -> KvView {
@@ -93,9 +96,9 @@ impl StateMachine for KvMachine {
     ) -> Result<(), RestoreError> {
         #[cfg(feature = "planted-bugs")]
         let planted_bug = self.store.planted_bug;
-        let sessions_max = self.store.sessions.max();
+        let limits = self.store.limits;
         self.store = snapshot::rebuild(parts)?;
-        self.store.sessions.set_max(sessions_max);
+        self.store.limits = limits;
         #[cfg(feature = "planted-bugs")]
         self.store.plant(planted_bug);
         Ok(())
@@ -113,12 +116,13 @@ fn apply_in_session(store: &mut Store, place: InSession, command: &Bytes) -> Res
         Ok(Admission::Apply) => {
             let answer = answer(store, |store| {
                 let command = Command::decode(command)?;
-                if matches!(command, Command::OpenSession) {
+                if matches!(command, Command::OpenSession { .. }) {
                     return Err(KvError::UnknownCommand("a session in a session".into()));
                 }
                 apply_command(store, command)
             });
             store.remember(place, answer.clone());
+            store.make_room_for_answers(place.session);
             answer
         }
         #[cfg(feature = "planted-bugs")]
@@ -151,6 +155,7 @@ fn apply_command(store: &mut Store, command: Command) -> Result<Outcome, KvError
         Command::LeaseGrant { id, ttl_seconds } => store.grant_lease(id, ttl_seconds),
         Command::LeaseRevoke { id } => store.revoke_lease(id),
         Command::LeaseRenew { ids } => Ok(store.renew_leases(&ids)),
-        Command::OpenSession => Ok(store.open_session()),
+        Command::OpenSession { client } => store.open_session(client),
+        Command::SetRetention(retention) => Ok(store.set_retention(retention)),
     }
 }

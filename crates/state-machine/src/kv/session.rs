@@ -4,30 +4,35 @@
 //! until the client says, with a later command, that it has it. So a command may be sent again after any failure, to
 //! any node, for as long as the session lives.
 
+mod room;
+mod weight;
+
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::command::{KeyValue, KvError, Outcome, Response, TxnOpResponse, TxnResponse};
-use super::hash::RecordHash;
+use super::command::{KvError, Outcome, Response};
+use super::hash::{ContentHash, RecordHash};
 use super::store::Store;
+use room::Room;
+use weight::weight;
 
-/// How many sessions there are at most, unless the machine is told otherwise. One more ends that which was not used for
-/// longest.
-pub const SESSIONS_MAX: usize = 10_000;
 /// How many answers of one session are remembered at most. A command beyond is refused: so many can't be under way.
 pub const SESSION_ANSWERS_MAX: usize = 8_192;
-/// About how many bytes of answers one session may have remembered.
-const SESSION_BYTES_MAX: u64 = 16 << 20;
-/// About how many bytes of answers are remembered of all sessions. More ends those that were not used for longest.
-const SESSIONS_BYTES_MAX: u64 = 256 << 20;
-/// About what an answer takes beside the keys and values in it.
-const ANSWER_OVERHEAD_BYTES: u64 = 128;
+/// About how many bytes of answers one session may have remembered before it must settle some. An answer that alone takes more is
+/// given once and not remembered.
+pub const SESSION_BYTES_MAX: u64 = 16 << 20;
 
 /// A session's id: how many were opened, counting it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
+
+/// Whose a session is, as far as its node can tell clients apart: the number of sessions is bounded for each.
+///
+/// What it is, the one says who proposes: every replica has it from the entry that opened the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionClient(pub u128);
 
 /// The place of a command in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,26 +48,35 @@ pub struct InSession {
 /// All sessions.
 ///
 /// Invariants: every answer's number is at or above its session's `settled_below`; `bytes` is the sum over sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
     open: OrdMap<SessionId, Session>,
     opened: u64,
     bytes: u64,
-    max: usize,
+    room: Room,
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self { open: OrdMap::new(), opened: 0, bytes: 0, max: SESSIONS_MAX }
-    }
+/// What a session says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionFacts {
+    pub(super) client: SessionClient,
+    pub(super) settled_below: u64,
+    pub(super) used_at_ms: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Session {
-    pub(super) settled_below: u64,
-    pub(super) used_at_ms: u64,
-    answers: OrdMap<u64, Arc<Response>>,
+    pub(super) facts: SessionFacts,
+    answers: OrdMap<u64, Arc<Remembered>>,
     bytes: u64,
+}
+
+/// An answer, with what it was counted as.
+#[derive(Debug)]
+struct Remembered {
+    answer: Response,
+    bytes: u64,
+    hash: RecordHash,
 }
 
 /// Whether a command is to be applied.
@@ -79,42 +93,27 @@ impl Sessions {
         self.opened
     }
 
-    /// How many there are at most.
-    pub(super) fn max(&self) -> usize {
-        self.max
-    }
-
-    /// Sets how many there are at most, from the next one on that is opened.
-    pub(super) fn set_max(&mut self, max: usize) {
-        self.max = max;
-    }
-
     /// All of them, by id ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.open.iter().map(|(id, session)| (*id, session))
-    }
-
-    fn unused_for_longest(&self, except: SessionId) -> Option<SessionId> {
-        let others = self.iter().filter(|(id, _)| *id != except);
-        others.min_by_key(|(id, session)| (session.used_at_ms, *id)).map(|(id, _)| id)
     }
 }
 
 impl Session {
     /// The answers that are remembered, by number.
     pub(super) fn answers(&self) -> impl Iterator<Item = (u64, &Response)> {
-        self.answers.iter().map(|(sequence, answer)| (*sequence, &**answer))
+        self.answers.iter().map(|(sequence, remembered)| (*sequence, &remembered.answer))
     }
 }
 
 impl Store {
-    /// Opens a session.
-    pub(super) fn open_session(&mut self) -> Outcome {
+    /// Opens a session for a client, unless it has too many.
+    pub(super) fn open_session(&mut self, client: SessionClient) -> Result<Outcome, KvError> {
+        self.make_room_for_session(client)?;
         self.sessions.opened += 1;
         let id = SessionId(self.sessions.opened);
-        self.insert_session(id, 0, self.time_ms);
-        while self.sessions.open.len() > self.sessions.max && self.end_oldest_session(id) {}
-        Outcome::SessionOpened(id)
+        self.insert_session(id, SessionFacts { client, settled_below: 0, used_at_ms: self.time_ms });
+        Ok(Outcome::SessionOpened(id))
     }
 
     /// Whether a command is to be applied, and no repetition of one that was. Forgets the answers that are settled.
@@ -122,42 +121,32 @@ impl Store {
         let InSession { session: id, sequence, settled_below } = command;
         let time_ms = self.time_ms;
         let Some(session) = self.sessions.open.get_mut(&id) else { return Err(KvError::SessionNotFound(id)) };
-        session.used_at_ms = time_ms;
-        session.settled_below = session.settled_below.max(settled_below);
-        let settled_below = session.settled_below;
-        let mut forgotten = Vec::new();
-        while let Some(first) =
-            session.answers.get_min().map(|(first, _)| *first).filter(|first| *first < settled_below)
-        {
-            forgotten.extend(session.answers.remove(&first).map(|answer| (first, answer)));
+        let before = session.facts;
+        session.facts.used_at_ms = time_ms;
+        session.facts.settled_below = before.settled_below.max(settled_below);
+        let after = session.facts;
+        let (settled, settled_bytes) = session.forget_settled();
+        let result = session.admission(id, sequence);
+        self.sessions.bytes -= settled_bytes;
+        if after != before {
+            self.record_went(RecordHash::of_session(id, &before));
+            self.record_came(RecordHash::of_session(id, &after));
         }
-        for (sequence, answer) in forgotten {
-            self.answer_forgotten(id, sequence, &answer);
-        }
-        let Some(session) = self.sessions.open.get(&id) else { return Err(KvError::SessionNotFound(id)) };
-        if let Some(answer) = session.answers.get(&sequence) {
-            return Ok(Admission::Repeat(Response::clone(answer)));
-        }
-        if sequence < session.settled_below {
-            return Err(KvError::SessionCommandSettled { session: id, sequence });
-        }
-        if session.answers.len() >= SESSION_ANSWERS_MAX || session.bytes >= SESSION_BYTES_MAX {
-            return Err(KvError::SessionFull(id));
-        }
-        Ok(Admission::Apply)
+        self.records_went(settled);
+        result
     }
 
     /// Remembers the answer to a command that was admitted.
     pub(super) fn remember(&mut self, command: InSession, answer: Response) {
         let InSession { session: id, sequence, settled_below: _ } = command;
         let Some(session) = self.sessions.open.get_mut(&id) else { return };
-        let (bytes, hash) = (weight(&answer), RecordHash::of_answer(id, sequence, answer.revision));
-        let replaced = session.answers.insert(sequence, Arc::new(answer));
+        let remembered = Remembered::new(id, sequence, answer);
+        let (bytes, hash) = (remembered.bytes, remembered.hash);
+        let replaced = session.answers.insert(sequence, Arc::new(remembered));
         assert!(replaced.is_none(), "command {sequence} of session {id:?} is applied twice");
         session.bytes += bytes;
         self.sessions.bytes += bytes;
         self.record_came(hash);
-        while self.sessions.bytes > SESSIONS_BYTES_MAX && self.end_oldest_session(id) {}
     }
 
     /// Whether a session remembers the answer to a command.
@@ -166,13 +155,23 @@ impl Store {
     }
 
     /// Adds a session as it was.
-    pub(super) fn insert_session(&mut self, id: SessionId, settled_below: u64, used_at_ms: u64) -> bool {
-        let session = Session { settled_below, used_at_ms, answers: OrdMap::new(), bytes: 0 };
+    pub(super) fn insert_session(&mut self, id: SessionId, facts: SessionFacts) -> bool {
+        let session = Session { facts, answers: OrdMap::new(), bytes: 0 };
         let is_new = self.sessions.open.insert(id, session).is_none();
         if is_new {
-            self.record_came(RecordHash::of_session(id));
+            self.sessions.room.session_came(id, &facts);
+            self.record_came(RecordHash::of_session(id, &facts));
         }
         is_new
+    }
+
+    /// Takes all sessions for used just now.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn use_all_sessions(&mut self) {
+        let ids: Vec<_> = self.sessions.open.keys().copied().collect();
+        for session in ids {
+            let _ = self.admit(InSession { session, sequence: 0, settled_below: 0 });
+        }
     }
 
     /// Sets how many sessions were ever opened.
@@ -180,54 +179,57 @@ impl Store {
         self.sessions.opened = opened;
     }
 
-    /// Ends the session that was not used for longest, of all but one. Returns whether there was one.
-    fn end_oldest_session(&mut self, except: SessionId) -> bool {
-        let Some(id) = self.sessions.unused_for_longest(except) else { return false };
-        if let Some(session) = self.sessions.open.remove(&id) {
-            for (sequence, answer) in session.answers() {
-                self.record_went(RecordHash::of_answer(id, sequence, answer.revision));
-            }
-            self.sessions.bytes -= session.bytes;
-            self.record_went(RecordHash::of_session(id));
+    /// Ends a session: its answers are forgotten.
+    fn end_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.open.remove(&id) else { return };
+        self.sessions.room.session_went(id, &session.facts);
+        self.sessions.bytes -= session.bytes;
+        let mut answers = ContentHash::default();
+        for remembered in session.answers.values() {
+            answers.add(remembered.hash);
         }
-        true
-    }
-
-    fn answer_forgotten(&mut self, id: SessionId, sequence: u64, answer: &Response) {
-        let bytes = weight(answer);
-        self.sessions.bytes -= bytes;
-        if let Some(session) = self.sessions.open.get_mut(&id) {
-            session.bytes -= bytes;
-        }
-        self.record_went(RecordHash::of_answer(id, sequence, answer.revision));
+        self.records_went(answers);
+        self.record_went(RecordHash::of_session(id, &session.facts));
     }
 }
 
-/// About how many bytes an answer takes.
-fn weight(answer: &Response) -> u64 {
-    let contents = match &answer.result {
-        Ok(Outcome::Put(put)) => put.prev_kv.as_deref().map_or(0, weight_of_kv),
-        Ok(Outcome::Delete(delete)) => delete.prev_kvs.iter().map(|kv| weight_of_kv(kv)).sum(),
-        Ok(Outcome::Txn(txn)) => weight_of_txn(txn),
-        Ok(Outcome::LeaseRenew(leases)) => leases.len() as u64 * 16,
-        Ok(
-            Outcome::Compact | Outcome::LeaseGrant { .. } | Outcome::LeaseRevoke | Outcome::SessionOpened(_),
-        )
-        | Err(_) => 0,
-    };
-    ANSWER_OVERHEAD_BYTES + contents
+impl Session {
+    /// Forgets the answers that are settled; returns their hashes and how many bytes they took.
+    fn forget_settled(&mut self) -> (ContentHash, u64) {
+        let (mut hashes, mut bytes) = (ContentHash::default(), 0);
+        while let Some(&(first, ref remembered)) =
+            self.answers.get_min().filter(|(first, _)| *first < self.facts.settled_below)
+        {
+            hashes.add(remembered.hash);
+            bytes += remembered.bytes;
+            self.answers.remove(&first);
+        }
+        self.bytes -= bytes;
+        (hashes, bytes)
+    }
+
+    fn admission(&self, id: SessionId, sequence: u64) -> Result<Admission, KvError> {
+        if let Some(remembered) = self.answers.get(&sequence) {
+            return Ok(Admission::Repeat(remembered.answer.clone()));
+        }
+        if sequence < self.facts.settled_below {
+            return Err(KvError::SessionCommandSettled { session: id, sequence });
+        }
+        if self.answers.len() >= SESSION_ANSWERS_MAX || self.bytes >= SESSION_BYTES_MAX {
+            return Err(KvError::SessionFull(id));
+        }
+        Ok(Admission::Apply)
+    }
 }
 
-fn weight_of_txn(txn: &TxnResponse) -> u64 {
-    let of_step = |step: &TxnOpResponse| match step {
-        TxnOpResponse::Range(range) => range.kvs.iter().map(|kv| weight_of_kv(kv)).sum(),
-        TxnOpResponse::Put(put) => put.prev_kv.as_deref().map_or(0, weight_of_kv),
-        TxnOpResponse::Delete(delete) => delete.prev_kvs.iter().map(|kv| weight_of_kv(kv)).sum(),
-        TxnOpResponse::Txn(nested) => weight_of_txn(nested),
-    };
-    txn.responses.iter().map(|step| ANSWER_OVERHEAD_BYTES + of_step(step)).sum()
-}
-
-fn weight_of_kv(kv: &KeyValue) -> u64 {
-    ANSWER_OVERHEAD_BYTES + (kv.key.len() + kv.value.len()) as u64
+impl Remembered {
+    fn new(session: SessionId, sequence: u64, answer: Response) -> Self {
+        let bytes = weight(&answer);
+        if bytes > SESSION_BYTES_MAX {
+            let too_large = KvError::SessionAnswerTooLarge { session, sequence };
+            return Self::new(session, sequence, Response { result: Err(too_large), ..answer });
+        }
+        let hash = RecordHash::of_answer(session, sequence, &answer);
+        Self { answer, bytes, hash }
+    }
 }

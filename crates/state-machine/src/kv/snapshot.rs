@@ -3,7 +3,7 @@
 //! ```text
 //! magic "rvkvsnap" · format version, u32 little-endian · records
 //! record: length of its body, u32 little-endian · body, postcard of [`Record`]
-//! order:  Header · Lease by id · Session by id, each with its Answers by number · Base by key · Change oldest first · End
+//! order:  Header · History · Mark oldest first · Lease by id · Session by id, each with its Answers by number · Base by key · Change oldest first · End
 //! ```
 //! Everything is streamed: the writer holds one record beside the store itself, the reader a few [`SnapshotPart`]s. The format has no
 //! checksum of its own, since files have one per chunk, but the end record carries the state hash, and a
@@ -15,6 +15,7 @@ mod record;
 
 use std::io::{self, Write};
 
+use super::session::SessionFacts;
 use super::store::Store;
 use record::{Record, RecordWriter};
 
@@ -33,13 +34,22 @@ pub(super) fn write(store: &Store, writer: &mut dyn Write) -> io::Result<()> {
         stripped: store.stripped,
         sessions_opened: store.sessions.opened(),
     })?;
+    writer.write(&Record::History {
+        written_bytes: store.history.written_bytes(),
+        owed_record_quarters: store.owed.record_quarters,
+        owed_bytes: store.owed.bytes,
+        retention: store.retained.settings(),
+    })?;
+    for mark in store.retained.marks() {
+        writer.write(&Record::Mark(*mark))?;
+    }
     for (&id, lease) in store.leases.iter() {
         let (granted_ttl_seconds, expires_at_ms) = (lease.granted_ttl_seconds, lease.expires_at_ms);
         writer.write(&Record::Lease { id, granted_ttl_seconds, expires_at_ms })?;
     }
     for (id, session) in store.sessions.iter() {
-        let (settled_below, used_at_ms) = (session.settled_below, session.used_at_ms);
-        writer.write(&Record::Session { id, settled_below, used_at_ms })?;
+        let SessionFacts { client, settled_below, used_at_ms } = session.facts;
+        writer.write(&Record::Session { id, settled_below, used_at_ms, client })?;
         for (sequence, answer) in session.answers() {
             writer.write(&Record::Answer { sequence, answer: answer.clone() })?;
         }

@@ -2,13 +2,17 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::command::{DeleteRequest, DeleteResponse, KeyRange, LeaseId, PutRequest, PutResponse, Revision};
-use super::hash::{ContentHash, RecordHash};
+use super::compaction::Owed;
+use super::hash::{ContentHash, Counters, RecordHash};
 use super::history::{History, Link, Popped, Record};
 use super::key::Key;
 use super::lease::Leases;
+use super::limits::StoreLimits;
+use super::retention::Retained;
 use super::session::Sessions;
 use super::stored::{FIRST_VERSION, StoredVersion, TOMBSTONE, Version};
 use super::versions::{ReadPoint, Versions};
@@ -22,7 +26,8 @@ const VERSION_OVERHEAD_BYTES: u64 = 128;
 /// * every change since the last physical compaction is in `history` and, the same allocation, in `keys`;
 /// * a key has at most one version older than the start of `history`, and that is no tombstone;
 /// * a key's newest version names a lease exactly if that lease lists the key;
-/// * `contents` is the sum of the hashes of all versions, history records, leases, sessions and remembered answers.
+/// * `contents` is the sum of the hashes of all versions, history records, leases, sessions, remembered answers and marks of retention;
+/// * all else that decides anything later is among [`Counters`], or follows from what is hashed.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     pub(super) keys: OrdMap<Key, Versions>,
@@ -35,7 +40,10 @@ pub(super) struct Store {
     pub(super) forgotten: Revision,
     /// Of so many changes of the compacted revision, which stay themselves, that which was before them is taken out.
     pub(super) stripped: u64,
+    pub(super) owed: Owed,
+    pub(super) retained: Retained,
     pub(super) time_ms: u64,
+    pub(super) limits: StoreLimits,
     live_keys: usize,
     size_bytes: u64,
     contents: ContentHash,
@@ -55,7 +63,10 @@ impl Default for Store {
             compacted: Revision(0),
             forgotten: Revision(0),
             stripped: 0,
+            owed: Owed::default(),
+            retained: Retained::default(),
             time_ms: 0,
+            limits: StoreLimits::default(),
             live_keys: 0,
             size_bytes: 0,
             contents: ContentHash::default(),
@@ -71,7 +82,13 @@ impl Store {
     pub(super) fn plant(&mut self, bug: Option<ruvector_protocol::PlantedBug>) {
         self.planted_bug = bug;
         if bug == Some(ruvector_protocol::PlantedBug::HistoryLostByRestore) {
-            self.history = History::starting_at(self.history.next_sequence());
+            self.history = History::starting_at(self.history.next_sequence(), self.history.written_bytes());
+        }
+        if bug == Some(ruvector_protocol::PlantedBug::AgeLostByRestore) {
+            self.drop_all_marks();
+        }
+        if bug == Some(ruvector_protocol::PlantedBug::SessionUseForgotten) {
+            self.use_all_sessions();
         }
     }
 
@@ -87,14 +104,39 @@ impl Store {
 
     /// The hash of everything in here.
     pub(super) fn state_hash(&self) -> u128 {
-        self.contents.with(RecordHash::of_counters(
-            self.revision,
-            self.compacted,
-            self.time_ms,
-            self.history.first_sequence(),
-            self.stripped,
-            self.sessions.opened(),
-        ))
+        // Every field is named, so that one more is thought of here.
+        let Self {
+            // Their records are in the contents.
+            keys: _,
+            leases: _,
+            history,
+            sessions,
+            retained,
+            contents,
+            revision,
+            compacted,
+            stripped,
+            owed,
+            time_ms,
+            // They follow from the records, or are told to all replicas alike.
+            forgotten: _,
+            live_keys: _,
+            size_bytes: _,
+            limits: _,
+            #[cfg(feature = "planted-bugs")]
+                planted_bug: _,
+        } = self;
+        contents.with(RecordHash::of_counters(&Counters {
+            revision: *revision,
+            compacted: *compacted,
+            owed: *owed,
+            time_ms: *time_ms,
+            history_first_sequence: history.first_sequence(),
+            stripped: *stripped,
+            history_written_bytes: history.written_bytes(),
+            sessions_opened: sessions.opened(),
+            retention: retained.settings(),
+        }))
     }
 
     /// Something that the hash of the contents counts has come.
@@ -105,6 +147,11 @@ impl Store {
     /// Something that the hash of the contents counts has gone.
     pub(super) fn record_went(&mut self, record: RecordHash) {
         self.contents.remove(record);
+    }
+
+    /// All records of a sum have gone.
+    pub(super) fn records_went(&mut self, records: ContentHash) {
+        self.contents.remove_all(records);
     }
 
     /// The present version of a key.
@@ -195,7 +242,8 @@ impl Store {
         self.leases.move_key(key, before.and_then(|before| before.lease), parts.lease);
         self.contents.add(RecordHash::of_history(self.history.next_sequence(), &parts));
         self.contents.add(RecordHash::of_version(&parts));
-        self.size_bytes += version_bytes(&parts);
+        let bytes = version_bytes(&parts);
+        self.size_bytes += bytes;
         self.live_keys -= usize::from(existed);
         self.live_keys += usize::from(!parts.is_tombstone());
         let link = self.history.next_link();
@@ -210,7 +258,7 @@ impl Store {
                 (Link::NONE, None)
             }
         };
-        self.history.push(Record { version, previous });
+        self.history.push(Record { version, previous }, bytes);
         replaced.filter(|_| existed)
     }
 
@@ -237,7 +285,7 @@ impl Store {
         let link = self.history.next_link();
         let replaced = self.keys.insert(key.clone(), Versions::of_record(version.clone(), number, link));
         let previous = replaced.as_ref().map_or(Link::NONE, Versions::link);
-        self.history.push(Record { version: version.clone(), previous });
+        self.history.push_again(Record { version: version.clone(), previous });
         self.live_keys += usize::from(number != TOMBSTONE);
         let Some(mut versions) = replaced else { return Ok(()) };
         let newest = versions.newest();
@@ -328,13 +376,31 @@ impl Store {
         if self.planted_bug == Some(ruvector_protocol::PlantedBug::KeysOutliveLease) {
             return Some(());
         }
+        self.bury_all(&lease.keys);
+        Some(())
+    }
+
+    /// Deletes so many keys of a lease in one revision, the first ones; the others stay its keys.
+    pub(super) fn end_keys_of_lease(&mut self, id: LeaseId, count: usize) {
+        let Some(lease) = self.leases.get(id) else { return };
+        let keys: Vec<_> = lease.keys.iter().take(count).cloned().collect();
+        #[cfg(feature = "planted-bugs")]
+        if self.planted_bug == Some(ruvector_protocol::PlantedBug::RestOfLeaseKept)
+            && let Some(lease) = self.leases.remove(id)
+        {
+            self.contents.remove(RecordHash::of_lease(id, lease.granted_ttl_seconds, lease.expires_at_ms));
+        }
+        self.bury_all(&keys);
+    }
+
+    /// Deletes keys that exist, in one revision.
+    fn bury_all<'keys>(&mut self, keys: impl IntoIterator<Item = &'keys Bytes>) {
         self.change(|store, at| {
-            for key in &lease.keys {
+            for key in keys {
                 let version = store.get(key).expect("a key of a lease exists").clone();
                 store.bury(at, &version);
             }
         });
-        Some(())
     }
 }
 
@@ -362,7 +428,8 @@ impl Tally {
     }
 }
 
-fn version_bytes(version: &Version<'_>) -> u64 {
+/// About how many bytes a version takes.
+pub(super) fn version_bytes(version: &Version<'_>) -> u64 {
     (version.key.len() + version.value.len()) as u64 + VERSION_OVERHEAD_BYTES
 }
 

@@ -72,7 +72,7 @@ impl Store {
 
     /// Whether the lease that a put names exists.
     pub(super) fn check_lease(&self, request: &PutRequest) -> Result<(), KvError> {
-        match request.lease.filter(|lease| lease.0 != 0 && self.leases.get(*lease).is_none()) {
+        match request.lease.filter(|lease| lease.0 != 0 && !self.lives(*lease)) {
             Some(lease) => Err(KvError::LeaseNotFound(lease)),
             None => Ok(()),
         }

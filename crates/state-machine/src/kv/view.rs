@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::command::{
     KeyValue, KvError, LeaseId, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse,
 };
+use super::retention::Retention;
 use super::store::Store;
 
 /// What happened to a key.
@@ -148,6 +149,18 @@ impl KvView {
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseId> {
         self.store.leases.by_deadline().collect()
+    }
+
+    /// How much history is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.store.retained.settings()
+    }
+
+    /// How many changes are in memory, those that were compacted and are not taken out yet counted too.
+    #[must_use]
+    pub fn history_count(&self) -> usize {
+        self.store.history.len()
     }
 
     /// How many keys exist.

@@ -23,6 +23,29 @@ fn put_in_order(keys: [&str; 2]) -> TxnRequest {
     always(keys.iter().map(|key| TxnOp::Put(put(key, "1"))).collect())
 }
 
+fn keeping(age_ms: Option<u64>, bytes: Option<u64>) -> Command {
+    Command::SetRetention(Retention { age_ms, bytes })
+}
+
+/// Two commands that change nothing, and are answered differently.
+fn compaction() -> Command {
+    Command::Compact { revision: Revision(0) }
+}
+
+fn renewal() -> Command {
+    Command::LeaseRenew { ids: vec![] }
+}
+
+fn in_session(fixture: &mut Fixture, sequence: u64, settled_below: u64, command: &Command) {
+    let session = fixture.open_session(1).unwrap();
+    let _ = fixture.apply_bytes(InSession { session, sequence, settled_below }.encode(command)).result;
+}
+
+fn in_session_again(fixture: &mut Fixture, sequence: u64, command: &Command) {
+    let place = InSession { session: SessionId(1), sequence, settled_below: 0 };
+    let _ = fixture.apply_bytes(place.encode(command)).result;
+}
+
 #[test]
 fn every_part_of_the_state_counts() {
     let cases = [
@@ -46,6 +69,31 @@ fn every_part_of_the_state_counts() {
             after(|fixture| {
                 fixture.time_ms = 1_001;
                 fixture.run(&Command::LeaseRenew { ids: vec![LeaseId(2)] });
+            }),
+        ),
+        ("an age to be kept", after(|fixture| fixture.run(&keeping(Some(0), None)))),
+        ("a longer age", after(|fixture| fixture.run(&keeping(Some(1_000), None)))),
+        ("bytes to be kept", after(|fixture| fixture.run(&keeping(None, Some(0))))),
+        ("more bytes", after(|fixture| fixture.run(&keeping(None, Some(1_000))))),
+        ("a session", after(|fixture| fixture.open_session(1))),
+        ("another client's session", after(|fixture| fixture.open_session(2))),
+        ("a session with an answer", after(|fixture| in_session(fixture, 2, 0, &compaction()))),
+        ("with another number", after(|fixture| in_session(fixture, 3, 0, &compaction()))),
+        ("with what is settled", after(|fixture| in_session(fixture, 2, 1, &compaction()))),
+        ("with another answer", after(|fixture| in_session(fixture, 2, 0, &renewal()))),
+        (
+            "a session that is used again",
+            after(|fixture| {
+                in_session(fixture, 2, 0, &compaction());
+                fixture.advance_time(1_002);
+                in_session_again(fixture, 2, &compaction());
+            }),
+        ),
+        (
+            "a session that is not used again",
+            after(|fixture| {
+                in_session(fixture, 2, 0, &compaction());
+                fixture.advance_time(1_002);
             }),
         ),
         ("two keys in one revision", after(|fixture| fixture.txn(put_in_order(["x", "y"])))),

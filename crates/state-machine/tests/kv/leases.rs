@@ -153,3 +153,119 @@ fn the_end_of_time_overflows_nothing() {
     fixture.grant(1, LEASE_TTL_SECONDS_MAX);
     assert_eq!(fixture.machine.wake_at_ms(), Some(u64::MAX));
 }
+
+/// A machine that ends leases in so many steps an entry.
+fn ending_in(expiry_steps_max: usize) -> Fixture {
+    Fixture::with_limits(StoreLimits { expiry_steps_max, ..StoreLimits::default() })
+}
+
+#[test]
+fn leases_that_end_at_once_end_over_many_entries_the_next_of_which_is_due_at_once() {
+    let mut fixture = ending_in(10);
+    for id in 1..=100 {
+        fixture.grant(id, 1);
+        fixture.run(&put_with_lease(&format!("{id:03}"), "", id));
+    }
+    for (time_ms, left) in (1_000..).zip((0..100).step_by(5).rev()) {
+        assert_eq!(fixture.machine.wake_at_ms(), Some(1_000), "it is late already, so at once");
+        fixture.advance_time(time_ms);
+        assert_eq!((fixture.view().leases().len(), fixture.view().key_count()), (left, left));
+        assert!(fixture.view().leases().iter().all(|id| id.0 > 100 - left as i64), "the smallest id first");
+    }
+    assert_eq!(fixture.machine.wake_at_ms(), None);
+}
+
+#[test]
+fn no_entry_ends_more_than_a_server_does_between_two_heartbeats() {
+    let mut fixture = Fixture::default();
+    for id in 1..=3_000 {
+        fixture.grant(id, 1);
+        fixture.run(&put_with_lease(&format!("{id}"), "", id));
+    }
+    fixture.time_ms = 2_000;
+    fixture.put("other", "");
+    let ended = 3_001 - fixture.view().key_count();
+    assert!((100..=1_024).contains(&ended), "{ended}");
+}
+
+#[test]
+fn a_lease_with_more_keys_than_one_entry_may_end_ends_in_pieces() {
+    let mut fixture = ending_in(10);
+    fixture.grant(1, 1);
+    fixture.grant(2, 1);
+    for key in 0..25 {
+        fixture.run(&put_with_lease(&format!("{key:02}"), "", 2));
+    }
+    let before = fixture.view().revision();
+    let mut left = Vec::new();
+    while fixture.machine.wake_at_ms().is_some() {
+        fixture.advance_time(2_000);
+        left.push((fixture.view().leases().len(), fixture.view().key_count()));
+    }
+    assert_eq!(left, [(1, 25), (1, 15), (1, 5), (0, 0)]);
+    let events: Vec<_> = fixture.view().events(Revision(before.0 + 1), Revision(99)).unwrap().collect();
+    let keys: Vec<_> = events.iter().map(|event| &event.kv.key[..]).collect();
+    assert!(keys.is_sorted() && keys.len() == 25, "{keys:?}");
+    assert_eq!(fixture.view().revision(), Revision(before.0 + 3));
+}
+
+#[test]
+fn a_lease_that_one_entry_can_end_ends_in_one_revision() {
+    let mut fixture = ending_in(10);
+    fixture.grant(1, 1);
+    fixture.grant(2, 1);
+    for key in 0..9 {
+        fixture.run(&put_with_lease(&format!("of 1: {key}"), "", 1));
+        fixture.run(&put_with_lease(&format!("of 2: {key}"), "", 2));
+    }
+    let before = fixture.view().revision();
+    fixture.advance_time(1_000);
+    assert_eq!((fixture.view().revision(), fixture.view().key_count()), (Revision(before.0 + 1), 9));
+    fixture.advance_time(1_000);
+    assert_eq!((fixture.view().revision(), fixture.view().key_count()), (Revision(before.0 + 2), 0));
+}
+
+/// One entry is not enough for lease 2, which is due and has keys.
+fn half_ended() -> Fixture {
+    let mut fixture = ending_in(4);
+    for id in [1, 2] {
+        fixture.grant(id, 1);
+        for key in ["a", "b"] {
+            fixture.run(&put_with_lease(&format!("{key}{id}"), "1", id));
+        }
+    }
+    fixture.time_ms = 1_000;
+    fixture
+}
+
+#[test]
+fn nothing_prolongs_a_lease_that_is_due() {
+    let renew = Command::LeaseRenew { ids: vec![LeaseId(1), LeaseId(2)] };
+    assert_eq!(half_ended().run(&renew), Outcome::LeaseRenew(vec![None, None]));
+    let attach = put_with_lease("c", "", 2);
+    assert_eq!(half_ended().apply(&attach).result, Err(KvError::LeaseNotFound(LeaseId(2))));
+    assert_eq!(half_ended().apply(&grant(2, 9)).result, Err(KvError::LeaseExists(LeaseId(2))));
+    let mut fixture = half_ended();
+    fixture.run(&grant(1, 9));
+    assert_eq!(keys(&fixture, 1).as_deref(), Some(""), "it has ended, so its id is free");
+}
+
+#[test]
+fn keys_of_a_lease_that_is_due_are_there_until_it_ends() {
+    let mut fixture = half_ended();
+    assert_eq!(fixture.put("kept", ""), Revision(7), "lease 1 ended before");
+    assert_eq!(keys(&fixture, 1), None);
+    assert_eq!(keys(&fixture, 2).as_deref(), Some("a2b2"));
+    let mut fixture = half_ended();
+    fixture.put("b2", "detached");
+    fixture.advance_time(1_000);
+    assert_eq!(keys_of(&fixture.range(&everything())), ["b2"]);
+    let mut fixture = half_ended();
+    assert_eq!(fixture.run(&Command::LeaseRevoke { id: LeaseId(2) }), Outcome::LeaseRevoke);
+    assert_eq!(fixture.view().key_count(), 0);
+    let mut fixture = half_ended();
+    let kept = PutRequest { ignore_lease: true, ..put("b2", "2") };
+    fixture.run(&Command::Put(kept));
+    fixture.advance_time(1_000);
+    assert_eq!(fixture.view().key_count(), 0, "it stays the lease's key");
+}

@@ -9,6 +9,7 @@ mod leases;
 mod model;
 mod model_txn;
 mod ranges;
+mod retention;
 mod revisions;
 mod sessions;
 mod snapshots;

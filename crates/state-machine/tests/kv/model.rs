@@ -19,12 +19,20 @@ pub(crate) struct Model {
     /// The granted time to live and the deadline by id.
     pub(crate) leases: BTreeMap<i64, (i64, u64)>,
     pub(crate) sessions_opened: u64,
+    pub(crate) limits: StoreLimits,
 }
 
 impl Default for Model {
     fn default() -> Self {
         let revisions = BTreeMap::from([(1, (Keys::new(), vec![]))]);
-        Self { revisions, compacted: 0, time_ms: 0, leases: BTreeMap::new(), sessions_opened: 0 }
+        Self {
+            revisions,
+            compacted: 0,
+            time_ms: 0,
+            leases: BTreeMap::new(),
+            sessions_opened: 0,
+            limits: StoreLimits::default(),
+        }
     }
 }
 
@@ -40,7 +48,9 @@ impl Model {
             Command::LeaseRenew { ids } => {
                 Ok(Outcome::LeaseRenew(ids.iter().map(|id| self.renew(*id)).collect()))
             }
-            Command::OpenSession => {
+            // The twin keeps everything; what is forgotten when has tests of its own.
+            Command::SetRetention(_) => Ok(Outcome::RetentionSet),
+            Command::OpenSession { .. } => {
                 self.sessions_opened += 1;
                 Ok(Outcome::SessionOpened(SessionId(self.sessions_opened)))
             }
@@ -53,9 +63,25 @@ impl Model {
         let mut ended: Vec<_> = self.leases.iter().map(|(id, (_, deadline))| (*deadline, *id)).collect();
         ended.retain(|(deadline, _)| *deadline <= time_ms);
         ended.sort_unstable();
+        let mut steps_left = self.limits.expiry_steps_max;
         for (_, id) in ended {
-            self.revoke(LeaseId(id)).unwrap();
+            let keys = self.keys_of_lease(LeaseId(id));
+            if keys.len() < steps_left {
+                steps_left -= keys.len() + 1;
+                self.revoke(LeaseId(id)).unwrap();
+                continue;
+            }
+            if keys.len() >= self.limits.expiry_steps_max && steps_left == self.limits.expiry_steps_max {
+                let mut draft = Draft::of(self);
+                keys[..steps_left].iter().for_each(|key| draft.remove(key));
+                self.commit(draft);
+            }
+            break;
         }
+    }
+
+    fn lives(&self, id: LeaseId) -> bool {
+        self.leases.get(&id.0).is_some_and(|(_, deadline)| *deadline > self.time_ms)
     }
 
     pub(crate) fn revision(&self) -> i64 {
@@ -89,7 +115,7 @@ impl Model {
     }
 
     pub(crate) fn check_lease(&self, request: &PutRequest) -> Result<(), KvError> {
-        match request.lease.filter(|lease| lease.0 != 0 && !self.leases.contains_key(&lease.0)) {
+        match request.lease.filter(|lease| lease.0 != 0 && !self.lives(*lease)) {
             Some(lease) => Err(KvError::LeaseNotFound(lease)),
             None => Ok(()),
         }
@@ -136,6 +162,9 @@ impl Model {
     }
 
     fn renew(&mut self, id: LeaseId) -> Option<i64> {
+        if !self.lives(id) {
+            return None;
+        }
         let (ttl_seconds, deadline) = self.leases.get_mut(&id.0)?;
         *deadline = self.time_ms + *ttl_seconds as u64 * 1000;
         Some(*ttl_seconds)

@@ -27,9 +27,22 @@ impl InOneSession {
 }
 
 fn open(fixture: &mut Fixture) -> SessionId {
-    let outcome = fixture.run(&Command::OpenSession);
-    let Outcome::SessionOpened(session) = outcome else { panic!("{outcome:?}") };
-    session
+    fixture.open_session(0).unwrap()
+}
+
+/// Whether a session is still there. Asking uses it.
+fn is_open(fixture: &mut Fixture, session: SessionId) -> bool {
+    let place = InSession { session, sequence: u64::MAX, settled_below: 0 };
+    let answer = fixture.apply_bytes(place.encode(&Command::LeaseRenew { ids: vec![] }));
+    answer.result != Err(KvError::SessionNotFound(session))
+}
+
+/// Fills a session with an answer of so many bytes.
+fn remember(fixture: &mut Fixture, session: SessionId, sequence: u64, bytes: usize) -> Response {
+    let key = format!("{bytes}");
+    fixture.put(&key, &"x".repeat(bytes));
+    let read = Command::Txn(always(vec![TxnOp::Range(get(&key))]));
+    fixture.apply_bytes(InSession { session, sequence, settled_below: 0 }.encode(&read))
 }
 
 fn put_to(key: &str, value: &str) -> Command {
@@ -83,7 +96,8 @@ fn sessions_do_not_know_of_each_other_and_must_be_opened() {
     let unknown = client.send(1, 1, &put_to("key", "three")).result.unwrap_err();
     assert_eq!(unknown, KvError::SessionNotFound(client.session));
     client.session = other;
-    let inside = client.send(2, 1, &Command::OpenSession).result.unwrap_err();
+    let opening = Command::OpenSession { client: SessionClient(0) };
+    let inside = client.send(2, 1, &opening).result.unwrap_err();
     assert!(matches!(inside, KvError::UnknownCommand(_)), "{inside}");
 }
 
@@ -109,35 +123,133 @@ fn large_answers_fill_a_session_too() {
 
 #[test]
 fn the_session_that_was_not_used_for_longest_is_ended_for_a_new_one() {
-    let mut client = InOneSession::new();
-    let (used, unused) = (client.session, open(&mut client.fixture));
-    client.fixture.advance_time(1);
-    client.send(1, 1, &put_to("key", "one"));
-    for _ in 0..SESSIONS_MAX - 1 {
-        open(&mut client.fixture);
-    }
-    client.session = unused;
-    let ended = client.send(1, 1, &put_to("key", "two")).result.unwrap_err();
-    assert_eq!(ended, KvError::SessionNotFound(unused));
-    client.session = used;
-    client.send(2, 1, &put_to("key", "two")).result.unwrap();
+    let limits = StoreLimits { sessions_max: 3, session_idle_ms: 100, ..StoreLimits::default() };
+    let mut fixture = Fixture::with_limits(limits);
+    let [used, unused, other] = [1, 2, 3].map(|client| fixture.open_session(client).unwrap());
+    fixture.advance_time(50);
+    assert!(is_open(&mut fixture, used));
+    fixture.advance_time(101);
+    fixture.open_session(4).unwrap();
+    assert!(!is_open(&mut fixture, unused));
+    fixture.advance_time(200);
+    fixture.open_session(5).unwrap();
+    assert!(!is_open(&mut fixture, other));
+    assert!(is_open(&mut fixture, used));
+}
+
+#[test]
+fn a_client_that_opens_many_sessions_is_refused_more_and_ends_nobody_else_s() {
+    let mut fixture = Fixture::default();
+    let other = fixture.open_session(1).unwrap();
+    let opened = (0..11_000).filter(|_| fixture.open_session(2).is_ok()).count();
+    assert_eq!(opened, StoreLimits::default().sessions_per_client_max);
+    assert_eq!(fixture.open_session(2), Err(KvError::TooManySessions { max: opened as u64 }));
+    assert!(is_open(&mut fixture, other));
+    fixture.open_session(3).unwrap();
+}
+
+#[test]
+fn a_client_s_own_session_that_it_does_not_use_makes_room_for_another() {
+    let limits = StoreLimits { sessions_per_client_max: 2, session_idle_ms: 100, ..StoreLimits::default() };
+    let mut fixture = Fixture::with_limits(limits);
+    let [other, first, second] = [1, 2, 2].map(|client| fixture.open_session(client).unwrap());
+    fixture.advance_time(100);
+    let full = fixture.open_session(2);
+    assert_eq!(full, Err(KvError::TooManySessions { max: 2 }), "both were used a moment ago");
+    assert!(is_open(&mut fixture, first));
+    fixture.advance_time(101);
+    let third = fixture.open_session(2).unwrap();
+    assert_eq!(third, SessionId(4), "a refusal opens nothing");
+    assert!(!is_open(&mut fixture, second));
+    assert!([other, first, third].into_iter().all(|session| is_open(&mut fixture, session)));
+}
+
+#[test]
+fn where_all_sessions_are_used_the_client_with_most_of_them_loses_one() {
+    let mut fixture = Fixture::with_limits(StoreLimits { sessions_max: 4, ..StoreLimits::default() });
+    let [one, first, second, three] = [1, 2, 2, 3].map(|client| fixture.open_session(client).unwrap());
+    let four = fixture.open_session(4).unwrap();
+    assert!(!is_open(&mut fixture, first));
+    assert!([one, second, three, four].into_iter().all(|session| is_open(&mut fixture, session)));
 }
 
 #[test]
 fn a_machine_that_keeps_few_sessions_keeps_few_after_a_restore() {
-    let mut client = InOneSession::new();
-    client.fixture.machine = std::mem::take(&mut client.fixture.machine).with_sessions_max(2);
+    let limits = StoreLimits { sessions_max: 2, session_idle_ms: 10, ..StoreLimits::default() };
+    let mut fixture = Fixture::with_limits(limits);
+    let [first, second] = [1, 2].map(|client| fixture.open_session(client).unwrap());
+    fixture.advance_time(5);
+    assert!(is_open(&mut fixture, first));
     let mut snapshot = Vec::new();
-    KvMachine::write_snapshot(&client.fixture.view(), &mut snapshot).unwrap();
-    client.fixture.machine.restore(&mut &snapshot[..]).unwrap();
-    open(&mut client.fixture);
-    client.send(1, 1, &put_to("key", "one")).result.unwrap();
-    client.fixture.advance_time(1);
-    for _ in 0..2 {
-        open(&mut client.fixture);
+    KvMachine::write_snapshot(&fixture.view(), &mut snapshot).unwrap();
+    fixture.machine.restore(&mut &snapshot[..]).unwrap();
+    fixture.advance_time(12);
+    fixture.open_session(3).unwrap();
+    assert!(!is_open(&mut fixture, second));
+    assert!(is_open(&mut fixture, first));
+}
+
+#[test]
+fn answers_that_take_too_much_end_the_largest_session_and_then_count_no_more() {
+    let limits = StoreLimits { sessions_bytes_max: 100_000, ..StoreLimits::default() };
+    for is_restored in [false, true] {
+        let mut fixture = Fixture::with_limits(limits);
+        let [small, large, middle, last] = [1, 2, 2, 3].map(|client| fixture.open_session(client).unwrap());
+        remember(&mut fixture, small, 1, 20_000);
+        remember(&mut fixture, large, 1, 40_000);
+        remember(&mut fixture, middle, 1, 28_000);
+        if is_restored {
+            fixture = restored(&fixture);
+        }
+        remember(&mut fixture, last, 1, 9_000);
+        assert!([small, large, middle].into_iter().all(|session| is_open(&mut fixture, session)));
+        remember(&mut fixture, last, 2, 9_000);
+        assert!(!is_open(&mut fixture, large), "of the client whose answers take most");
+        remember(&mut fixture, last, 3, 25_000);
+        assert!([small, middle, last].into_iter().all(|session| is_open(&mut fixture, session)));
+        remember(&mut fixture, last, 4, 10_000);
+        assert!(!is_open(&mut fixture, middle));
     }
-    let ended = client.send(2, 1, &put_to("key", "two")).result.unwrap_err();
-    assert_eq!(ended, KvError::SessionNotFound(client.session));
+}
+
+#[test]
+fn settled_answers_take_no_room() {
+    let limits = StoreLimits { sessions_bytes_max: 100_000, ..StoreLimits::default() };
+    let mut fixture = Fixture::with_limits(limits);
+    let [other, session] = [1, 2].map(|client| fixture.open_session(client).unwrap());
+    remember(&mut fixture, other, 1, 60_000);
+    fixture.put("large", &"x".repeat(30_000));
+    let read = Command::Txn(always(vec![TxnOp::Range(get("large"))]));
+    for sequence in 1..20 {
+        let place = InSession { session, sequence, settled_below: sequence };
+        fixture.apply_bytes(place.encode(&read)).result.unwrap();
+        assert!(is_open(&mut fixture, other), "after {sequence}");
+    }
+    let place = InSession { session, sequence: 20, settled_below: 19 };
+    fixture.apply_bytes(place.encode(&read)).result.unwrap();
+    assert!(!is_open(&mut fixture, other));
+}
+
+#[test]
+fn an_answer_that_is_larger_than_a_session_is_given_once_and_not_remembered() {
+    let mut fixture = Fixture::default();
+    let session = fixture.open_session(1).unwrap();
+    let bytes = SESSION_BYTES_MAX as usize / 2;
+    for key in ["a", "b", "c"] {
+        fixture.put(key, &"x".repeat(bytes));
+    }
+    let command = always(vec![TxnOp::Put(put("done", "")), TxnOp::Range(range("a", "d"))]);
+    let place = InSession { session, sequence: 1, settled_below: 1 };
+    let send = |fixture: &mut Fixture| fixture.apply_bytes(place.encode(&Command::Txn(command.clone())));
+    let first = send(&mut fixture);
+    assert!(matches!(&first.result, Ok(Outcome::Txn(txn)) if txn.succeeded));
+    let again = send(&mut fixture);
+    let too_large = Err(KvError::SessionAnswerTooLarge { session, sequence: 1 });
+    assert_eq!(again, Response { revision: first.revision, result: too_large });
+    assert_eq!(fixture.get("done").unwrap().version, 1, "it was done once");
+    let mut snapshot = Vec::new();
+    KvMachine::write_snapshot(&fixture.view(), &mut snapshot).unwrap();
+    assert!(snapshot.len() < 4 * bytes, "{} bytes", snapshot.len());
 }
 
 #[test]

@@ -7,9 +7,23 @@ use ruvector_state_machine::{RestoreError, StateMachine};
 
 use crate::support::*;
 
-/// A store with everything in it: history, a deletion, leases, a compaction that is not finished.
+/// A store with everything in it: history, a deletion, leases, one of which is due, sessions with answers, marks of retention, a
+/// compaction that is not finished.
 fn full() -> Fixture {
-    let mut fixture = Fixture { time_ms: 5_000, ..Fixture::default() };
+    let limits = StoreLimits { expiry_steps_max: 2, ..StoreLimits::default() };
+    let mut fixture = Fixture { time_ms: 1_000, ..Fixture::with_limits(limits) };
+    fixture.run(&Command::SetRetention(Retention { age_ms: Some(100_000), bytes: Some(1 << 20) }));
+    let sessions = [7 << 100, 8].map(|client| fixture.open_session(client).unwrap());
+    fixture.grant(5, 1);
+    for key in ["due 1", "due 2", "due 3"] {
+        fixture.run(&put_with_lease(key, "1", 5));
+    }
+    fixture.time_ms = 5_000;
+    for (session, sequence) in [(sessions[0], 3), (sessions[0], 9), (sessions[1], 2)] {
+        let place = InSession { session, sequence, settled_below: 2 };
+        fixture.apply_bytes(place.encode(&Command::Put(put("in session", "1")))).result.unwrap();
+        fixture.time_ms += 1;
+    }
     fixture.grant(7, 100);
     fixture.grant(-3, 50);
     for number in 0..30 {
@@ -20,6 +34,8 @@ fn full() -> Fixture {
     fixture.put("key 1", "again");
     fixture.compact(20).unwrap();
     fixture.put("key 5", "after");
+    fixture.time_ms += 1_000;
+    fixture.put("key 6", "marked");
     fixture
 }
 
@@ -87,6 +103,41 @@ fn any_changed_byte_is_noticed() {
             assert!(matches!(result, Err(RestoreError::Format(_))), "{index} ^ {mask:#x}: {result:?}");
         }
     }
+}
+
+/// Only the first part of the snapshot has keys with a lease.
+#[test]
+fn leases_keep_their_keys_over_a_snapshot_of_many_parts() {
+    let mut original = Fixture::default();
+    original.grant(1, 1);
+    for key in ["a", "b", "c"] {
+        original.run(&put_with_lease(key, "", 1));
+    }
+    for number in 0..4_000 {
+        original.put(&format!("key {number}"), "");
+    }
+    let bytes = snapshot(&original);
+    assert!(KvMachine::read_snapshot(&mut &bytes[..]).count() > 3, "that are too few parts");
+    let mut copy = restored(&original);
+    assert_eq!(copy.view().lease(LeaseId(1)), original.view().lease(LeaseId(1)));
+    copy.advance_time(1_000);
+    assert_eq!((copy.get("a"), copy.view().key_count()), (None, 4_000));
+}
+
+#[test]
+fn a_session_keeps_its_answers_over_a_snapshot_of_many_parts() {
+    let mut original = Fixture::default();
+    let session = original.open_session(1).unwrap();
+    let send = |fixture: &mut Fixture, sequence: u64| {
+        let place = InSession { session, sequence, settled_below: 1 };
+        fixture.apply_bytes(place.encode(&Command::Put(put("key", &sequence.to_string()))))
+    };
+    let answers: Vec<_> = (1..=4_000).map(|sequence| send(&mut original, sequence)).collect();
+    let mut copy = restored(&original);
+    for (sequence, answer) in (1..).zip(answers) {
+        assert_eq!(send(&mut copy, sequence), answer);
+    }
+    assert_eq!(copy.machine.state_hash(), original.machine.state_hash());
 }
 
 #[test]

@@ -20,6 +20,21 @@ pub(crate) fn any_steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step.prop_map(|(elapsed_ms, command)| Step { elapsed_ms, command }), 1..70)
 }
 
+/// In half of the runs small enough to be reached.
+pub(crate) fn any_limits() -> impl Strategy<Value = StoreLimits> {
+    prop_oneof![
+        1 => Just(StoreLimits::default()),
+        1 => (1_usize..5)
+            .prop_map(|expiry_steps_max| StoreLimits { expiry_steps_max, ..StoreLimits::default() }),
+    ]
+}
+
+/// Often so little that it is reached.
+pub(crate) fn any_retention() -> impl Strategy<Value = Retention> {
+    (prop::option::of(0_u64..3_000), prop::option::of(0_u64..3_000))
+        .prop_map(|(age_ms, bytes)| Retention { age_ms, bytes })
+}
+
 pub(crate) fn any_command() -> impl Strategy<Value = Command> {
     let revision = -1_i64..40;
     prop_oneof![

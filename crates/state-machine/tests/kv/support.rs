@@ -12,9 +12,14 @@ pub(crate) struct Fixture {
     pub(crate) machine: KvMachine,
     pub(crate) index: u64,
     pub(crate) time_ms: u64,
+    pub(crate) limits: StoreLimits,
 }
 
 impl Fixture {
+    pub(crate) fn with_limits(limits: StoreLimits) -> Self {
+        Self { machine: KvMachine::default().with_limits(limits), limits, ..Self::default() }
+    }
+
     pub(crate) fn apply(&mut self, command: &Command) -> Response {
         self.apply_bytes(command.encode())
     }
@@ -57,6 +62,12 @@ impl Fixture {
         self.apply(&Command::Compact { revision: Revision(revision) }).result
     }
 
+    pub(crate) fn open_session(&mut self, client: u128) -> Result<SessionId, KvError> {
+        let outcome = self.apply(&Command::OpenSession { client: SessionClient(client) }).result?;
+        let Outcome::SessionOpened(session) = outcome else { panic!("{outcome:?}") };
+        Ok(session)
+    }
+
     pub(crate) fn grant(&mut self, id: i64, ttl_seconds: i64) -> Outcome {
         self.run(&Command::LeaseGrant { id: LeaseId(id), ttl_seconds })
     }
@@ -84,7 +95,7 @@ impl Fixture {
 pub(crate) fn restored(fixture: &Fixture) -> Fixture {
     let mut snapshot = Vec::new();
     KvMachine::write_snapshot(&fixture.view(), &mut snapshot).unwrap();
-    let mut machine = KvMachine::default();
+    let mut machine = KvMachine::default().with_limits(fixture.limits);
     machine.restore(&mut &snapshot[..]).unwrap();
     Fixture { machine, ..*fixture }
 }

@@ -5,7 +5,7 @@ use ruvector_state_machine::StateMachine;
 use ruvector_state_machine::kv::*;
 
 use crate::model::Model;
-use crate::strategies::{Step, any_range_request, any_read_only_txn, any_steps};
+use crate::strategies::{Step, any_limits, any_range_request, any_read_only_txn, any_retention, any_steps};
 use crate::support::*;
 
 /// Lets time pass, applies the step's command, and answers with the response if there was one.
@@ -22,11 +22,20 @@ fn take(fixture: &mut Fixture, step: &Step) -> Option<Response> {
     }
 }
 
+/// The same, but every third command is in a session, and may come again.
+fn take_in(fixture: &mut Fixture, step: &Step, session: SessionId, number: u64) -> Option<Response> {
+    let command = step.command.as_ref().filter(|_| number.is_multiple_of(3));
+    let Some(command) = command else { return take(fixture, step) };
+    fixture.time_ms += step.elapsed_ms;
+    let place = InSession { session, sequence: 1 + number / 6, settled_below: number.saturating_sub(20) / 6 };
+    Some(fixture.apply_bytes(place.encode(command)))
+}
+
 proptest! {
     #[test]
-    fn answers_like_its_twin(steps in any_steps()) {
-        let mut fixture = Fixture::default();
-        let mut model = Model::default();
+    fn answers_like_its_twin(steps in any_steps(), limits in any_limits()) {
+        let mut fixture = Fixture::with_limits(limits);
+        let mut model = Model { limits, ..Model::default() };
         for step in &steps {
             let response = take(&mut fixture, step);
             model.advance_time(fixture.time_ms);
@@ -78,17 +87,29 @@ proptest! {
     }
 
     #[test]
-    fn a_snapshot_continues_like_the_original(steps in any_steps(), at in any::<prop::sample::Index>()) {
+    fn a_snapshot_continues_like_the_original(
+        steps in any_steps(),
+        limits in any_limits(),
+        retention in any_retention(),
+        at in any::<prop::sample::Index>(),
+    ) {
         let (before, after) = steps.split_at(at.index(steps.len()));
-        let mut original = Fixture::default();
+        let mut original = Fixture::with_limits(limits);
+        original.run(&Command::SetRetention(retention));
+        let session = original.open_session(1).unwrap();
+        let mut number = 0;
         for step in before {
-            take(&mut original, step);
+            number += 1;
+            take_in(&mut original, step, session, number);
         }
         let mut copy = restored(&original);
         prop_assert_eq!(dump(&copy.view()), dump(&original.view()));
         prop_assert_eq!(copy.view().size_bytes(), original.view().size_bytes());
         for step in after {
-            prop_assert_eq!(take(&mut copy, step), take(&mut original, step));
+            number += 1;
+            let answer = take_in(&mut original, step, session, number);
+            prop_assert_eq!(take_in(&mut copy, step, session, number), answer);
+            prop_assert_eq!(copy.machine.wake_at_ms(), original.machine.wake_at_ms());
             prop_assert_eq!(copy.machine.state_hash(), original.machine.state_hash());
         }
         prop_assert_eq!(dump(&copy.view()), dump(&original.view()));
@@ -96,11 +117,15 @@ proptest! {
     }
 
     #[test]
-    fn the_running_hash_is_the_recomputed_one(steps in any_steps()) {
+    fn the_running_hash_is_the_recomputed_one(steps in any_steps(), retention in any_retention()) {
         let mut fixture = Fixture::default();
+        fixture.run(&Command::SetRetention(retention));
+        let session = fixture.open_session(1).unwrap();
+        let mut number = 0;
         for some in steps.chunks(5) {
             for step in some {
-                take(&mut fixture, step);
+                number += 1;
+                take_in(&mut fixture, step, session, number);
             }
             // Restoring adds up the hash of every record and refuses a snapshot that names another.
             prop_assert_eq!(restored(&fixture).machine.state_hash(), fixture.machine.state_hash());

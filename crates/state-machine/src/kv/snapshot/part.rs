@@ -3,8 +3,10 @@
 use std::io::Read;
 
 use super::super::command::{LeaseId, Response, Revision};
+use super::super::compaction::Owed;
 use super::super::key::Key;
-use super::super::session::SessionId;
+use super::super::retention::{Mark, Retention};
+use super::super::session::{SessionFacts, SessionId};
 use super::super::store::Tally;
 use super::super::stored::{StoredVersion, Version};
 use super::record::{Record, RecordReader, damaged, require};
@@ -32,8 +34,10 @@ pub struct SnapshotPart {
 #[derive(Debug)]
 pub(super) enum Piece {
     Header(Header),
+    History { written_bytes: u64, owed: Owed, retention: Retention },
+    Mark(Mark),
     Lease { id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64 },
-    Session { id: SessionId, settled_below: u64, used_at_ms: u64 },
+    Session { id: SessionId, facts: SessionFacts },
     Answer { sequence: u64, answer: Box<Response> },
     Base(ReadVersion),
     Change(ReadVersion),
@@ -87,6 +91,8 @@ struct Progress {
     section: Section,
     next_sequence: u64,
     newest_change: Revision,
+    written_bytes: u64,
+    newest_mark: Option<Mark>,
 }
 
 impl PartReader<'_> {
@@ -137,7 +143,9 @@ fn read_header(records: &mut RecordReader<'_>) -> Result<Header, RestoreError> {
         | Record::Answer { .. }
         | Record::Base(_)
         | Record::Change(_)
-        | Record::End { .. } => Err(damaged("the header is not first")),
+        | Record::End { .. }
+        | Record::History { .. }
+        | Record::Mark(_) => Err(damaged("the header is not first")),
     }
 }
 
@@ -150,7 +158,14 @@ struct End {
 impl Progress {
     fn new(header: Header) -> Self {
         let next_sequence = header.history_first_sequence;
-        Self { header, section: Section::Leases, next_sequence, newest_change: Revision(0) }
+        Self {
+            header,
+            section: Section::Counters,
+            next_sequence,
+            newest_change: Revision(0),
+            written_bytes: 0,
+            newest_mark: None,
+        }
     }
 
     /// Checks a record and adds it to a part, or returns that it is the end.
@@ -160,8 +175,8 @@ impl Progress {
             Record::Lease { id, granted_ttl_seconds, expires_at_ms } => {
                 Piece::Lease { id, granted_ttl_seconds, expires_at_ms }
             }
-            Record::Session { id, settled_below, used_at_ms } => {
-                Piece::Session { id, settled_below, used_at_ms }
+            Record::Session { id, settled_below, used_at_ms, client } => {
+                Piece::Session { id, facts: SessionFacts { client, settled_below, used_at_ms } }
             }
             Record::Answer { sequence, answer } => Piece::Answer { sequence, answer: Box::new(answer) },
             Record::Base(version) => {
@@ -176,10 +191,34 @@ impl Progress {
                 Piece::Change(part.version(&version))
             }
             Record::Header { .. } => return Err(damaged("a second header")),
+            Record::History { written_bytes, owed_record_quarters, owed_bytes, retention } => {
+                require(written_bytes < COUNTER_MAX.unsigned_abs(), "its number of bytes is out of bounds")?;
+                self.written_bytes = written_bytes;
+                let owed = Owed { record_quarters: owed_record_quarters, bytes: owed_bytes };
+                Piece::History { written_bytes, owed, retention }
+            }
+            Record::Mark(mark) => {
+                self.check_mark(&mark)?;
+                self.newest_mark = Some(mark);
+                Piece::Mark(mark)
+            }
             Record::End { records, state_hash } => return Ok(Some(End { records, state_hash })),
         };
         part.pieces.push(piece);
         Ok(None)
+    }
+
+    fn check_mark(&self, mark: &Mark) -> Result<(), RestoreError> {
+        let is_past = mark.time_ms <= self.header.time_ms
+            && mark.revision <= self.header.revision
+            && mark.written_bytes <= self.written_bytes;
+        require(is_past, "what was written by some time is more than was written")?;
+        let rises = self.newest_mark.is_none_or(|newest| {
+            newest.time_ms <= mark.time_ms
+                && newest.revision < mark.revision
+                && newest.written_bytes <= mark.written_bytes
+        });
+        require(rises, "marks of history are out of order")
     }
 
     fn check_base(&self, version: &Version<'_>) -> Result<(), RestoreError> {
@@ -226,6 +265,8 @@ impl SnapshotPart {
 /// Which kind of records is being read.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Section {
+    Counters,
+    Marks,
     Leases,
     Sessions,
     Base,
@@ -236,7 +277,9 @@ enum Section {
 impl Section {
     fn after(self, record: &Record<'_>) -> Result<Self, RestoreError> {
         let section = match record {
-            Record::Header { .. } | Record::Lease { .. } => Self::Leases,
+            Record::Header { .. } | Record::History { .. } => Self::Counters,
+            Record::Mark(_) => Self::Marks,
+            Record::Lease { .. } => Self::Leases,
             Record::Session { .. } | Record::Answer { .. } => Self::Sessions,
             Record::Base(_) => Self::Base,
             Record::Change(_) => Self::Changes,

@@ -3,7 +3,7 @@
 use super::super::command::{LeaseId, Response};
 use super::super::history::History;
 use super::super::lease::LEASE_TTL_SECONDS_MAX;
-use super::super::session::{InSession, SessionId};
+use super::super::session::{InSession, SessionFacts, SessionId};
 use super::super::store::{OutOfOrder, Store};
 use super::part::{Header, Piece, ReadVersion, SnapshotPart};
 use super::record::{damaged, require};
@@ -36,12 +36,16 @@ pub(in super::super) fn rebuild(
 fn add(store: &mut Store, session: &mut Option<InSession>, piece: Piece) -> Result<(), RestoreError> {
     match piece {
         Piece::Header(header) => set_counters(store, header),
+        Piece::History { written_bytes, owed, retention } => {
+            store.history = History::starting_at(store.history.first_sequence(), written_bytes);
+            store.owed = owed;
+            store.set_retention(retention);
+        }
+        Piece::Mark(mark) => store.add_mark(mark),
         Piece::Lease { id, granted_ttl_seconds, expires_at_ms } => {
             add_lease(store, id, granted_ttl_seconds, expires_at_ms)?;
         }
-        Piece::Session { id, settled_below, used_at_ms } => {
-            *session = Some(add_session(store, id, settled_below, used_at_ms)?);
-        }
+        Piece::Session { id, facts } => *session = Some(add_session(store, id, facts)?),
         Piece::Answer { sequence, answer } => add_answer(store, *session, sequence, *answer)?,
         Piece::Base(ReadVersion { key, version, .. }) => {
             let inserted = store.insert_base(key, version);
@@ -56,7 +60,7 @@ fn add(store: &mut Store, session: &mut Option<InSession>, piece: Piece) -> Resu
 }
 
 fn set_counters(store: &mut Store, header: Header) {
-    store.history = History::starting_at(header.history_first_sequence);
+    store.history = History::starting_at(header.history_first_sequence, 0);
     store.revision = header.revision;
     store.compacted = header.compacted;
     store.stripped = header.stripped;
@@ -76,15 +80,10 @@ fn add_lease(
     Ok(())
 }
 
-fn add_session(
-    store: &mut Store,
-    id: SessionId,
-    settled_below: u64,
-    used_at_ms: u64,
-) -> Result<InSession, RestoreError> {
+fn add_session(store: &mut Store, id: SessionId, facts: SessionFacts) -> Result<InSession, RestoreError> {
     require((1..=store.sessions.opened()).contains(&id.0), "a session was never opened")?;
-    require(store.insert_session(id, settled_below, used_at_ms), "a session's id is not unique")?;
-    Ok(InSession { session: id, sequence: 0, settled_below })
+    require(store.insert_session(id, facts), "a session's id is not unique")?;
+    Ok(InSession { session: id, sequence: 0, settled_below: facts.settled_below })
 }
 
 fn add_answer(

@@ -6,7 +6,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::super::command::{LeaseId, Response, Revision};
-use super::super::session::SessionId;
+use super::super::retention::{Mark, Retention};
+use super::super::session::{SessionClient, SessionId};
 use super::super::stored::Version;
 use crate::machine::RestoreError;
 
@@ -18,7 +19,7 @@ const READ_BUFFER_BYTES: usize = 256 << 10;
 /// The longest record body. A command of that size never gets into a log.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 
-/// A record; they come in this order.
+/// A record; [`snapshot`](super) has the order in which they come.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Record<'bytes> {
     /// The counters.
@@ -33,7 +34,7 @@ pub(super) enum Record<'bytes> {
     /// A lease.
     Lease { id: LeaseId, granted_ttl_seconds: i64, expires_at_ms: u64 },
     /// A session; the answers that it remembers follow.
-    Session { id: SessionId, settled_below: u64, used_at_ms: u64 },
+    Session { id: SessionId, settled_below: u64, used_at_ms: u64, client: SessionClient },
     /// An answer that the session before it remembers.
     Answer { sequence: u64, answer: Response },
     /// A key's version that is older than history.
@@ -42,6 +43,10 @@ pub(super) enum Record<'bytes> {
     Change(#[serde(borrow)] Version<'bytes>),
     /// All is said: how many records came before this one, and the state hash.
     End { records: u64, state_hash: u128 },
+    /// More counters, of history; they follow the first.
+    History { written_bytes: u64, owed_record_quarters: u64, owed_bytes: u64, retention: Retention },
+    /// What was written by when; behind the counters.
+    Mark(Mark),
 }
 
 /// Writes records; [`finish`](Self::finish) ends the snapshot.

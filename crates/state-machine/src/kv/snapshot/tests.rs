@@ -1,11 +1,15 @@
 //! Snapshots made by hand, of contents that could never be.
 #![allow(clippy::unwrap_used)]
 
+use super::super::KvMachine;
+use super::super::command::{Command, PutRequest};
 use super::super::command::{LeaseId, Outcome, Response, Revision};
-use super::super::session::SessionId;
+use super::super::retention::{Mark, Retention};
+use super::super::session::{InSession, SessionClient, SessionId};
 use super::super::stored::Version;
+use super::record::RecordReader;
 use super::*;
-use crate::machine::RestoreError;
+use crate::machine::{Committed, RestoreError, StateMachine};
 
 const HEADER: Record<'static> = Record::Header {
     revision: Revision(9),
@@ -15,6 +19,17 @@ const HEADER: Record<'static> = Record::Header {
     stripped: 0,
     sessions_opened: 2,
 };
+
+const HISTORY: Record<'static> = Record::History {
+    written_bytes: 50,
+    owed_record_quarters: 1,
+    owed_bytes: 2,
+    retention: Retention { age_ms: Some(9), bytes: None },
+};
+
+fn mark(time_ms: u64, revision: i64, written_bytes: u64) -> Record<'static> {
+    Record::Mark(Mark { time_ms, revision: Revision(revision), written_bytes })
+}
 
 fn version(key: &'static str, create: i64, modified: i64, version: i64) -> Version<'static> {
     Version {
@@ -61,18 +76,34 @@ fn contents_that_could_never_be_are_refused() {
         stripped: 0,
         sessions_opened: 2,
     };
-    let session = |id| Record::Session { id: SessionId(id), settled_below: 5, used_at_ms: 0 };
+    let session =
+        |id| Record::Session { id: SessionId(id), settled_below: 5, used_at_ms: 0, client: SessionClient(1) };
     let answer = |sequence| {
         let answer = Response { revision: Revision(3), result: Ok(Outcome::Compact) };
         Record::Answer { sequence, answer }
     };
-    let cases: [(&str, Vec<Record<'static>>); 26] = [
+    let bytes_written = |written_bytes| Record::History {
+        written_bytes,
+        owed_record_quarters: 0,
+        owed_bytes: 0,
+        retention: Retention::default(),
+    };
+    let cases: [(&str, Vec<Record<'static>>); 35] = [
         ("hash", vec![HEADER]),
         (
             "hash",
             vec![HEADER, lease(1, 1), Base(version("a", 2, 2, 1)), Change(leased(1, version("a", 2, 5, 2)))],
         ),
         ("header is not first", vec![lease(1, 1)]),
+        ("hash", vec![HEADER, HISTORY, mark(0, 2, 10), mark(0, 9, 50)]),
+        ("number of bytes", vec![HEADER, bytes_written(u64::MAX)]),
+        ("more than was written", vec![HEADER, HISTORY, mark(1, 2, 10)]),
+        ("more than was written", vec![HEADER, HISTORY, mark(0, 10, 10)]),
+        ("more than was written", vec![HEADER, HISTORY, mark(0, 2, 51)]),
+        ("more than was written", vec![HEADER, mark(0, 2, 10), HISTORY]),
+        ("marks of history are out of order", vec![HEADER, HISTORY, mark(0, 2, 10), mark(0, 2, 10)]),
+        ("marks of history are out of order", vec![HEADER, HISTORY, mark(0, 2, 10), mark(0, 3, 9)]),
+        ("out of order", vec![HEADER, lease(1, 1), HISTORY]),
         ("out of order", vec![HEADER, Base(version("a", 2, 2, 1)), HEADER]),
         ("second header", vec![HEADER, HEADER]),
         ("out of order", vec![HEADER, Base(version("a", 2, 2, 1)), lease(1, 1)]),
@@ -173,4 +204,73 @@ fn nothing_follows_an_error() {
     writer.finish(0).unwrap();
     let parts: Vec<_> = parts(&mut &bytes[..]).collect();
     assert!(matches!(parts[..], [Err(_)]), "{parts:?}");
+}
+
+/// A machine with something of every kind, of which nothing is zero.
+fn full() -> KvMachine {
+    let mut machine = KvMachine::default();
+    let (mut index, mut time_ms) = (0, 1_000);
+    let mut apply = |command| {
+        (index, time_ms) = (index + 1, time_ms + 10);
+        machine.apply(&Committed { index, time_ms, command }).result.unwrap();
+    };
+    let put = |lease: Option<i64>| PutRequest {
+        key: "key".into(),
+        value: "value".into(),
+        lease: lease.map(LeaseId),
+        prev_kv: true,
+        ignore_value: false,
+        ignore_lease: false,
+    };
+    apply(Command::SetRetention(Retention { age_ms: Some(500), bytes: Some(100_000) }).encode());
+    apply(Command::LeaseGrant { id: LeaseId(7), ttl_seconds: 50 }.encode());
+    apply(Command::OpenSession { client: SessionClient(1 << 100 | 5) }.encode());
+    for sequence in 3..6 {
+        let place = InSession { session: SessionId(1), sequence, settled_below: 2 };
+        apply(place.encode(&Command::Put(put(Some(7)))));
+    }
+    apply(Command::Compact { revision: Revision(3) }.encode());
+    apply(Command::Put(put(Some(7))).encode());
+    machine
+}
+
+/// How many kinds of record there are.
+const KINDS: usize = 9;
+
+fn kind(record: &Record<'_>) -> usize {
+    // One more must be in the snapshot above, too.
+    match record {
+        Record::Header { .. } => 0,
+        Record::Lease { .. } => 1,
+        Record::Session { .. } => 2,
+        Record::Answer { .. } => 3,
+        Record::Base(_) => 4,
+        Record::Change(_) => 5,
+        Record::End { .. } => 6,
+        Record::History { .. } => 7,
+        Record::Mark(_) => 8,
+    }
+}
+
+/// Whatever a snapshot says, replicas that differ in it have other hashes: a snapshot that was changed in one field is not
+/// what its hash says.
+#[test]
+fn every_kind_of_record_is_in_a_snapshot_whose_every_byte_counts() {
+    let mut bytes = Vec::new();
+    write(full().view().store(), &mut bytes).unwrap();
+    let mut reading = &bytes[..];
+    let mut records = RecordReader::new(&mut reading);
+    records.start().unwrap();
+    let mut seen = [false; KINDS];
+    while !seen[6] {
+        seen[kind(&records.next().unwrap().0)] = true;
+    }
+    assert_eq!(seen, [true; KINDS]);
+    for place in 0..bytes.len() {
+        for mask in [0x01, 0x02, 0x10, 0x80, 0xff] {
+            let mut changed = bytes.clone();
+            changed[place] ^= mask;
+            assert!(read(&changed).is_err(), "byte {place} may be {:#x}", changed[place]);
+        }
+    }
 }
