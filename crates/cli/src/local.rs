@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use process::NodeProcess;
 pub(crate) use registry::Home;
 
+use crate::retention::RetentionArguments;
+
 /// A cluster whose nodes run on this machine, as the registry remembers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LocalCluster {
@@ -28,6 +30,9 @@ pub(crate) struct LocalCluster {
     pub(crate) directory: PathBuf,
     /// The nodes, by number.
     pub(crate) nodes: Vec<LocalNode>,
+    /// How much history they keep.
+    #[serde(default)]
+    pub(crate) retention: RetentionArguments,
 }
 
 /// A node of a local cluster.
@@ -61,7 +66,7 @@ impl LocalCluster {
                 }
             })
             .collect();
-        Self { name, cluster_id: None, directory, nodes }
+        Self { name, cluster_id: None, directory, nodes, retention: RetentionArguments::default() }
     }
 
     /// `node-1=host:port,node-2=host:port`, as `serve` takes it.

@@ -11,6 +11,7 @@ mod arguments;
 mod failure;
 mod local;
 mod output;
+mod retention;
 mod target;
 mod text;
 mod verbs;

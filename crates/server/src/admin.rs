@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
-use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest};
+use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest, Retention};
 use ruvector_node::{
     Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
     UnusableSnapshot,
@@ -157,6 +157,9 @@ fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::
         key_count: view.key_count() as u64,
         store_bytes: view.size_bytes(),
         lease_count: view.leases().len() as u64,
+        history_count: view.history_count() as u64,
+        retention_age_ms: view.retention().age_ms,
+        retention_bytes: view.retention().bytes,
         unheard_ids: status.unheard.iter().map(|node| node.0).collect(),
     }
 }
@@ -238,8 +241,20 @@ fn describe_command(command: &Bytes) -> String {
         Ok(Command::LeaseGrant { id, ttl_seconds }) => format!("grant lease {:x} for {ttl_seconds} s", id.0),
         Ok(Command::LeaseRevoke { id }) => format!("revoke lease {:x}", id.0),
         Ok(Command::LeaseRenew { ids }) => format!("renew {} leases", ids.len()),
-        Ok(Command::OpenSession) => "open a session".to_owned(),
+        Ok(Command::SetRetention(retention)) => describe_retention(&retention),
+        Ok(Command::OpenSession { .. }) => "open a session".to_owned(),
         Err(error) => error.to_string(),
+    }
+}
+
+fn describe_retention(retention: &Retention) -> String {
+    let age = retention.age_ms.map(|age_ms| format!("for {} s", age_ms / 1_000));
+    let bytes = retention.bytes.map(|bytes| format!("of {bytes} bytes"));
+    let limits: Vec<String> = age.into_iter().chain(bytes).collect();
+    if limits.is_empty() {
+        "keep all history".to_owned()
+    } else {
+        format!("keep history {}", limits.join(" and "))
     }
 }
 

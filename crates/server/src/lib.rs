@@ -25,9 +25,10 @@ mod log_file;
 mod metered;
 mod metrics;
 mod native;
+mod retention;
 mod sample;
 mod server;
 
-pub use config::{ConfigError, Limits, ServerConfig, ServerOptions, parse_initial_nodes};
+pub use config::{ConfigError, Limits, RetentionOptions, ServerConfig, ServerOptions, parse_initial_nodes};
 pub use ruvector_node::restore::{RestoredNode, restore_data_directory};
 pub use server::{ServeError, Server, serve};

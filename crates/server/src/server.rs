@@ -21,6 +21,7 @@ use crate::etcd::watch::WatchHub;
 use crate::listener;
 use crate::log_file::LogFile;
 use crate::metrics::Metrics;
+use crate::retention;
 
 /// How long a large read may hold up the end.
 const SHUTDOWN: Duration = Duration::from_secs(1);
@@ -182,6 +183,7 @@ fn serve_clients(
     let (renewals, renewing) = Renewals::new(handle.clone(), config.limits.pending_renewals);
     runtime.spawn(handle.clone().carry_many());
     runtime.spawn(renewing);
+    runtime.spawn(retention::keep(handle.clone(), config.retention));
     runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));
     let context = Context {
         handle,

@@ -188,18 +188,16 @@ impl World {
         let mut session_random = Random::new(seed ^ SESSION_SEED);
         let mut gather_random = Random::new(seed ^ GATHER_SEED);
         let mut settings_random = Random::new(seed ^ SETTINGS_SEED);
-        let mut scenario =
-            Scenario::draw(&mut random, &mut session_random, &mut gather_random, &mut settings_random);
-        let mut work_random = Random::new(seed ^ WORK_SEED);
-        scenario.draw_work(&mut work_random);
         let mut limits_random = Random::new(seed ^ LIMITS_SEED);
-        let scenario = Scenario::draw(
+        let mut scenario = Scenario::draw(
             &mut random,
             &mut session_random,
             &mut gather_random,
             &mut settings_random,
             &mut limits_random,
         );
+        let mut work_random = Random::new(seed ^ WORK_SEED);
+        scenario.draw_work(&mut work_random);
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)

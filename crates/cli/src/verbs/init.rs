@@ -13,6 +13,7 @@ use crate::failure::{Doing, Failure, Result};
 use crate::local::launch::{start_nodes, stop_nodes, wait_for_leader};
 use crate::local::{ClusterName, Home, LocalCluster, ports};
 use crate::output::{Content, Output, Rows, Tone, spinner};
+use crate::retention::RetentionArguments;
 use crate::text::count;
 
 /// More nodes than this on one machine are surely a mistake.
@@ -46,6 +47,9 @@ pub(crate) struct Init {
     /// Where the nodes' ports begin.
     #[arg(long, value_name = "PORT", default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..))]
     base_port: u16,
+
+    #[command(flatten)]
+    retention: RetentionArguments,
 }
 
 /// How the nodes of a group agree.
@@ -128,7 +132,8 @@ impl Init {
                 directory.display()
             )));
         }
-        Ok(LocalCluster::lay_out(name, directory, self.nodes, self.base_port))
+        let cluster = LocalCluster::lay_out(name, directory, self.nodes, self.base_port);
+        Ok(LocalCluster { retention: self.retention, ..cluster })
     }
 }
 

@@ -7,6 +7,7 @@ use ruvector_server::{ConfigError, ServeError, ServerOptions, parse_initial_node
 
 use crate::arguments::Common;
 use crate::failure::{Failure, Result};
+use crate::retention::RetentionArguments;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -51,6 +52,9 @@ pub(crate) struct Serve {
     #[arg(long)]
     insecure: bool,
 
+    #[command(flatten)]
+    retention: RetentionArguments,
+
     /// What to log: error, warn, info, debug or trace, or as in RUST_LOG.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -87,6 +91,7 @@ impl Serve {
             advertise_client: self.advertise_client,
             initial_nodes,
             insecure: self.insecure.then_some(true),
+            retention: self.retention.options(),
             log_level: self.log_level,
             log_file: self.log_file,
             ..ServerOptions::default()

@@ -10,6 +10,7 @@ use super::gather::{Answer, ClusterView};
 use crate::arguments::Common;
 use crate::failure::{Failure, Result};
 use crate::output::{Content, Output, Rows, Tone};
+use crate::retention;
 use crate::target::Target;
 use crate::text::{count, duration, size};
 
@@ -131,9 +132,19 @@ fn log_table(view: &ClusterView) -> Rows {
 }
 
 fn store_table(view: &ClusterView) -> Rows {
-    let headers =
-        ["NODE", "KEYS", "SIZE", "LEASES", "REVISION", "COMPACTED", "AT MOST OLD", "WAITING", "STATE HASH"];
-    let mut rows = Rows::new(headers);
+    let mut rows = Rows::new([
+        "NODE",
+        "KEYS",
+        "SIZE",
+        "LEASES",
+        "REVISION",
+        "COMPACTED",
+        "HISTORY",
+        "KEEPS",
+        "AT MOST OLD",
+        "WAITING",
+        "STATE HASH",
+    ]);
     for status in view.statuses() {
         rows.add([
             Content::toned(&status.node_name, Tone::Strong),
@@ -142,6 +153,8 @@ fn store_table(view: &ClusterView) -> Rows {
             status.lease_count.into(),
             status.revision.into(),
             status.compacted_revision.into(),
+            status.history_count.into(),
+            retention::describe(status.retention_age_ms, status.retention_bytes).into(),
             status
                 .staleness_us
                 .map_or_else(|| "unknown".to_owned(), |age| duration(Duration::from_micros(age)))
@@ -297,6 +310,8 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
         "state_hash": status.state_hash,
         "revision": status.revision,
         "compacted_revision": status.compacted_revision,
+        "history_count": status.history_count,
+        "retention": { "age_ms": status.retention_age_ms, "bytes": status.retention_bytes },
         "key_count": status.key_count,
         "store_bytes": status.store_bytes,
         "lease_count": status.lease_count,

@@ -73,6 +73,12 @@ pub struct NodeStatus {
     pub store_bytes: u64,
     /// Leases in the store.
     pub lease_count: u64,
+    /// Changes in memory, those counted too that are compacted and not taken out yet.
+    pub history_count: u64,
+    /// For how long history is kept, in milliseconds; `None` for ever.
+    pub retention_age_ms: Option<u64>,
+    /// How many bytes of history are kept; `None` for any number.
+    pub retention_bytes: Option<u64>,
     /// The members that a newcomer has not heard yet.
     pub unheard_ids: Vec<u64>,
 }
@@ -261,6 +267,9 @@ impl From<pb::StatusResponse> for NodeStatus {
             key_count: status.key_count,
             store_bytes: status.store_bytes,
             lease_count: status.lease_count,
+            history_count: status.history_count,
+            retention_age_ms: status.retention_age_ms,
+            retention_bytes: status.retention_bytes,
             unheard_ids: status.unheard_ids,
         }
     }

@@ -118,7 +118,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 44] = [
         Self::EmptyDiskTrusted,
         Self::JoinsBelowTarget,
         Self::VoteBeforeDurable,

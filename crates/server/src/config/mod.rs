@@ -1,15 +1,18 @@
 //! What a server is told: one TOML file, flags over it, defaults under it.
 
 mod limits;
+mod retention;
 mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ruvector_node::Tuning;
+use ruvector_node::state_machine::kv::Retention;
 use serde::{Deserialize, Serialize};
 
 pub use limits::Limits;
+pub use retention::RetentionOptions;
 use tuning::TuningKeys;
 
 /// Everything a server needs to start, complete and checked.
@@ -39,6 +42,8 @@ pub struct ServerConfig {
     pub client_threads: usize,
     /// What clients may ask at most.
     pub limits: Limits,
+    /// How much history is kept while this node leads.
+    pub retention: Retention,
     /// The node's intervals and limits.
     pub tuning: Tuning,
 }
@@ -83,6 +88,9 @@ pub struct ServerOptions {
     /// See [`ServerConfig::limits`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// See [`ServerConfig::retention`].
+    #[serde(default, skip_serializing_if = "RetentionOptions::is_empty")]
+    pub retention: RetentionOptions,
     /// See [`ServerConfig::tuning`].
     #[serde(default, with = "tuning::optional", skip_serializing_if = "Option::is_none")]
     pub tuning: Option<Tuning>,
@@ -177,6 +185,7 @@ impl ServerOptions {
             client_threads: self.client_threads.or(fallback.client_threads),
             initial_nodes: self.initial_nodes.or(fallback.initial_nodes),
             limits: self.limits.or(fallback.limits),
+            retention: self.retention.or(fallback.retention),
             tuning: self.tuning.or(fallback.tuning),
         }
     }
@@ -200,6 +209,7 @@ impl ServerOptions {
             log_file: self.log_file,
             client_threads: self.client_threads.unwrap_or(1),
             limits: self.limits.unwrap_or_default(),
+            retention: self.retention.into_retention()?,
             tuning: self.tuning.unwrap_or_default(),
         };
         config.check()?;

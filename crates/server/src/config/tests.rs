@@ -18,6 +18,9 @@ node-2 = "127.0.0.1:7411"
 [limits]
 txn_operations = 64
 
+[retention]
+age_seconds = 60
+
 [tuning]
 heartbeat_interval_ms = 50
 election_timeout_ms = 500
@@ -36,6 +39,7 @@ fn a_file_fills_in_defaults_around_what_it_says() {
     assert_eq!(config.tuning.election_timeout_ms, 500);
     assert_eq!(config.tuning.snapshot_entries, Tuning::default().snapshot_entries);
     assert_eq!(config.client_threads, 1);
+    assert_eq!(config.retention, Retention { age_ms: Some(60_000), bytes: Some(512 << 20) });
     assert!(!config.insecure);
 }
 
@@ -45,12 +49,23 @@ fn flags_win_over_the_file() {
     let flags = ServerOptions {
         listen_client: Some("127.0.0.1:9999".to_owned()),
         insecure: Some(true),
+        retention: RetentionOptions { bytes: Some(1 << 20), age_seconds: None },
         ..ServerOptions::default()
     };
     let config = flags.or(file).into_config().unwrap();
     assert_eq!(config.listen_client, "127.0.0.1:9999");
     assert_eq!(config.listen_peer, "127.0.0.1:7411");
     assert!(config.insecure);
+    assert_eq!(config.retention, Retention { age_ms: Some(60_000), bytes: Some(1 << 20) });
+}
+
+#[test]
+fn history_is_kept_for_an_hour_unless_told_and_for_ever_by_0() {
+    let retention = |retention: RetentionOptions| retention.into_retention().unwrap();
+    let hour = Retention { age_ms: Some(3_600_000), bytes: Some(512 << 20) };
+    assert_eq!(retention(RetentionOptions::default()), hour);
+    let off = RetentionOptions { age_seconds: Some(0), bytes: Some(0) };
+    assert_eq!(retention(off), Retention::default());
 }
 
 #[test]
@@ -103,6 +118,8 @@ fn values_without_sense_are_refused() {
     assert!(with("[limits]\nconnections = 0").contains("limits.connections"));
     assert!(with("[limits]\nrequest_bytes = 1000000000").contains("from 1 to 16777216"));
     assert!(with("[limits]\nwatch_progress_seconds = 0").contains("limits.watch_progress_seconds"));
+    assert!(with("[retention]\nbytes = 1000").contains("retention.bytes"));
+    assert!(with("[retention]\nage_seconds = 1000000000000").contains("retention.age_seconds"));
     assert!(with("[tuning]\nelection_timeout_ms = 80").contains("must be from 90 to 60000, not 80"));
     assert!(with("[tuning]\ngather_max_us = 1000001").contains("must be from 0 to 1000000, not 1000001"));
 }

@@ -12,6 +12,7 @@ mod lease;
 mod native;
 mod port;
 mod raw;
+mod retention;
 mod streams;
 mod txn;
 mod watch;
