@@ -105,7 +105,8 @@ impl Drop for Node {
 }
 
 /// Small segments and frequent snapshots: a run of minutes sees as much of them as a day would. One node waits for its
-/// syncs in the moments in which nobody reads, as on a quick disk, and the others run all beside, as on a slow one.
+/// syncs in the moments in which nobody reads, as on a quick disk, and the others run all beside, as on a slow one. All
+/// history is kept, since all of it is read at the end.
 fn configuration(place: Place, disk: &Disk) -> String {
     let peers: Vec<String> =
         Place::all().map(|place| format!("{place} = \"{}:{PEER_PORT}\"", place.address())).collect();
@@ -122,6 +123,9 @@ fn configuration(place: Place, disk: &Disk) -> String {
          {}\n\
          [limits]\n\
          watch_progress_seconds = 1\n\
+         [retention]\n\
+         age_seconds = 0\n\
+         bytes = 0\n\
          [tuning]\n\
          snapshot_entries = 2000\n\
          retained_entries = 200\n\
