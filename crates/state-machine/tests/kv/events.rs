@@ -4,6 +4,27 @@ use ruvector_state_machine::kv::*;
 
 use crate::support::*;
 
+#[test]
+fn who_follows_is_refused_a_revision_of_which_a_part_is_taken_out() {
+    let mut fixture = Fixture::default();
+    let many = |value: &str| always((0..9).map(|key| TxnOp::Put(put(&key.to_string(), value))).collect());
+    fixture.txn(many("1"));
+    fixture.txn(many("2"));
+    fixture.compact(3).unwrap();
+    let follows = |fixture: &Fixture, from| {
+        let view = fixture.view();
+        view.recent_events(Revision(from), Revision(3)).map(Iterator::count)
+    };
+    let refused = |requested| KvError::Compacted { requested: Revision(requested), compacted: Revision(3) };
+    // Two changes of revision 2 are taken out already.
+    assert_eq!(follows(&fixture, 2), Err(refused(2)));
+    assert_eq!(follows(&fixture, 3), Ok(9));
+    for _ in 0..4 {
+        fixture.advance_time(0);
+    }
+    assert_eq!(follows(&fixture, 3), Err(refused(3)));
+}
+
 fn events(fixture: &Fixture, from: i64, through: i64) -> Vec<Event> {
     fixture.view().events(Revision(from), Revision(through)).unwrap().collect()
 }

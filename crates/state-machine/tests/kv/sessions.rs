@@ -165,6 +165,20 @@ fn a_client_s_own_session_that_it_does_not_use_makes_room_for_another() {
 }
 
 #[test]
+fn a_client_never_has_more_sessions_than_one_may_have() {
+    let limits = StoreLimits { sessions_per_client_max: 2, session_idle_ms: 100, ..StoreLimits::default() };
+    let mut fixture = Fixture::with_limits(limits);
+    let mut sessions = Vec::new();
+    for time_ms in [0, 200, 400, 600, 800] {
+        fixture.advance_time(time_ms);
+        sessions.push(fixture.open_session(1).unwrap());
+        sessions.retain(|session| is_open(&mut fixture, *session));
+        assert!(sessions.len() <= 2, "{sessions:?}");
+    }
+    assert_eq!(sessions.len(), 2);
+}
+
+#[test]
 fn where_all_sessions_are_used_the_client_with_most_of_them_loses_one() {
     let mut fixture = Fixture::with_limits(StoreLimits { sessions_max: 4, ..StoreLimits::default() });
     let [one, first, second, three] = [1, 2, 2, 3].map(|client| fixture.open_session(client).unwrap());
