@@ -106,8 +106,6 @@ pub enum PlantedBug {
     RenewalForgotten,
     /// A lease ends, and its keys stay.
     KeysOutliveLease,
-    /// Of a lease with more keys than one entry may end, the others stay.
-    RestOfLeaseKept,
     /// A restored state has no history, and does not say so.
     HistoryLostByRestore,
     /// Somebody who follows is not told that changes were compacted before they came to it.
@@ -118,7 +116,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 43] = [
         Self::EmptyDiskTrusted,
         Self::JoinsBelowTarget,
         Self::VoteBeforeDurable,
@@ -159,7 +157,6 @@ impl PlantedBug {
         Self::SessionUseForgotten,
         Self::RenewalForgotten,
         Self::KeysOutliveLease,
-        Self::RestOfLeaseKept,
         Self::HistoryLostByRestore,
         Self::CompactionUnnoticed,
         Self::AgeLostByRestore,
@@ -209,7 +206,6 @@ impl PlantedBug {
             Self::SessionUseForgotten => "session-use-forgotten",
             Self::RenewalForgotten => "renewal-forgotten",
             Self::KeysOutliveLease => "keys-outlive-lease",
-            Self::RestOfLeaseKept => "rest-of-lease-kept",
             Self::HistoryLostByRestore => "history-lost-by-restore",
             Self::CompactionUnnoticed => "compaction-unnoticed",
             Self::AgeLostByRestore => "age-lost-by-restore",

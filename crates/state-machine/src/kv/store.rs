@@ -384,12 +384,6 @@ impl Store {
     pub(super) fn end_keys_of_lease(&mut self, id: LeaseId, count: usize) {
         let Some(lease) = self.leases.get(id) else { return };
         let keys: Vec<_> = lease.keys.iter().take(count).cloned().collect();
-        #[cfg(feature = "planted-bugs")]
-        if self.planted_bug == Some(ruvector_protocol::PlantedBug::RestOfLeaseKept)
-            && let Some(lease) = self.leases.remove(id)
-        {
-            self.contents.remove(RecordHash::of_lease(id, lease.granted_ttl_seconds, lease.expires_at_ms));
-        }
         self.bury_all(&keys);
     }
 
