@@ -49,7 +49,7 @@ fn run(data: &[u8]) {
 fn snapshot(records: &[&[u8]], hash: u128) -> Vec<u8> {
     /// The variant that ends a snapshot.
     const END: u8 = 6;
-    let mut bytes = b"rvkvsnap\x03\0\0\0".to_vec();
+    let mut bytes = b"rvkvsnap\x04\0\0\0".to_vec();
     let end = postcard::to_stdvec(&(END, records.len() as u64, hash)).expect("numbers can be encoded");
     for record in records.iter().copied().chain([&end[..]]) {
         bytes.extend_from_slice(&u32::try_from(record.len()).expect("an input is short").to_le_bytes());

@@ -67,9 +67,14 @@ impl Store {
         if revision > self.revision {
             return Err(KvError::FutureRevision { requested: revision, current: self.revision });
         }
+        self.compact_to(revision);
+        Ok(Outcome::Compact)
+    }
+
+    /// The same, where the revision is known to be later than what is compacted.
+    pub(super) fn compact_to(&mut self, revision: Revision) {
         self.compacted = revision;
         self.stripped = 0;
-        Ok(Outcome::Compact)
     }
 
     /// Takes out the share of an entry, before which so much had been written.

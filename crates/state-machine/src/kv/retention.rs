@@ -112,10 +112,12 @@ impl Store {
             return;
         }
         let written_bytes = self.history.written_bytes();
-        while let Some(mark) = self.retained.marks.front()
-            && settings.is_over(mark, self.time_ms, written_bytes)
+        while let Some(mark) = self.retained.marks.front().copied()
+            && settings.is_over(&mark, self.time_ms, written_bytes)
         {
-            self.compacted = self.compacted.max(mark.revision);
+            if mark.revision > self.compacted {
+                self.compact_to(mark.revision);
+            }
             self.drop_oldest_mark();
         }
         let is_marked = match self.retained.marks.back() {

@@ -12,7 +12,7 @@ use super::super::stored::Version;
 use crate::machine::RestoreError;
 
 const MAGIC: [u8; 8] = *b"rvkvsnap";
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
 /// As much as files have in a chunk.
 const READ_BUFFER_BYTES: usize = 256 << 10;

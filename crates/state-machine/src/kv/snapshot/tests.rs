@@ -214,8 +214,8 @@ fn full() -> KvMachine {
         (index, time_ms) = (index + 1, time_ms + 10);
         machine.apply(&Committed { index, time_ms, command }).result.unwrap();
     };
-    let put = |lease: Option<i64>| PutRequest {
-        key: "key".into(),
+    let put = |key: u64, lease: Option<i64>| PutRequest {
+        key: key.to_string().into(),
         value: "value".into(),
         lease: lease.map(LeaseId),
         prev_kv: true,
@@ -227,10 +227,10 @@ fn full() -> KvMachine {
     apply(Command::OpenSession { client: SessionClient(1 << 100 | 5) }.encode());
     for sequence in 3..6 {
         let place = InSession { session: SessionId(1), sequence, settled_below: 2 };
-        apply(place.encode(&Command::Put(put(Some(7)))));
+        apply(place.encode(&Command::Put(put(sequence, Some(7)))));
     }
-    apply(Command::Compact { revision: Revision(3) }.encode());
-    apply(Command::Put(put(Some(7))).encode());
+    apply(Command::Compact { revision: Revision(4) }.encode());
+    apply(Command::Put(put(3, Some(7))).encode());
     machine
 }
 
