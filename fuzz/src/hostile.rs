@@ -76,12 +76,23 @@ impl Around<'_> {
     }
 
     fn leader_stamp(&self, input: &mut Unstructured<'_>) -> LeaderStamp {
+        // Mostly one reign a term, of a leader that has everything: others contradict whatever is committed.
+        let is_likely = byte(input) < 240;
+        let all = LogPosition { term: self.status.term, index: Index(u64::MAX / 4) };
         LeaderStamp {
             sent_at: self.timestamp(input),
             read_round: number(input, 1),
             cluster_time: self.time(input),
             answering: flag(input).then(|| self.timestamp(input)),
+            leads_since: if is_likely { Timestamp(1) } else { self.timestamp(input) },
+            elected_with: if is_likely { all } else { self.position(input) },
+            acknowledged: if is_likely { Index(0) } else { self.index(input) },
         }
+    }
+
+    fn remembered(&self, input: &mut Unstructured<'_>) -> Vec<(NodeId, Index)> {
+        let count = usize::from(byte(input) / 64);
+        (0..count).map(|_| (NodeId(number(input, 1)), self.index(input))).collect()
     }
 
     fn follower_stamp(&self, input: &mut Unstructured<'_>) -> FollowerStamp {
@@ -100,6 +111,8 @@ impl Around<'_> {
             Introduction::Welcome { commit: self.index(input), is_log_empty: flag(input) }
         } else {
             Introduction::Superseded { by: Incarnation(number(input, 1)) }
+            is_contradicted: byte(input) >= 240,
+            committed: if byte(input) < 240 { LogPosition::default() } else { self.position(input) },
         }
     }
 
@@ -139,8 +152,8 @@ impl Around<'_> {
                 outcome: self.append_outcome(input),
                 stamp: self.follower_stamp(input),
             }),
-            6 => Message::Heartbeat(Heartbeat { commit: self.index(input), stamp: self.leader_stamp(input) }),
-            7 => Message::HeartbeatResponse(HeartbeatResponse { stamp: self.follower_stamp(input) }),
+            6 => Message::Heartbeat(Heartbeat { commit: self.index(input), remembered: self.remembered(input), stamp: self.leader_stamp(input) }),
+            7 => Message::HeartbeatResponse(HeartbeatResponse { remembered: self.remembered(input), stamp: self.follower_stamp(input) }),
             8 => Message::ForwardProposals(ForwardProposals { proposals: proposals(input) }),
             9 => Message::ReadIndexRequest(ReadIndexRequest {
                 batch: number(input, 9),

@@ -211,6 +211,8 @@ impl Replica {
             // It acknowledged what it says that it lacks only in the tales of its peers.
             Effect::EntriesLost { acknowledged, last } => assert!(acknowledged > last, "nothing is lost"),
             Effect::IncarnationSuperseded { .. } => {}
+            // Forged messages can contradict what is committed.
+            Effect::Contradicted { .. } | Effect::FollowerContradicts { .. } => {}
             Effect::LeaderChanged { term, .. } => {
                 assert!(term >= self.before.term, "the term falls to {term}")
             }

@@ -151,6 +151,24 @@ impl<M: StateMachine> Driver<M> {
     /// # Errors
     /// Why the replica can't go on.
     pub(crate) fn run(mut self) -> Result<(), ReplicaError> {
+        let ended = self.run_turns();
+        if ended.is_err() {
+            self.send_last_messages();
+        }
+        ended
+    }
+
+    /// What the replica said before it stopped is true, and may tell a peer why it stops.
+    fn send_last_messages(&mut self) {
+        for output in self.outputs.drain(..) {
+            if let Output::Send(envelope) = output {
+                self.transport.send(envelope);
+            }
+        }
+        self.transport.flush();
+    }
+
+    fn run_turns(&mut self) -> Result<(), ReplicaError> {
         self.handle(Event::Wake)?;
         self.settle()?;
         loop {
@@ -430,6 +448,7 @@ impl<M: StateMachine> Driver<M> {
             leader_changes: self.replica.leader_changes(),
             snapshot: self.replica.newest_snapshot(),
             unheard: raft.unheard,
+            differs_at: self.replica.differs_at(),
             peers: self.peer_statuses(now),
         }
     }
@@ -448,6 +467,11 @@ impl<M: StateMachine> Driver<M> {
                     node: *peer,
                     connected: counters.connected,
                     matched: follower.map(|follower| follower.matched),
+                    commit: follower.and_then(|follower| follower.commit).map(|commit| commit.index),
+                    contradicts: raft.contradicted_by.get(peer).copied(),
+                    unmatched_us: follower
+                        .and_then(|follower| follower.unmatched_since)
+                        .map(|since| now.micros_since(since)),
                     state: follower.map(|follower| follower.state),
                     heard_us_ago: follower
                         .and_then(|follower| follower.heard_at)

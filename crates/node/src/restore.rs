@@ -109,6 +109,7 @@ fn bootstrap_log(disk: &Arc<dyn Disk>, owner: Owner, meta: &SnapshotMeta) -> Res
         commit: meta.position.index,
         is_newcomer: false,
         promised_us: 0,
+        reign: None,
     };
     log.append(&Write {
         id: WriteId(0),

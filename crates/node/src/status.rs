@@ -44,6 +44,8 @@ pub struct NodeStatus {
     /// The members that it has not heard yet, if its data directory is new. It neither votes nor counts before it
     /// has heard all of them and caught up.
     pub unheard: Vec<NodeId>,
+    /// The index at which its state first differed from a peer's, while no majority has decided which is right.
+    pub differs_at: Option<Index>,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
 }
@@ -57,6 +59,12 @@ pub struct PeerStatus {
     pub connected: bool,
     /// On the leader: the last index known to match.
     pub matched: Option<Index>,
+    /// On the leader: the index it last said to have committed.
+    pub commit: Option<Index>,
+    /// What it had committed that this node, as its leader, did not have.
+    pub contradicts: Option<LogPosition>,
+    /// On the leader: microseconds since which it is heard and its log does not match.
+    pub unmatched_us: Option<u64>,
     /// On the leader: `probe`, `replicate` or `snapshot`.
     pub state: Option<&'static str>,
     /// On the leader: microseconds since it was last heard.
@@ -67,6 +75,26 @@ pub struct PeerStatus {
     pub received_bytes: u64,
     /// Messages to it that were dropped.
     pub dropped_messages: u64,
+}
+
+impl NodeStatus {
+    /// What a node sees that must never be: replicas that contradict each other. `None` in every healthy cluster, also while
+    /// leaders change and nodes come back.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(index) = self.differs_at {
+            return Some(format!(
+                "its state differs from a peer's since index {index}, and no majority can tell which is right"
+            ));
+        }
+        self.peers.iter().find_map(|peer| {
+            let position = peer.contradicts?;
+            Some(format!(
+                "node {:x} has committed entry {} of term {}, which this node lacks as its leader: a disk has lost writes",
+                peer.node.0, position.index, position.term
+            ))
+        })
+    }
 }
 
 /// A line of `log --tail`.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::Envelope;
 use crate::types::{
-    Entry, GroupId, HardState, Incarnation, Index, LogPosition, NodeId, Origin, Proposal, SnapshotMeta, Term,
-    WriteId,
+    Entry, GroupId, HardState, Incarnation, Index, LogPosition, NodeId, Origin, Proposal, Reign,
+    SnapshotMeta, Term, WriteId,
 };
 
 /// A read's number, chosen by the node, unique while the read waits.
@@ -71,6 +71,9 @@ pub enum Input {
         /// What it stands for.
         meta: SnapshotMeta,
     },
+    /// Whether this replica's state differs from a peer's and no majority has decided which of them is right. As long as it
+    /// is so it neither leads nor votes nor serves reads: one of the two would give wrong answers, and nobody knows which.
+    Suspect(bool),
     /// The durable log now begins behind this snapshot of this node's own state: entries up to and with
     /// it are no longer available from [`Effect::LoadEntries`].
     Compacted(SnapshotMeta),
@@ -149,12 +152,67 @@ pub enum Effect {
         /// Where its log ends.
         last: Index,
     },
+    /// This replica has committed what the leader of its term does not have. One of the two rests on a disk that has lost
+    /// durable writes, and nobody can say which: this replica must not go on, for what it holds may be all that is
+    /// left of acknowledged writes.
+    ///
+    /// It can't come about otherwise, nor by a message that is late. A leader has everything that was committed before its
+    /// term (Raft thesis section 3.6.3), and never takes back what it says of its own log: an entry and the one
+    /// before it, where its log ended when it was elected, since when it leads. So each of these contradicts what is
+    /// committed here for good or not at all, and all come from the leader of the current term or are not looked at. A
+    /// term has two reigns only if a voter has forgotten its vote; a newcomer, which may have, does not vote.
+    Contradicted {
+        /// Who leads.
+        leader: NodeId,
+        /// What can't both be true.
+        contradiction: Contradiction,
+    },
+    /// A follower says that it has committed what this leader's log does not hold: see [`Contradicted`](Self::Contradicted).
+    /// The follower counts for nothing any more. Told once for each follower, until that says something else.
+    FollowerContradicts {
+        /// The follower.
+        follower: NodeId,
+        /// What it has committed.
+        committed: LogPosition,
+    },
     /// The leader this node knows of, or its term, changed.
     LeaderChanged {
         /// The leader, if known.
         leader: Option<NodeId>,
         /// The term.
         term: Term,
+    },
+}
+
+/// What a replica knows and what its leader says, of which only one can be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// The leader has another entry in the place of a committed one.
+    #[error("entry {} of term {} is committed here, and the leader's is of term {theirs}", own.index, own.term)]
+    Entry {
+        /// What is committed here.
+        own: LogPosition,
+        /// The term of the leader's entry.
+        theirs: Term,
+    },
+    /// The leader was elected with a log that ended before a committed entry.
+    #[error(
+        "entry {} of term {} is committed here, and the leader was elected with a log that ended at entry {} of term {}",
+        own.index, own.term, leader_last.index, leader_last.term
+    )]
+    Missing {
+        /// What is committed here.
+        own: LogPosition,
+        /// Where the leader's log ended.
+        leader_last: LogPosition,
+    },
+    /// The term is another reign's.
+    #[error("this term was led before: by {:x}, and not since the same election", known.leader.0)]
+    Reign {
+        /// Whose it is.
+        known: Reign,
+        /// Who speaks as its leader now.
+        claimed: Reign,
     },
 }
 

@@ -17,10 +17,10 @@ pub mod raft;
 mod random;
 pub mod types;
 
-pub use io::{Effect, Input, ReadId, ReadLevel, RejectReason, Write};
+pub use io::{Contradiction, Effect, Input, ReadId, ReadLevel, RejectReason, Write};
 pub use message::{Envelope, Message};
 pub use raft::{Config, FollowerStatus, LeaderQueues, PlantedBug, Raft, RaftStatus, Restored, RoleName};
 pub use types::{
     ClusterTime, ENTRY_OVERHEAD_BYTES, Entry, GroupId, HardState, Incarnation, Index, LogPosition,
-    Membership, NodeId, Origin, Payload, Proposal, SnapshotMeta, Term, Timestamp, WriteId,
+    Membership, NodeId, Origin, Payload, Proposal, Reign, SnapshotMeta, Term, Timestamp, WriteId,
 };

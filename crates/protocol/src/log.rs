@@ -87,6 +87,15 @@ impl Log {
         Some(self.runs[run].term)
     }
 
+    /// The same, also below the [`floor`](Self::floor), as far as it is remembered.
+    pub(crate) fn remembered_term(&self, index: Index) -> Option<Term> {
+        if index > self.last().index {
+            return None;
+        }
+        let run = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
+        Some(self.runs[run].term)
+    }
+
     /// The cluster time of the entry at `index`, if that is in memory or right before what is.
     pub(crate) fn time_at(&self, index: Index) -> Option<ClusterTime> {
         match index.0.checked_sub(self.trimmed.0)? {
@@ -225,11 +234,14 @@ impl Log {
     }
 
     fn forget_runs(&mut self) {
-        while self.runs.get(1).is_some_and(|run| run.first <= self.floor()) {
+        while self.runs.len() > RUNS_KEPT && self.runs[1].first <= self.floor() {
             self.runs.pop_front();
         }
     }
 }
+
+/// So many changes of term are remembered also below the floor, to tell a log that parted from this one there.
+const RUNS_KEPT: usize = 64;
 
 /// So many entries may always have room in memory.
 const TAIL_CAPACITY_KEPT: usize = 1024;

@@ -148,6 +148,14 @@ pub struct LeaderStamp {
     /// The follower's [`FollowerStamp::responded_at`] that this leader last received from it: a bound on how
     /// old what the follower knows can be.
     pub answering: Option<Timestamp>,
+    /// The leader's own clock when it was elected; the same in all that it says in its term.
+    pub leads_since: Timestamp,
+    /// Where the leader's log ended when it was elected; the same in all that it says in its term. Whatever was committed in
+    /// earlier terms lies within (Raft thesis section 3.6.3).
+    pub elected_with: LogPosition,
+    /// How far the leader remembers the receiver to have come: what that acknowledged and what is committed of it is in its log for
+    /// good.
+    pub acknowledged: Index,
 }
 
 /// What a follower answers every append and heartbeat with.
@@ -167,6 +175,10 @@ pub struct FollowerStamp {
     /// microseconds of its own clock: its own election timeout, or less if a start after a crash would not remember so
     /// much. The leader's lease is made of such promises (Raft thesis section 6.4.1).
     pub promised_us: u64,
+    /// The last entry that the follower knows to be committed. Every leader of its term or a later one has it.
+    pub committed: LogPosition,
+    /// The leader contradicts what the follower has committed, and the follower stops.
+    pub is_contradicted: bool,
 }
 
 /// Entries to append behind `previous` (Raft thesis section 3.5).
@@ -214,6 +226,8 @@ pub enum AppendOutcome {
 pub struct Heartbeat {
     /// The leader's commit index, but not beyond what it knows the receiver to have.
     pub commit: Index,
+    /// Now and then: how far the leader remembers all replicas to have come, as in [`LeaderStamp::acknowledged`].
+    pub remembered: Vec<(NodeId, Index)>,
     /// Time, lease and read confirmation.
     pub stamp: LeaderStamp,
 }
@@ -221,6 +235,8 @@ pub struct Heartbeat {
 /// The answer to a [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatResponse {
+    /// What the follower remembers of other replicas beyond what the leader said to remember.
+    pub remembered: Vec<(NodeId, Index)>,
     /// Time, lease and read confirmation.
     pub stamp: FollowerStamp,
 }

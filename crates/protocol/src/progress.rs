@@ -9,6 +9,9 @@ use crate::types::{Incarnation, Index, LogPosition, Timestamp};
 /// After how many heartbeat intervals without progress, with the follower alive, appends count as lost.
 const LOST_AFTER_HEARTBEATS: u64 = 3;
 
+/// A follower that was not heard for so long, in microseconds, was away.
+const AWAY_US: u64 = 1_000_000;
+
 /// One follower, as its leader sees it.
 ///
 /// Invariants: `matched < next`; in `Replicate`, what is in flight lies between the two.
@@ -18,6 +21,12 @@ pub(crate) struct Progress {
     incarnation: Incarnation,
     /// The follower remembers nothing of its earlier starts, and counts for no quorum.
     pub(crate) is_newcomer: bool,
+    /// It has committed what its leader does not have, and counts for no quorum.
+    pub(crate) is_contradicting: bool,
+    /// Since when it is heard and where the logs part is not found.
+    pub(crate) unmatched_since: Option<Timestamp>,
+    /// What it last said to have committed.
+    pub(crate) committed: Option<LogPosition>,
     /// The last index known to match, durably. Falls only if the follower turns out to have forgotten everything.
     pub(crate) matched: Index,
     /// The first index of the next append.
@@ -91,6 +100,9 @@ impl Progress {
         Self {
             incarnation: Incarnation(0),
             is_newcomer: false,
+            is_contradicting: false,
+            unmatched_since: None,
+            committed: None,
             matched: Index(0),
             next: last.next(),
             state: ProgressState::Probe { sent_at: None },
@@ -169,16 +181,22 @@ impl Progress {
         self.incarnation
     }
 
-    /// What of the follower's counts for a quorum: `value`, or if it is a newcomer nothing.
+    /// What of the follower's counts for a quorum: `value`, or if it is a newcomer or contradicts its leader nothing.
     pub(crate) fn counted<T: Default>(&self, value: T) -> T {
-        if self.is_newcomer { T::default() } else { value }
+        if self.is_newcomer || self.is_contradicting { T::default() } else { value }
     }
 
     /// Something arrived from the follower in this term. Its promise runs for `promised_us` on this node's clock at
     /// least, counted from when it was sent what it answers: it heard that later.
     pub(crate) fn heard(&mut self, stamp: &FollowerStamp, promised_us: u64, now: Timestamp) {
-        self.heard_at = Some(now);
         self.promised_until = self.promised_until.max(Some(stamp.echo.after_micros(promised_us)));
+        let was_away = self.heard_at.is_none_or(|heard_at| now.micros_since(heard_at) > AWAY_US);
+        self.unmatched_since = match self.state {
+            ProgressState::Probe { .. } => self.unmatched_since.filter(|_| !was_away).or(Some(now)),
+            ProgressState::Replicate(_) | ProgressState::Snapshot => None,
+        };
+        self.heard_at = Some(now);
+        self.committed = self.committed.max(Some(stamp.committed));
         if self.answered_sent_at <= Some(stamp.echo) {
             self.answered_sent_at = Some(stamp.echo);
             self.responded_at = Some(stamp.responded_at);

@@ -192,6 +192,17 @@ pub struct HardState {
     /// The longest that this node may have promised a leader to elect nobody else, in microseconds. Durable
     /// before it is promised; a node that starts keeps to it, whatever it is set to by then.
     pub promised_us: u64,
+    /// Whose reign `term` is, once that was heard. Written along with other things, as `commit` is.
+    pub reign: Option<Reign>,
+}
+
+/// A leader's time in office. There is one a term at most: whoever sees another one knows that a disk has forgotten a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reign {
+    /// Who leads.
+    pub leader: NodeId,
+    /// The leader's own clock when it was elected: tells two reigns of one node in one term apart.
+    pub since: Timestamp,
 }
 
 /// Who takes part in a group.

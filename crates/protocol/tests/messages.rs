@@ -10,9 +10,9 @@ use ruvector_protocol::message::{
     PreVoteResponse, ReadIndexRequest, ReadIndexResponse, VoteRequest, VoteResponse,
 };
 use ruvector_protocol::{
-    ClusterTime, Config, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index, Input, LogPosition,
-    Membership, Message, NodeId, Origin, Payload, Proposal, Raft, ReadId, ReadLevel, Restored, RoleName,
-    SnapshotMeta, Term, Timestamp,
+    ClusterTime, Config, Contradiction, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index,
+    Input, LogPosition, Membership, Message, NodeId, Origin, Payload, Proposal, Raft, ReadId, ReadLevel,
+    Reign, Restored, RoleName, SnapshotMeta, Term, Timestamp,
 };
 
 /// Node 1 of three, with a disk that is done at once.
@@ -23,6 +23,10 @@ struct Replica {
     /// What it acknowledged, and where its log ends, if that is less.
     lost: Option<(Index, Index)>,
     superseded_by: Option<Incarnation>,
+    /// What is committed here and its leader contradicts.
+    contradiction: Option<Contradiction>,
+    /// What followers had committed that it does not have.
+    lacking: Vec<(NodeId, LogPosition)>,
 }
 
 impl Replica {
@@ -41,6 +45,8 @@ impl Replica {
             sent: Vec::new(),
             lost: None,
             superseded_by: None,
+            contradiction: None,
+            lacking: Vec::new(),
         }
     }
 
@@ -64,6 +70,10 @@ impl Replica {
                     }
                     Effect::EntriesLost { acknowledged, last } => self.lost = Some((acknowledged, last)),
                     Effect::IncarnationSuperseded { by, .. } => self.superseded_by = Some(by),
+                    Effect::Contradicted { contradiction, .. } => self.contradiction = Some(contradiction),
+                    Effect::FollowerContradicts { follower, committed } => {
+                        self.lacking.push((follower, committed));
+                    }
                     Effect::ServeRead { .. }
                     | Effect::RejectReads { .. }
                     | Effect::RejectProposals { .. }
@@ -116,6 +126,8 @@ impl Replica {
             incarnation: Incarnation(1),
             is_newcomer: false,
             promised_us: 300_000,
+            committed: LogPosition::default(),
+            is_contradicted: false,
         }
     }
 
@@ -129,7 +141,15 @@ fn config() -> Config {
 }
 
 fn leader_stamp() -> LeaderStamp {
-    LeaderStamp { sent_at: Timestamp(5), read_round: 0, cluster_time: ClusterTime(1), answering: None }
+    LeaderStamp {
+        sent_at: Timestamp(5),
+        read_round: 0,
+        cluster_time: ClusterTime(1),
+        answering: None,
+        leads_since: Timestamp(1),
+        elected_with: LogPosition::default(),
+        acknowledged: Index(0),
+    }
 }
 
 fn position(index: u64, term: u64) -> LogPosition {
@@ -163,7 +183,9 @@ fn a_log_of_a_higher_term_than_the_hard_state_tells_the_term() {
 
 #[test]
 fn what_can_not_be_right_is_dropped_and_counted() {
-    let heartbeat = |commit| Message::Heartbeat(Heartbeat { commit: Index(commit), stamp: leader_stamp() });
+    let heartbeat = |commit| {
+        Message::Heartbeat(Heartbeat { commit: Index(commit), remembered: Vec::new(), stamp: leader_stamp() })
+    };
     let mut replica = Replica::new();
     replica.receive(2, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1)], 1));
     assert_eq!(replica.raft.dropped_messages(), 0);
@@ -224,9 +246,9 @@ fn a_leader_drops_acknowledgements_of_what_it_never_sent() {
     let stamp = replica.follower_stamp();
     replica.receive(3, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
     let stamp = FollowerStamp { echo: replica.now.after_micros(1), ..stamp };
-    replica.receive(3, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+    replica.receive(3, 1, Message::HeartbeatResponse(HeartbeatResponse { remembered: Vec::new(), stamp }));
     let stamp = FollowerStamp { read_round: 7, ..replica.follower_stamp() };
-    replica.receive(3, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+    replica.receive(3, 1, Message::HeartbeatResponse(HeartbeatResponse { remembered: Vec::new(), stamp }));
     assert_eq!(replica.raft.dropped_messages(), 3);
     assert_eq!(replica.raft.commit(), Index(1));
 }
@@ -287,7 +309,8 @@ fn what_a_follower_acknowledged_and_forgot_counts_no_more_and_a_newcomer_does_no
 fn a_newcomer_that_is_not_the_latest_start_is_not_welcomed_and_stops() {
     let mut replica = Replica::leader();
     let later = FollowerStamp { incarnation: Incarnation(7), ..replica.follower_stamp() };
-    replica.receive(2, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp: later }));
+    let alive = HeartbeatResponse { remembered: Vec::new(), stamp: later };
+    replica.receive(2, 1, Message::HeartbeatResponse(alive));
     let introduction = IntroductionRequest { incarnation: Incarnation(6) };
     replica.receive(2, 0, Message::IntroductionRequest(introduction));
     let outcome = Introduction::Superseded { by: Incarnation(7) };
@@ -307,7 +330,8 @@ fn a_newcomer_that_is_not_the_latest_start_is_not_welcomed_and_stops() {
 
 #[test]
 fn a_replica_whose_log_ends_before_what_it_acknowledged_says_so() {
-    let heartbeat = Message::Heartbeat(Heartbeat { commit: Index(9), stamp: leader_stamp() });
+    let heartbeat =
+        Message::Heartbeat(Heartbeat { commit: Index(9), remembered: Vec::new(), stamp: leader_stamp() });
     let mut empty = Replica::new();
     empty.receive(2, 1, heartbeat.clone());
     assert_eq!(empty.lost, Some((Index(9), Index(0))));
@@ -320,6 +344,206 @@ fn a_replica_whose_log_ends_before_what_it_acknowledged_says_so() {
     shortened.receive(2, 1, heartbeat);
     assert_eq!(shortened.lost, Some((Index(9), Index(2))));
     assert_eq!(shortened.raft.commit(), Index(1));
+}
+
+fn proposal(sequence: u64) -> Proposal {
+    let origin = Origin { node: NodeId(1), incarnation: Incarnation(1), sequence, settled_below: 0 };
+    Proposal { origin, command: Bytes::from_static(b"x") }
+}
+
+/// A replica that has committed two entries of term 1.
+fn with_two_committed() -> Replica {
+    let mut replica = Replica::new();
+    replica.receive(2, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1)], 2));
+    assert_eq!(replica.raft.commit(), Index(2));
+    replica
+}
+
+fn elected_with(elected_with: LogPosition) -> LeaderStamp {
+    LeaderStamp { elected_with, ..leader_stamp() }
+}
+
+#[test]
+fn a_leader_without_what_is_committed_is_contradicted() {
+    let heartbeat = |stamp: LeaderStamp| {
+        Message::Heartbeat(Heartbeat { commit: Index(0), remembered: Vec::new(), stamp })
+    };
+    let entries = |previous, entries, stamp| {
+        Message::AppendRequest(AppendRequest { previous, entries, commit: Index(0), stamp })
+    };
+    let missing = |leader_last| Contradiction::Missing { own: position(2, 1), leader_last };
+    let other = Contradiction::Entry { own: position(2, 1), theirs: Term(2) };
+    let meets_all = elected_with(position(9, 2));
+    let cases = [
+        (heartbeat(elected_with(position(1, 1))), missing(position(1, 1))),
+        (heartbeat(elected_with(position(2, 2))), other),
+        (entries(position(1, 1), vec![entry(2, 2)], meets_all), other),
+        (entries(position(2, 2), vec![entry(3, 2)], meets_all), other),
+        (entries(position(0, 0), vec![entry(1, 1), entry(2, 2)], meets_all), other),
+    ];
+    for (message, contradiction) in cases {
+        let mut replica = with_two_committed();
+        replica.receive(3, 1, message.clone());
+        let not_the_leader = matches!(replica.contradiction.take(), Some(Contradiction::Reign { .. }));
+        assert!(not_the_leader, "term 1 is another's: {message:?}");
+        replica.receive(3, 0, message.clone());
+        assert_eq!(replica.contradiction, None, "of an older term: {message:?}");
+        replica.sent.clear();
+        replica.receive(3, 2, message.clone());
+        assert_eq!(replica.contradiction, Some(contradiction), "{message:?}");
+        let tells = |message: &Message| {
+            matches!(message, Message::HeartbeatResponse(response)
+                if response.stamp.is_contradicted && response.stamp.committed == position(2, 1))
+        };
+        assert_eq!(replica.count_sent(tells), 1, "the leader is told: {message:?}");
+        assert_eq!(replica.raft.status().last, position(2, 1), "nothing is replaced");
+    }
+    // A leader that has it, with more behind it that is not here.
+    let mut replica = with_two_committed();
+    replica.receive(3, 2, heartbeat(elected_with(position(5, 1))));
+    replica.receive(3, 2, entries(position(2, 1), vec![entry(3, 1)], elected_with(position(5, 1))));
+    assert_eq!((replica.contradiction, replica.raft.status().last), (None, position(3, 1)));
+}
+
+#[test]
+fn a_snapshot_of_another_history_is_contradicted() {
+    for (index, is_contradicted) in [(1, true), (2, true), (3, false)] {
+        let mut replica = with_two_committed();
+        let membership = replica.raft.status().membership;
+        let meta = SnapshotMeta { position: position(index, 2), membership, ..SnapshotMeta::default() };
+        replica.step(Input::SnapshotReceived { from: NodeId(3), term: Term(2), meta });
+        assert_eq!(replica.contradiction.is_some(), is_contradicted, "at {index}");
+    }
+}
+
+/// Of one node or of two: a voter has forgotten its vote.
+#[test]
+fn a_term_with_two_reigns_is_noticed_also_after_a_restart() {
+    let heartbeat = |since| {
+        let stamp = LeaderStamp { leads_since: Timestamp(since), ..leader_stamp() };
+        Message::Heartbeat(Heartbeat { commit: Index(0), remembered: Vec::new(), stamp })
+    };
+    let reign = Some(Reign { leader: NodeId(2), since: Timestamp(1) });
+    let hard_state = HardState { term: Term(1), reign, ..HardState::default() };
+    let restarted = || Replica::restored(Restored { hard_state, ..Restored::default() });
+    let running = || {
+        let mut replica = Replica::new();
+        replica.receive(2, 1, heartbeat(1));
+        replica
+    };
+    for (from, since, is_second) in [(2, 1, false), (2, 7, true), (3, 1, true)] {
+        for mut replica in [restarted(), running()] {
+            replica.receive(from, 1, heartbeat(since));
+            let is_noticed = matches!(replica.contradiction, Some(Contradiction::Reign { .. }));
+            assert_eq!(is_noticed, is_second, "of {from} since {since}");
+        }
+        let mut later = restarted();
+        later.receive(from, 2, heartbeat(since));
+        assert_eq!(later.contradiction, None, "a later term is led anew");
+    }
+}
+
+/// The leader of the term in which it acknowledged them may be gone, and the one that remembers it a follower.
+#[test]
+fn what_a_replica_had_acknowledged_is_remembered_over_leaders() {
+    let heartbeat = |acknowledged, remembered: Vec<(u64, u64)>| {
+        let remembered = remembered.into_iter().map(|(node, index)| (NodeId(node), Index(index))).collect();
+        let stamp = LeaderStamp { acknowledged: Index(acknowledged), ..elected_with(position(9, 1)) };
+        Message::Heartbeat(Heartbeat { commit: Index(0), remembered, stamp })
+    };
+    let mut replica = with_two_committed();
+    replica.receive(3, 2, heartbeat(2, vec![(2, 7)]));
+    assert_eq!(replica.lost, None, "it has what it had");
+    replica.sent.clear();
+    replica.receive(2, 3, heartbeat(0, vec![(2, 5), (4, 9)]));
+    let tells = |message: &Message| matches!(message, Message::HeartbeatResponse(response) if response.remembered == [(NodeId(2), Index(7))]);
+    assert_eq!(replica.count_sent(tells), 1, "it tells the next leader, which knows less");
+    replica.receive(2, 3, heartbeat(3, vec![]));
+    assert_eq!(replica.lost, Some((Index(3), Index(2))));
+
+    let hard_state = HardState { is_newcomer: true, ..HardState::default() };
+    let mut newcomer = Replica::restored(Restored { hard_state, ..Restored::default() });
+    newcomer.receive(3, 2, heartbeat(2, vec![]));
+    assert_eq!(newcomer.lost, None, "a newcomer says that it has forgotten");
+}
+
+/// An entry that only one has may go again, and what was not committed may be replaced.
+#[test]
+fn a_leader_remembers_what_was_acknowledged_and_committed_only() {
+    let mut replica = Replica::leader();
+    replica.step(Input::Propose(vec![proposal(1), proposal(2)]));
+    let reminders = |replica: &mut Replica| {
+        replica.sent.clear();
+        while replica.sent.iter().all(|envelope| {
+            !matches!(&envelope.message, Message::Heartbeat(heartbeat) if !heartbeat.remembered.is_empty())
+        }) {
+            replica.now = replica.raft.deadline().unwrap();
+            let stamp = replica.follower_stamp();
+            let alive = HeartbeatResponse { remembered: Vec::new(), stamp };
+            replica.receive(3, 1, Message::HeartbeatResponse(alive));
+            replica.step(Input::Wake);
+        }
+        let reminder = |envelope: &Envelope| {
+            let Message::Heartbeat(heartbeat) = &envelope.message else { return None };
+            (!heartbeat.remembered.is_empty()).then(|| heartbeat.remembered.clone())
+        };
+        replica.sent.iter().find_map(reminder).unwrap()
+    };
+    let of = |one: u64, two: u64, three: u64| {
+        vec![(NodeId(1), Index(one)), (NodeId(2), Index(two)), (NodeId(3), Index(three))]
+    };
+    assert_eq!(reminders(&mut replica), of(1, 1, 0), "the proposals are not committed");
+    let outcome = AppendOutcome::Accepted { matched: Index(2) };
+    let stamp = replica.follower_stamp();
+    replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+    assert_eq!(reminders(&mut replica), of(2, 2, 0), "one of them is");
+}
+
+#[test]
+fn a_follower_that_has_committed_what_its_leader_lacks_counts_for_nothing() {
+    let mut replica = Replica::leader();
+    replica.step(Input::Propose(vec![proposal(1)]));
+    let contradicting = [
+        FollowerStamp { committed: position(3, 1), ..replica.follower_stamp() },
+        FollowerStamp { committed: position(1, 0), ..replica.follower_stamp() },
+        FollowerStamp { is_contradicted: true, ..replica.follower_stamp() },
+    ];
+    for stamp in contradicting {
+        let outcome = AppendOutcome::Accepted { matched: Index(2) };
+        replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
+        assert_eq!(replica.raft.commit(), Index(1), "after {stamp:?}");
+        assert_eq!(replica.lacking, [(NodeId(2), stamp.committed)], "told once");
+        assert_eq!(replica.raft.status().contradicted_by, [(NodeId(2), stamp.committed)].into());
+        // It says something else.
+        let stamp = FollowerStamp { committed: position(1, 1), ..replica.follower_stamp() };
+        replica.receive(
+            2,
+            1,
+            Message::HeartbeatResponse(HeartbeatResponse { remembered: Vec::new(), stamp }),
+        );
+        assert!(replica.raft.status().contradicted_by.is_empty(), "after {stamp:?}");
+        replica.lacking.clear();
+    }
+}
+
+#[test]
+fn a_replica_whose_state_may_be_wrong_neither_leads_nor_votes() {
+    let mut replica = Replica::leader();
+    replica.step(Input::Suspect(true));
+    assert_eq!(replica.raft.leader(), None);
+    replica.now = replica.now.after_micros(10_000_000);
+    replica.step(Input::Wake);
+    assert_eq!(replica.raft.status().role, RoleName::Follower, "it does not campaign");
+    let ask = |replica: &mut Replica, term| {
+        replica.sent.clear();
+        let request = VoteRequest { last: position(9, 1), incarnation: Incarnation(1) };
+        replica.receive(2, term, Message::VoteRequest(request));
+        replica.count_sent(|message| matches!(message, Message::VoteResponse(vote) if vote.granted))
+    };
+    assert_eq!(ask(&mut replica, 2), 0, "it does not vote");
+    replica.step(Input::Suspect(false));
+    replica.now = replica.now.after_micros(10_000_000);
+    assert_eq!(ask(&mut replica, 3), 1, "until a majority has its state");
 }
 
 #[test]
@@ -374,7 +598,11 @@ fn an_alive_follower_is_sent_again_what_seems_lost_but_not_more_than_once_an_int
     for _ in 0..100 {
         replica.now = replica.now.after_micros(interval_us / 10);
         let stamp = replica.follower_stamp();
-        replica.receive(2, 1, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+        replica.receive(
+            2,
+            1,
+            Message::HeartbeatResponse(HeartbeatResponse { remembered: Vec::new(), stamp }),
+        );
         appends += replica.count_sent(|message| matches!(message, Message::AppendRequest(_)));
     }
     // Ten intervals: three of patience, then one append in each.
@@ -402,25 +630,44 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 fn any_leader_stamp() -> impl Strategy<Value = LeaderStamp> {
-    (any_number(), any_number(), any_number(), prop::option::of(any_number())).prop_map(
-        |(sent_at, read_round, cluster_time, answering)| LeaderStamp {
+    let reign = prop_oneof![9 => Just((Timestamp(1), position(9, 5))), 1 => any_reign()];
+    (any_number(), any_number(), any_number(), prop::option::of(any_number()), reign).prop_map(
+        |(sent_at, read_round, cluster_time, answering, (leads_since, elected_with))| LeaderStamp {
             sent_at: Timestamp(sent_at),
             read_round,
             cluster_time: ClusterTime(cluster_time),
             answering: answering.map(Timestamp),
+            leads_since,
+            elected_with,
+            acknowledged: Index(0),
         },
     )
 }
 
+fn any_reign() -> impl Strategy<Value = (Timestamp, LogPosition)> {
+    (any_number().prop_map(Timestamp), any_position())
+}
+
 fn any_follower_stamp() -> impl Strategy<Value = FollowerStamp> {
-    (any_number(), any_number(), any_number(), any_number(), any::<bool>(), any_number()).prop_map(
-        |(echo, read_round, responded_at, incarnation, is_newcomer, promised_us)| FollowerStamp {
-            echo: Timestamp(echo),
-            read_round,
-            responded_at: Timestamp(responded_at),
-            incarnation: Incarnation(incarnation),
+    let committed = prop_oneof![9 => Just(LogPosition::default()), 1 => any_position()];
+    let numbers = (any_number(), any_number(), any_number(), any_number(), any_number());
+    (numbers, any::<bool>(), committed, prop::bool::weighted(0.1)).prop_map(
+        |(
+            (echo, read_round, responded_at, incarnation, promised_us),
             is_newcomer,
-            promised_us,
+            committed,
+            is_contradicted,
+        )| {
+            FollowerStamp {
+                committed,
+                is_contradicted,
+                echo: Timestamp(echo),
+                read_round,
+                responded_at: Timestamp(responded_at),
+                incarnation: Incarnation(incarnation),
+                is_newcomer,
+                promised_us,
+            }
         },
     )
 }
@@ -446,9 +693,15 @@ fn any_message() -> impl Strategy<Value = Message> {
         ),
         (outcome, any_follower_stamp())
             .prop_map(|(outcome, stamp)| Message::AppendResponse(AppendResponse { outcome, stamp })),
-        (any_number(), any_leader_stamp())
-            .prop_map(|(commit, stamp)| Message::Heartbeat(Heartbeat { commit: Index(commit), stamp })),
-        any_follower_stamp().prop_map(|stamp| Message::HeartbeatResponse(HeartbeatResponse { stamp })),
+        (any_number(), any_leader_stamp()).prop_map(|(commit, stamp)| Message::Heartbeat(Heartbeat {
+            commit: Index(commit),
+            remembered: Vec::new(),
+            stamp
+        })),
+        any_follower_stamp().prop_map(|stamp| Message::HeartbeatResponse(HeartbeatResponse {
+            remembered: Vec::new(),
+            stamp
+        })),
         Just(Message::ForwardProposals(ForwardProposals { proposals: Vec::new() })),
         (any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(batch, lease, is_newcomer)| {
             Message::ReadIndexRequest(ReadIndexRequest { batch, lease, is_newcomer })

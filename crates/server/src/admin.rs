@@ -126,6 +126,8 @@ fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::
     let own_peer_address = members.iter().find(|member| member.id == status.node);
     let own_peer_address = own_peer_address.map(|member| member.peer_address.clone());
     pb::StatusResponse {
+        trouble: status.trouble(),
+        differs_at_index: status.differs_at.map(|index| index.0),
         node_id: status.node.0,
         node_name: context.handle.node_name().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,6 +188,9 @@ fn peer(status: PeerStatus, members: &[Member]) -> pb::PeerStatus {
         sent_bytes: status.sent_bytes,
         received_bytes: status.received_bytes,
         dropped_messages: status.dropped_messages,
+        commit_index: status.commit.map(|index| index.0),
+        contradicts_index: status.contradicts.map(|position| position.index.0),
+        unmatched_us: status.unmatched_us,
     }
 }
 

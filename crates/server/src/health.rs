@@ -28,6 +28,16 @@ pub(crate) async fn ready(context: &Context) -> Result<(), String> {
     soon(context, context.handle.read(ReadLevel::Strong)).await
 }
 
+/// The same, and that this node sees no replicas that contradict each other.
+pub(crate) async fn healthy(context: &Context) -> Result<(), String> {
+    ready(context).await?;
+    match tokio::time::timeout(PATIENCE, context.handle.status()).await {
+        Ok(Ok(status)) => status.trouble().map_or(Ok(()), Err),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} ms", PATIENCE.as_millis())),
+    }
+}
+
 /// Whether the node can be read as it is, with or without a quorum.
 pub(crate) async fn readable(context: &Context) -> Result<(), String> {
     soon(context, context.handle.read(ReadLevel::Stale { max_staleness_ms: None })).await

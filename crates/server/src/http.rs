@@ -28,10 +28,11 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
         .with_state(context)
 }
 
-/// etcd's form: healthy if a linearizable read succeeds, or for `?serializable=true` if a local one does.
+/// etcd's form: healthy if a linearizable read succeeds and no replica contradicts another, or for `?serializable=true` if a local one does.
 async fn healthy(State(context): State<Arc<Context>>, RawQuery(query): RawQuery) -> Response {
     let serializable = query.is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
-    let checked = if serializable { health::readable(&context).await } else { health::ready(&context).await };
+    let checked =
+        if serializable { health::readable(&context).await } else { health::healthy(&context).await };
     match checked {
         Ok(()) => Json(json!({ "health": "true" })).into_response(),
         Err(reason) => {

@@ -53,6 +53,9 @@ fn add_node(registry: &mut Registry, status: &NodeStatus) {
     let version = [("server_version", ETCD_VERSION.to_owned())];
     info(registry, "etcd_server_version", "The version of etcd whose interface this is", version);
 
+    let differs = status.differs_at.is_some();
+    let help = "Whether the state differs from a peer's and no majority has decided which is right";
+    gauge(registry, "ruvector_state_differs", help, differs.into());
     gauge(registry, "ruvector_raft_term", "The term", number(status.term.0));
     gauge(registry, "ruvector_log_bytes", "Size of the log's files", number(status.log_bytes));
     gauge(registry, "ruvector_log_first_index", "The oldest entry in the log", number(status.first.0));
@@ -70,17 +73,25 @@ fn add_peers(registry: &mut Registry, peers: &[PeerStatus]) {
     let dropped = Family::<Label, Counter>::default();
     let connected = Family::<Label, Gauge>::default();
     let received = Family::<Label, Counter>::default();
+    let contradicts = Family::<Label, Gauge>::default();
+    let unmatched = Family::<Label, Gauge>::default();
     for peer in peers {
         let to = id_label("To", peer.node);
         sent.get_or_create(&to).inc_by(peer.sent_bytes);
         dropped.get_or_create(&to).inc_by(peer.dropped_messages);
         connected.get_or_create(&to).set(peer.connected.into());
+        contradicts.get_or_create(&to).set(peer.contradicts.is_some().into());
+        unmatched.get_or_create(&to).set(number(peer.unmatched_us.unwrap_or(0) / 1_000_000));
         received.get_or_create(&id_label("From", peer.node)).inc_by(peer.received_bytes);
     }
     registry.register("etcd_network_peer_sent_bytes", "Bytes sent to a peer", sent);
     registry.register("etcd_network_peer_received_bytes", "Bytes received from a peer", received);
     registry.register("ruvector_peer_dropped_messages", "Messages to a peer that were dropped", dropped);
     registry.register("ruvector_peer_connected", "Whether a peer is connected", connected);
+    let help = "Whether a peer had committed what this node, as its leader, did not have";
+    registry.register("ruvector_peer_contradicts", help, contradicts);
+    let help = "On the leader: since when a peer's log does not match";
+    registry.register("ruvector_peer_unmatched_seconds", help, unmatched);
 }
 
 fn add_store(registry: &mut Registry, view: &KvView) {

@@ -361,7 +361,7 @@ impl World {
 }
 
 /// Every file of a disk, by its whole name.
-fn all_files(disk: &SimulatedDisk) -> Vec<String> {
+pub(crate) fn all_files(disk: &SimulatedDisk) -> Vec<String> {
     let mut files = Vec::new();
     let mut directories = vec![String::new()];
     while let Some(directory) = directories.pop() {

@@ -41,6 +41,8 @@ impl World {
     }
 
     fn course(&mut self) -> Result<(), Violation> {
+        self.run_until(self.scenario.copied_at_us)?;
+        self.copy_disks();
         self.run_until(self.scenario.fault_phase_us)?;
         self.calm();
         self.run_until(self.now_us + AFTERMATH_US)?;
@@ -53,7 +55,7 @@ impl World {
         self.tell_everything()?;
         let drift_ppm = self.scenario.tuning.clock_drift_ppm;
         self.statistics.undecided_keys = self.history.check(&self.events, drift_ppm)?;
-        Ok(())
+        self.play_last_act()
     }
 
     /// Waits until somebody leads, nobody waits and all replicas are equal.
@@ -78,7 +80,7 @@ impl World {
     }
 
     /// How long it takes at most to send the largest snapshot, and again if it comes damaged.
-    fn transfer_us_max(&self) -> u64 {
+    pub(crate) fn transfer_us_max(&self) -> u64 {
         let bytes = self.hosts.iter().map(Host::largest_snapshot_bytes).max().unwrap_or(0);
         2 * bytes / self.scenario.tuning.snapshot_chunk_bytes as u64 * CHUNK_US_MAX
     }
@@ -119,7 +121,7 @@ impl World {
     }
 
     /// What is not yet as it should be: one leader that all follow, all equal.
-    fn unrest(&self) -> Option<String> {
+    pub(crate) fn unrest(&self) -> Option<String> {
         let running: Vec<&Replica<KvMachine>> =
             (0..self.hosts.len()).filter_map(|node| self.replica(node)).collect();
         let down = self.hosts.iter().filter(|host| host.process.is_none() && !host.retired).count();

@@ -46,9 +46,15 @@ struct SentEntry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CommittedEntry {
+pub(crate) struct CommittedEntry {
     term: Term,
     digest: u64,
+}
+
+impl CommittedEntry {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self { term: entry.term, digest: digest(entry) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +91,11 @@ impl Invariants {
     #[must_use]
     pub fn committed_count(&self) -> u64 {
         self.committed.len() as u64
+    }
+
+    /// What was committed, from index 1 on, as far as anybody's log held it.
+    pub(crate) fn committed_entries(&self) -> Vec<Option<CommittedEntry>> {
+        self.committed.clone()
     }
 
     /// How many commands were committed that had been committed before.
@@ -247,7 +258,7 @@ impl Invariants {
             if self.committed.len() <= place {
                 self.committed.resize(place + 1, None);
             }
-            let own = CommittedEntry { term: entry.term, digest: digest(&entry) };
+            let own = CommittedEntry::of(&entry);
             let first = match self.committed[place] {
                 Some(first) => first,
                 None => self.first_committed(place, own, &entry),
@@ -292,7 +303,7 @@ impl Invariants {
 }
 
 /// What the log holds of a range; `None` if it can't be read because it is damaged.
-fn read_log(replica: &Replica<KvMachine>, from: Index, through: Index) -> Option<Vec<Entry>> {
+pub(crate) fn read_log(replica: &Replica<KvMachine>, from: Index, through: Index) -> Option<Vec<Entry>> {
     replica.log_entries(from, through, usize::MAX).ok()
 }
 

@@ -17,14 +17,16 @@ impl World {
         let host = &self.hosts[node];
         let Some(process) = &host.process else { return Ok(()) };
         let is_made_good = !process.replica.raft().is_newcomer();
-        let is_new_leader = self.invariants.inspect(host.id, &process.replica)?;
+        let judged = self.invariants.inspect(host.id, &process.replica);
+        let is_new_leader = self.forgiven(judged)?;
+        self.watch_last_act(node);
         if is_made_good {
             self.hosts[node].newcomer = false;
             let is_again = std::mem::take(&mut self.hosts[node].disk_replaced);
             self.marks.disks_made_good += u64::from(is_again);
         }
         self.queues_are_bounded(node)?;
-        if is_new_leader { self.nobody_holds_a_lease(node) } else { Ok(()) }
+        if is_new_leader && self.last_act.is_none() { self.nobody_holds_a_lease(node) } else { Ok(()) }
     }
 
     /// Nobody can make a node take in more than it is set to.

@@ -2,7 +2,8 @@
 //!
 //! [`simulate`] runs one seed: a [`World`](world::World) of nodes, clients and faults, drawn from the seed by
 //! [`Scenario`](scenario::Scenario). What a node does is in `turns`, what goes wrong in [`faults`], what
-//! clients do in [`clients`] and `sessions`, and the course of it all in `finale`. Three judges watch: [`invariants`] after
+//! clients do in [`clients`] and `sessions`, and the course of it all in `finale`; many worlds end
+//! with [disks that are rolled back](rollback). Three judges watch: [`invariants`] after
 //! every step, [`history`] and [`events`] at every answer, and [`linearizability`] at the end.
 //!
 //! The same seed gives the same simulation, event by event, on every machine.
@@ -29,6 +30,7 @@ mod planted_disk;
 pub mod pool;
 pub mod random;
 mod requests;
+pub mod rollback;
 pub mod scenario;
 mod sessions;
 mod settings;

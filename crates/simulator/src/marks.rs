@@ -91,6 +91,16 @@ counters! {
         snapshots_passed_over: "snapshots passed over at a start",
         /// A node whose disk was replaced by an empty one takes part again.
         disks_made_good: "nodes that take part again after their disk was replaced",
+        /// Disks were rolled back, and a replica stopped over it or showed that it was in trouble.
+        rollbacks_noticed: "rolled-back disks that were noticed",
+        /// The same, and something was lost.
+        losses_noticed: "rolled-back disks that lost what was committed, and were noticed",
+        /// A node's disk was rolled back while the others ran and knew how far it had come.
+        rollbacks_remembered: "rolled-back disks whose nodes were known to have come further",
+        /// Two replicas differed, and no majority could decide.
+        differences_undecided: "turns of replicas that differ while no majority can decide",
+        /// Disks were rolled back, and nothing was lost by it.
+        rollbacks_survived: "rolled-back disks that lost nothing",
         /// A power loss left a part of the last write to the log.
         log_ends_torn: "ends of logs torn",
     }

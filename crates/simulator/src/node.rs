@@ -28,6 +28,8 @@ pub struct Host {
     pub process: Option<Process>,
     /// How often it was started. What was planned for an earlier life is void.
     pub life: u64,
+    /// A mistake that only this node's state machine makes, so that its state becomes another.
+    pub machine_bug: Option<PlantedBug>,
     /// It gets no time to run before this.
     pub paused_until_us: u64,
     /// It is not started before this.
@@ -115,6 +117,7 @@ impl Host {
             tuning,
             process: None,
             life: 0,
+            machine_bug: None,
             paused_until_us: 0,
             down_until_us: 0,
             sync_slowdown: 1,
@@ -151,10 +154,11 @@ impl Host {
             planted_bug: cluster.planted_bug,
         };
         let now = self.now(now_us);
+        let machine_bug = self.machine_bug.or(cluster.planted_bug);
         let replica = Replica::open(
             config,
             disk_for(&self.disk, cluster.planted_bug),
-            KvMachine::with_planted_bug(cluster.planted_bug).with_limits(cluster.limits),
+            KvMachine::with_planted_bug(machine_bug).with_limits(cluster.limits),
             now,
         )?;
         let published = replica.view();

@@ -9,6 +9,7 @@ use ruvector_state_machine::kv::{Retention, StoreLimits};
 use crate::faults::FaultKind;
 use crate::network::NetworkSettings;
 use crate::random::Random;
+use crate::rollback::Rollback;
 
 /// Everything that a simulation is told before it begins.
 #[derive(Clone, Debug)]
@@ -45,6 +46,10 @@ pub struct Scenario {
     pub limits: StoreLimits,
     /// What operators want to be kept of history, one after the other.
     pub retentions: Vec<Retention>,
+    /// How disks are rolled back at the end, if they are.
+    pub rollback: Option<Rollback>,
+    /// When the copies are made that some of them are rolled back to, in microseconds.
+    pub copied_at_us: u64,
 }
 
 /// The clients of a simulation.
@@ -101,14 +106,15 @@ impl WriteKind {
 }
 
 impl Scenario {
-    /// Draws a scenario. What is about sessions, how long leaders gather proposals, how nodes differ, and what bounds the store
-    /// have sources of chance of their own, so that nothing else depends on them.
+    /// Draws a scenario. What is about sessions, how long leaders gather proposals, how nodes differ, what bounds the store and
+    /// whether disks are rolled back have sources of chance of their own, so that nothing else depends on them.
     pub fn draw(
         random: &mut Random,
         of_sessions: &mut Random,
         of_gathering: &mut Random,
         of_settings: &mut Random,
         of_limits: &mut Random,
+        of_rollback: &mut Random,
     ) -> Self {
         let tuning = tuning(random);
         let faults = fault_kinds(random);
@@ -136,9 +142,13 @@ impl Scenario {
             abandoned_per_mille: 0,
             limits: StoreLimits::default(),
             retentions: Vec::new(),
+            rollback: None,
+            copied_at_us: 0,
             tuning,
             faults,
         };
+        scenario.rollback = Rollback::draw(of_rollback);
+        scenario.copied_at_us = of_rollback.between(0, scenario.fault_phase_us);
         sessions(&mut scenario, of_sessions);
         let is_later_drawn = of_settings.chance(300);
         scenario.faults.extend(FaultKind::LATER.into_iter().filter(|_| is_later_drawn));

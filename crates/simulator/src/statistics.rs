@@ -38,6 +38,8 @@ Statistics {
     events: "events",
     /// Simulated time, in microseconds.
     simulated_us: "simulated microseconds",
+    /// Disks that were rolled back.
+    rolled_back_disks: "disks rolled back",
     /// Messages that were sent.
     messages: "messages sent",
     /// Messages that were lost, cut links included.

@@ -54,6 +54,7 @@ impl World {
         self.mark_start(node);
         self.hosts[node].note_log_writes();
         self.invariants.forget(self.hosts[node].id);
+        self.note_known(node);
         self.publish(node)?;
         self.look_at(node)?;
         self.plan_turns(node);
@@ -61,6 +62,10 @@ impl World {
     }
 
     fn did_not_start(&mut self, node: usize, error: &ReplicaError) -> Result<(), Violation> {
+        if self.last_act.is_some() {
+            self.stopped_in_last_act(node);
+            return Ok(());
+        }
         let host = &mut self.hosts[node];
         if host.damaged && is_corruption(error) {
             self.statistics.corruptions_noticed += 1;
@@ -238,6 +243,13 @@ impl World {
             return Ok(());
         }
         if let Err(error) = result {
+            if self.last_act.is_some() {
+                // As the driver does.
+                outputs.retain(|output| matches!(output, Output::Send(_)));
+                self.send_out(node, outputs)?;
+                self.stopped_in_last_act(node);
+                return Ok(());
+            }
             return self.stopped(node, &error);
         }
         self.mark_turn(node, before, &outputs);
@@ -284,7 +296,8 @@ impl World {
         self.trace.remark(self.now_us, Place::Node(envelope.from.0), || {
             format!("  sends to {} in term {}: {:?}", envelope.to, envelope.term, envelope.message)
         });
-        self.invariants.watch(&envelope)?;
+        let judged = self.invariants.watch(&envelope);
+        self.forgiven(judged)?;
         self.chase(&envelope);
         let link = (node, place_of(envelope.to));
         let arrivals = match self.is_starved(&envelope) {
@@ -311,7 +324,8 @@ impl World {
         let compacted = process.published.compacted();
         self.marks.retentions_reached +=
             u64::from(compacted > seen.compacted() && compacted > self.history.compacted());
-        self.events.absorb(&process.published, seen.revision())
+        let judged = self.events.absorb(&process.published, seen.revision());
+        self.forgiven(judged)
     }
 
     fn plan_turns(&mut self, node: usize) {
@@ -361,6 +375,7 @@ impl World {
             )
             | ReplicaError::EntriesLost { .. }
             | ReplicaError::IncarnationSuperseded { .. }
+            | ReplicaError::Contradicted { .. }
             | ReplicaError::Diverged { .. } => false,
         };
         ensure!(for_cause, StopsOnlyForCause, "node {} stops: {error}", host.id);
@@ -432,6 +447,7 @@ fn is_corruption(error: &ReplicaError) -> bool {
         ReplicaError::Storage(StorageError::Io { .. } | StorageError::Locked(_))
         | ReplicaError::EntriesLost { .. }
         | ReplicaError::IncarnationSuperseded { .. }
+        | ReplicaError::Contradicted { .. }
         | ReplicaError::Diverged { .. } => false,
     }
 }

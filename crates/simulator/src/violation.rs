@@ -51,6 +51,8 @@ pub enum Rule {
     BoundedQueues,
     /// Without faults there is a leader, everything asked is answered and all replicas become equal.
     Liveness,
+    /// What is lost with a disk that was rolled back is not lost in silence.
+    LossIsNoticed,
     /// The program's own assertions hold.
     NoPanic,
 }

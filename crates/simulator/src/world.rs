@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use ruvector_node::replica::{Event, FlushJob, Flushed, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
 use ruvector_protocol::{Envelope, Membership, NodeId, PlantedBug};
 use ruvector_state_machine::kv::{KvMachine, Retention};
+use ruvector_storage::disk::simulated::SimulatedDisk;
 
 use crate::catch_up_trap::CatchUpTrap;
 use crate::clients::Client;
@@ -17,6 +18,7 @@ use crate::marks::Marks;
 use crate::network::Network;
 use crate::node::{ClusterSettings, Host};
 use crate::random::Random;
+use crate::rollback::LastAct;
 use crate::scenario::Scenario;
 use crate::sessions::SessionUse;
 use crate::statistics::Statistics;
@@ -53,6 +55,10 @@ pub struct World {
     pub(crate) vote_trap: Option<VoteTrap>,
     pub(crate) chase: Option<Chase>,
     pub(crate) catch_up_trap: Option<CatchUpTrap>,
+    /// Copies of all disks, for them to be rolled back to.
+    pub(crate) disk_copies: Vec<SimulatedDisk>,
+    /// Disks were rolled back.
+    pub(crate) last_act: Option<LastAct>,
     /// Faults happen.
     pub(crate) stormy: bool,
     /// Clients begin new operations.
@@ -78,6 +84,8 @@ const SETTINGS_SEED: u64 = 5 << 32;
 const WORK_SEED: u64 = 11 << 32;
 /// The same for what bounds the store.
 const LIMITS_SEED: u64 = 7 << 32;
+/// The same for whether and how disks are rolled back.
+const ROLLBACK_SEED: u64 = 13 << 32;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -189,12 +197,14 @@ impl World {
         let mut gather_random = Random::new(seed ^ GATHER_SEED);
         let mut settings_random = Random::new(seed ^ SETTINGS_SEED);
         let mut limits_random = Random::new(seed ^ LIMITS_SEED);
+        let mut rollback_random = Random::new(seed ^ ROLLBACK_SEED);
         let mut scenario = Scenario::draw(
             &mut random,
             &mut session_random,
             &mut gather_random,
             &mut settings_random,
             &mut limits_random,
+            &mut rollback_random,
         );
         let mut work_random = Random::new(seed ^ WORK_SEED);
         scenario.draw_work(&mut work_random);
@@ -227,6 +237,8 @@ impl World {
             vote_trap: None,
             chase: None,
             catch_up_trap: None,
+            disk_copies: Vec::new(),
+            last_act: None,
             stormy: true,
             clients_work: true,
             last_number: 0,
@@ -311,6 +323,7 @@ impl World {
             Happening::Act(client) => self.act(client),
             Happening::SendAgain(client) => self.send_again(client),
             Happening::LosePatience { client, ticket } => self.lose_patience(client, ticket),
+            Happening::Look(_) if self.last_act.is_some() => Ok(()),
             Happening::Look(watcher) => self.look(watcher),
             Happening::Fault => self.next_fault(),
             Happening::Retain(retention) => self.retain(retention),

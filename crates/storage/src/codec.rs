@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use bytes::{Buf, BufMut, TryGetError};
-use ruvector_protocol::{ClusterTime, HardState, Index, LogPosition, Membership, NodeId, SnapshotMeta, Term};
+use ruvector_protocol::{
+    ClusterTime, HardState, Index, LogPosition, Membership, NodeId, Reign, SnapshotMeta, Term, Timestamp,
+};
 
 /// Bytes whose checksum is right and whose contents make no sense all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl From<TryGetError> for Malformed {
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// Bytes that [`put_hard_state`] writes.
-pub(crate) const HARD_STATE_BYTES: usize = 34;
+pub(crate) const HARD_STATE_BYTES: usize = 51;
 
 /// Bytes that [`put_position`] writes.
 pub(crate) const POSITION_BYTES: usize = 16;
@@ -50,13 +52,16 @@ fn get_number(input: &mut &[u8]) -> Result<u64, Malformed> {
 }
 
 pub(crate) fn put_hard_state(out: &mut Vec<u8>, state: &HardState) {
-    let HardState { term, voted_for, commit, is_newcomer, promised_us } = *state;
+    let HardState { term, voted_for, commit, is_newcomer, promised_us, reign } = *state;
     out.put_u64_le(term.0);
     out.put_u8(u8::from(voted_for.is_some()));
     out.put_u64_le(voted_for.map_or(0, |node| node.0));
     out.put_u64_le(commit.0);
     out.put_u8(u8::from(is_newcomer));
     out.put_u64_le(promised_us);
+    out.put_u8(u8::from(reign.is_some()));
+    out.put_u64_le(reign.map_or(0, |reign| reign.leader.0));
+    out.put_u64_le(reign.map_or(0, |reign| reign.since.0));
 }
 
 pub(crate) fn get_hard_state(input: &mut &[u8]) -> Result<HardState, Malformed> {
@@ -75,7 +80,15 @@ pub(crate) fn get_hard_state(input: &mut &[u8]) -> Result<HardState, Malformed> 
         _ => return Err(Malformed("the mark of a newcomer is neither 0 nor 1")),
     };
     let promised_us = input.try_get_u64_le()?;
-    Ok(HardState { term, voted_for, commit, is_newcomer, promised_us })
+    let is_led = input.try_get_u8()?;
+    let leader = NodeId(input.try_get_u64_le()?);
+    let since = Timestamp(input.try_get_u64_le()?);
+    let reign = match is_led {
+        0 => None,
+        1 => Some(Reign { leader, since }),
+        _ => return Err(Malformed("the mark of a reign is neither 0 nor 1")),
+    };
+    Ok(HardState { term, voted_for, commit, is_newcomer, promised_us, reign })
 }
 
 pub(crate) fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {

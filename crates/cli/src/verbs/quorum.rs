@@ -27,7 +27,7 @@ pub(crate) struct Leader {
   ruvector consensus quorum --check
   ruvector consensus quorum --check --json
 
-Fails if there is no quorum, so that scripts can ask.")]
+Fails if there is no quorum, or if replicas contradict each other, so that scripts can ask.")]
 pub(crate) struct Quorum {
     /// Check whether a quorum follows the leader; this is what the verb does without flags too.
     #[arg(long)]
@@ -80,8 +80,8 @@ impl Quorum {
         let view = ClusterView::gather(&Target::find(&common)?).await?;
         let quorum = view.quorum();
         if output.is_json() {
-            output.json(&quorum_json(&quorum))?;
-        } else if quorum.holds() {
+            output.json(&quorum_json(&view, &quorum))?;
+        } else if quorum.holds() && view.troubles().is_empty() {
             let spare = quorum.present.len() - quorum.needed;
             output.line(format_args!(
                 "{} {}: {} ≥ {}, the quorum holds; {spare} more may fail.",
@@ -91,6 +91,7 @@ impl Quorum {
                 quorum.needed
             ))?;
         }
+        view.refuse_trouble()?;
         if quorum.holds() {
             return Ok(());
         }
@@ -107,8 +108,10 @@ impl Quorum {
     }
 }
 
-pub(super) fn quorum_json(quorum: &QuorumView) -> Value {
+pub(super) fn quorum_json(view: &ClusterView, quorum: &QuorumView) -> Value {
+    let troubles: Vec<String> = view.troubles().into_iter().map(|trouble| trouble.text).collect();
     json!({
+        "troubles": troubles,
         "holds": quorum.holds(),
         "voters": quorum.voters,
         "needed": quorum.needed,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::gather::{Answer, ClusterView};
 use crate::arguments::Common;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::retention;
 use crate::target::Target;
@@ -43,14 +43,7 @@ impl Status {
                 print_peers(&view, output)?;
             }
         }
-        match view.diverged() {
-            None => Ok(()),
-            Some((one, other)) => Err(Failure::failed(format!(
-                "{} and {} differ after the same entry {} (state hashes {} and {}): stop using the cluster and keep \
-                 both data directories",
-                one.node_name, other.node_name, one.applied_index, one.state_hash, other.state_hash
-            ))),
-        }
+        view.refuse_trouble()
     }
 }
 
@@ -58,6 +51,9 @@ fn print_summary(view: &ClusterView, output: Output) -> Result {
     let Some(status) = view.best_informed() else { return Ok(()) };
     let quorum = view.quorum();
     let (mark, state) = match (quorum.holds(), quorum.absent.is_empty()) {
+        _ if !view.troubles().is_empty() => {
+            (output.toned("✗", Tone::Bad), "has replicas that contradict each other".to_owned())
+        }
         (true, true) => (output.toned("✓", Tone::Good), "is healthy".to_owned()),
         (true, false) => {
             let spare = quorum.present.len() - quorum.needed;
@@ -172,13 +168,17 @@ fn store_table(view: &ClusterView) -> Rows {
 /// What the leader knows of the others.
 fn print_peers(view: &ClusterView, output: Output) -> Result {
     let Some(leader) = view.leader().filter(|leader| !leader.peers.is_empty()) else { return Ok(()) };
-    let mut rows = Rows::new(["PEER", "CONNECTED", "MATCHED", "STATE", "HEARD", "DROPPED"]);
+    let mut rows = Rows::new(["PEER", "CONNECTED", "MATCHED", "COMMIT", "STATE", "HEARD", "DROPPED"]);
     for peer in &leader.peers {
         let dash = || "-".to_owned();
         rows.add([
             Content::toned(&peer.name, Tone::Strong),
             if peer.connected { Content::toned("yes", Tone::Good) } else { Content::toned("no", Tone::Bad) },
             peer.matched_index.map_or_else(dash, |index| index.to_string()).into(),
+            match (peer.contradicts_index, peer.commit_index) {
+                (Some(index), _) => Content::toned(index, Tone::Bad),
+                (None, commit) => commit.map_or_else(dash, |index| index.to_string()).into(),
+            },
             peer.state.clone().unwrap_or_else(dash).into(),
             peer.heard_us_ago
                 .map_or_else(dash, |age| format!("{} ago", duration(Duration::from_micros(age))))
@@ -210,9 +210,15 @@ fn remark(view: &ClusterView, status: &NodeStatus) -> Content {
     if status.role == Role::Newcomer {
         return Content::toned(view.what_is_awaited(status), Tone::Bad);
     }
+    if let Some(trouble) = view.troubles().into_iter().find(|trouble| trouble.node == status.node_name) {
+        return Content::toned(trouble.text, Tone::Bad);
+    }
     let Some(leader) = view.leader() else { return Content::toned("knows no leader", Tone::Bad) };
     if status.leader_id == Some(leader.node_id) {
-        return Content::toned("ok", Tone::Good);
+        return match view.troubles().is_empty() {
+            true => Content::toned("ok", Tone::Good),
+            false => Content::toned("follows", Tone::Plain),
+        };
     }
     let text = match status.leader_id {
         Some(other) => format!("follows {}", view.name(other)),
@@ -258,7 +264,7 @@ fn describe(view: &ClusterView) -> Value {
         "cluster_id": best.map(|status| format!("{:016x}", status.cluster_id)),
         "leader": view.leader().map(|leader| &leader.node_name),
         "term": best.map(|status| status.term),
-        "quorum": super::quorum::quorum_json(&quorum),
+        "quorum": super::quorum::quorum_json(view, &quorum),
         "nodes": view.answers.iter().map(|answer| node_json(view, answer)).collect::<Vec<_>>(),
     })
 }
@@ -283,6 +289,9 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
             "state": peer.state,
             "heard_us_ago": peer.heard_us_ago,
             "dropped_messages": peer.dropped_messages,
+            "commit_index": peer.commit_index,
+            "contradicts_index": peer.contradicts_index,
+            "unmatched_us": peer.unmatched_us,
         })
     });
     json!({
@@ -317,6 +326,8 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
         "lease_count": status.lease_count,
         "unheard": status.unheard_ids.iter().map(|id| view.name(*id)).collect::<Vec<_>>(),
         "version": status.version,
+        "trouble": status.trouble,
+        "differs_at_index": status.differs_at_index,
         "peers": peers.collect::<Vec<_>>(),
     })
 }

@@ -137,6 +137,68 @@ fn a_node_refuses_the_log_of_another_and_a_log_without_its_end() {
     assert_eq!(keys.lines().filter(|line| line.contains("before-")).count(), 100, "{keys}");
 }
 
+/// One node is away, the other two acknowledge writes, and one of those two gets an older copy of its disk. It and the one
+/// that was away lead, and what was acknowledged is lost, unless the third has it: so the third must not give way.
+#[test]
+fn what_a_rolled_back_disk_lost_is_missed_loudly_by_whoever_still_has_it() {
+    lose_acknowledged_writes(|leader| (leader + 1) % 3);
+}
+
+/// The same, and the two elect a leader of a term that already had one: they have forgotten it.
+#[test]
+fn a_second_leader_of_a_term_is_noticed_by_whoever_knew_the_first() {
+    lose_acknowledged_writes(|leader| leader);
+}
+
+/// Who is away is chosen by who leads.
+fn lose_acknowledged_writes(choose_away: impl Fn(usize) -> usize) {
+    let mut cluster = Cluster::start(3);
+    let old = (cluster.leader() + 2) % 3;
+    cluster.await_agreement();
+    cluster.kill(&[old]);
+    let directory = cluster.nodes[old].data_dir.clone();
+    let copy = directory.with_extension("copy");
+    copy_directory(&directory, &copy);
+    cluster.start_missing();
+    cluster.await_agreement();
+
+    let leader = cluster.leader();
+    let mut away = choose_away(leader);
+    if away == old {
+        away = (old + 1) % 3;
+    }
+    let keeper = 3 - old - away;
+    cluster.kill(&[away]);
+    put_at(&cluster, keeper, "acknowledged", 100);
+    cluster.kill(&[old, keeper]);
+    fs::remove_dir_all(&directory).unwrap();
+    fs::rename(&copy, &directory).unwrap();
+    let nodes = cluster.nodes.clone();
+    let serve = |position: usize| nodes[position].serve(&cluster.home, "e2e");
+    let _forgetful = [Background::start(&mut serve(old)), Background::start(&mut serve(away))];
+    cluster.leader();
+    put_at(&cluster, away, "since", 10);
+    let keys = cluster.verb(&["get", "acknowledged-", "--prefix", "--keys-only"]).succeeded();
+    assert!(!keys.contains("acknowledged-"), "they are lost to these two: {keys}");
+    cluster.verb(&["quorum", "--check"]).succeeded();
+
+    run(&mut serve(keeper), "").failed_saying(&["disk has lost durable writes", "keep a copy of it"]);
+    // Without a quorum there would be no ok either.
+    await_condition("a leader that says what it lacks", || {
+        cluster.statuses().iter().any(|(_, status)| status.trouble.is_some())
+    });
+    let status = cluster.verb(&["status"]);
+    assert!(!status.stdout.contains("ok") && !status.stdout.contains("healthy"), "{}", status.stdout);
+    let keeper = &nodes[keeper].id;
+    status.failed_saying(&[keeper, "has committed entry", "Replicas contradict each other"]);
+    cluster.verb(&["quorum", "--check"]).failed_saying(&[keeper, "has committed entry"]);
+    let json = cluster.verb(&["quorum", "--check", "--json"]);
+    assert!(
+        json.stdout.contains("has committed entry") && json.code.is_some_and(|code| code != 0),
+        "{json:?}"
+    );
+}
+
 /// Puts keys by one node only.
 fn put_at(cluster: &Cluster, position: usize, prefix: &str, count: usize) {
     let endpoint = cluster.nodes[position].client.clone();

@@ -81,6 +81,10 @@ pub struct NodeStatus {
     pub retention_bytes: Option<u64>,
     /// The members that a newcomer has not heard yet.
     pub unheard_ids: Vec<u64>,
+    /// What it sees that must never be, in words; `None` if all is well.
+    pub trouble: Option<String>,
+    /// The index at which its state first differed from a peer's, while no majority has decided which is right.
+    pub differs_at_index: Option<u64>,
 }
 
 /// What a node does in its group.
@@ -130,6 +134,12 @@ pub struct PeerStatus {
     pub heard_us_ago: Option<u64>,
     /// Messages to it that were dropped.
     pub dropped_messages: u64,
+    /// On the leader: the index it last said to have committed.
+    pub commit_index: Option<u64>,
+    /// The index of what it had committed and the node that tells this, as its leader, did not have.
+    pub contradicts_index: Option<u64>,
+    /// On the leader: microseconds since which it is heard and its log does not match.
+    pub unmatched_us: Option<u64>,
 }
 
 /// An entry of a node's log.
@@ -271,6 +281,8 @@ impl From<pb::StatusResponse> for NodeStatus {
             retention_age_ms: status.retention_age_ms,
             retention_bytes: status.retention_bytes,
             unheard_ids: status.unheard_ids,
+            trouble: status.trouble,
+            differs_at_index: status.differs_at_index,
         }
     }
 }
@@ -296,6 +308,9 @@ impl From<pb::PeerStatus> for PeerStatus {
             state: peer.state,
             heard_us_ago: peer.heard_us_ago,
             dropped_messages: peer.dropped_messages,
+            commit_index: peer.commit_index,
+            contradicts_index: peer.contradicts_index,
+            unmatched_us: peer.unmatched_us,
         }
     }
 }

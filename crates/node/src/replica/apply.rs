@@ -30,7 +30,7 @@ impl<M: StateMachine> Replica<M> {
             let Some(entry) = self.committed.pop_front() else { break };
             let before = self.applied_time;
             self.apply_entry(entry, outputs);
-            self.record_hash(before, outputs)?;
+            self.record_hash(now, before, outputs)?;
             if !self.committed.is_empty()
                 && is_enough()
                 && !self.config.planted(PlantedBug::BacklogAppliedAtOnce)

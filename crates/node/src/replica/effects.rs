@@ -60,13 +60,29 @@ impl<M: StateMachine> Replica<M> {
                 inputs.extend(self.load_entries(to, Load { from, through, bytes_max })?);
             }
             Effect::SendSnapshot { to } => inputs.extend(self.begin_transfer(now, to, outputs)?),
-            Effect::InstallSnapshot(meta) => inputs.push_back(self.install_snapshot(&meta, outputs)?),
+            Effect::InstallSnapshot(meta) => {
+                // What differed is replaced.
+                let differed = self.differs_at().is_some();
+                inputs.push_back(self.install_snapshot(&meta, outputs)?);
+                inputs.extend(differed.then_some(Input::Suspect(false)));
+            }
             Effect::EntriesLost { acknowledged, last } => {
                 return Err(ReplicaError::EntriesLost { acknowledged, last });
             }
             Effect::IncarnationSuperseded { own, by } => {
                 return Err(ReplicaError::IncarnationSuperseded { own, by });
             }
+            Effect::Contradicted { leader, contradiction } => {
+                return Err(ReplicaError::Contradicted { leader, contradiction });
+            }
+            Effect::FollowerContradicts { follower, committed } => tracing::error!(
+                "node {:x} has committed entry {} of term {}, which this leader's log does not hold: a disk has lost \
+                 durable writes or was replaced by an older copy, of this node, of node {0:x} or of another; acknowledged \
+                 writes may be in the data directory of node {0:x} only: keep it",
+                follower.0,
+                committed.index,
+                committed.term
+            ),
             Effect::LeaderChanged { leader, term } => {
                 inputs.extend(self.leader_changed(now, leader, term));
             }
@@ -107,7 +123,7 @@ impl<M: StateMachine> Replica<M> {
             Message::SnapshotChunkResponse(response) => {
                 self.chunk_answered(now, envelope.from, &response, outputs)
             }
-            Message::StateHash(theirs) => self.peer_hash(envelope.from, theirs),
+            Message::StateHash(theirs) => self.peer_hash(now, envelope.from, theirs, outputs),
             Message::PreVoteRequest(_)
             | Message::PreVoteResponse(_)
             | Message::VoteRequest(_)

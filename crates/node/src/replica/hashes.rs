@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ruvector_protocol::message::StateHash;
-use ruvector_protocol::{ClusterTime, Index, Message, NodeId};
+use ruvector_protocol::{ClusterTime, Index, Input, Message, NodeId, PlantedBug, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, Replica, ReplicaError};
@@ -13,6 +13,8 @@ use super::{Output, Replica, ReplicaError};
 pub(super) struct HashChecks {
     own: BTreeMap<Index, u128>,
     peers: BTreeMap<Index, BTreeMap<NodeId, u128>>,
+    /// The first index at which a peer had another state, while no majority has said whose is right.
+    differs_at: Option<Index>,
 }
 
 /// While entries come, replicas compare at least once in so long, in milliseconds of cluster time.
@@ -20,15 +22,33 @@ const INTERVAL_MS: u64 = 1_000;
 /// How many compared indexes are remembered.
 const REMEMBERED_MAX: usize = 64;
 
+/// What the hashes at an index say of this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Too few are known, and none is another.
+    Unknown,
+    /// A majority, this replica among it, has this hash.
+    Confirmed,
+    /// A peer has another, and no majority agrees on any.
+    Undecided,
+    /// A majority agrees on another.
+    Outvoted { own: u128, majority: u128 },
+}
+
 impl HashChecks {
-    /// The hash that a majority of `voter_count` replicas has at an index, if it is not this one's.
-    fn outvoted(&self, index: Index, voter_count: usize) -> Option<(u128, u128)> {
-        let own = *self.own.get(&index)?;
-        let mut counts: BTreeMap<u128, usize> = BTreeMap::new();
-        for hash in self.peers.get(&index)?.values().filter(|hash| **hash != own) {
+    /// What the hashes at an index say, among `voter_count` replicas.
+    fn verdict(&self, index: Index, voter_count: usize) -> Verdict {
+        let Some(own) = self.own.get(&index).copied() else { return Verdict::Unknown };
+        let mut counts = BTreeMap::from([(own, 1)]);
+        for hash in self.peers.get(&index).into_iter().flat_map(BTreeMap::values) {
             *counts.entry(*hash).or_default() += 1;
         }
-        counts.into_iter().find(|(_, count)| *count > voter_count / 2).map(|(majority, _)| (own, majority))
+        match counts.iter().find(|(_, count)| **count > voter_count / 2) {
+            Some((hash, _)) if *hash == own => Verdict::Confirmed,
+            Some((majority, _)) => Verdict::Outvoted { own, majority: *majority },
+            None if counts.len() > 1 => Verdict::Undecided,
+            None => Verdict::Unknown,
+        }
     }
 
     fn forget_old(&mut self) {
@@ -51,6 +71,7 @@ impl<M: StateMachine> Replica<M> {
     /// before it.
     pub(super) fn record_hash(
         &mut self,
+        now: Timestamp,
         before: ClusterTime,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
@@ -65,10 +86,22 @@ impl<M: StateMachine> Replica<M> {
         for &peer in self.peers.iter() {
             outputs.push(Output::Send(self.envelope(peer, Message::StateHash(StateHash { index, hash }))));
         }
-        self.check_hash(index)
+        self.check_hash(now, index, outputs)
     }
 
-    pub(super) fn peer_hash(&mut self, from: NodeId, theirs: StateHash) -> Result<(), ReplicaError> {
+    /// The first index at which a peer's state differed, while no majority has decided which of the two is right.
+    #[must_use]
+    pub fn differs_at(&self) -> Option<Index> {
+        self.hashes.differs_at
+    }
+
+    pub(super) fn peer_hash(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        theirs: StateHash,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
         if !self.peers.contains(&from) {
             return Ok(());
         }
@@ -84,14 +117,44 @@ impl<M: StateMachine> Replica<M> {
         }
         self.hashes.peers.entry(theirs.index).or_default().insert(from, theirs.hash);
         self.hashes.forget_old();
-        self.check_hash(theirs.index)
+        self.check_hash(now, theirs.index, outputs)
     }
 
-    fn check_hash(&self, index: Index) -> Result<(), ReplicaError> {
-        match self.hashes.outvoted(index, self.peers.len() + 1) {
-            Some((own, majority)) => Err(ReplicaError::Diverged { index, own, majority }),
-            None => Ok(()),
+    /// One that a majority disagrees with stops. One that differs from a peer while no majority agrees does not lead, vote
+    /// or serve linearizable reads until a majority has its state: an answer would be wrong with even odds.
+    fn check_hash(
+        &mut self,
+        now: Timestamp,
+        index: Index,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        if self.config.planted(PlantedBug::DifferenceIgnored) {
+            return Ok(());
         }
+        let is_suspect = match self.hashes.verdict(index, self.peers.len() + 1) {
+            Verdict::Outvoted { own, majority } => {
+                return Err(ReplicaError::Diverged { index, own, majority });
+            }
+            Verdict::Undecided => true,
+            Verdict::Confirmed if self.hashes.differs_at.is_some_and(|differs_at| index >= differs_at) => {
+                false
+            }
+            Verdict::Confirmed | Verdict::Unknown => return Ok(()),
+        };
+        if is_suspect == self.hashes.differs_at.is_some() {
+            return Ok(());
+        }
+        self.hashes.differs_at = is_suspect.then_some(index);
+        if is_suspect {
+            tracing::error!(
+                "this node neither leads nor votes from now on: its state differs from a peer's at index {index}, and no \
+                 majority has decided which is right; start the nodes that are down, and the one that is wrong will stop; \
+                 if that is not possible, keep all data directories and see OPERATIONS.md"
+            );
+        } else {
+            tracing::info!("a majority has this node's state at index {index}: it leads and votes again");
+        }
+        self.step(now, Input::Suspect(is_suspect), outputs)
     }
 }
 
@@ -117,16 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn only_a_majority_against_it_stops_a_replica() {
+    fn only_a_majority_decides_whose_state_is_right() {
         let mut checks = HashChecks::default();
         let index = Index(64);
+        assert_eq!(checks.verdict(index, 3), Verdict::Unknown, "nothing is known");
         checks.own.insert(index, 1);
+        assert_eq!(checks.verdict(index, 3), Verdict::Unknown, "nobody else was heard");
         checks.peers.entry(index).or_default().insert(NodeId(2), 9);
-        assert_eq!(checks.outvoted(index, 3), None, "one against one is undecided");
+        assert_eq!(checks.verdict(index, 3), Verdict::Undecided, "one against one");
+        checks.peers.entry(index).or_default().insert(NodeId(3), 1);
+        assert_eq!(checks.verdict(index, 3), Verdict::Confirmed);
         checks.peers.entry(index).or_default().insert(NodeId(3), 9);
-        assert_eq!(checks.outvoted(index, 3), Some((1, 9)));
+        assert_eq!(checks.verdict(index, 3), Verdict::Outvoted { own: 1, majority: 9 });
         checks.own.insert(index, 9);
-        assert_eq!(checks.outvoted(index, 3), None);
+        assert_eq!(checks.verdict(index, 3), Verdict::Confirmed);
+        assert_eq!(checks.verdict(index, 7), Verdict::Unknown, "three of seven, and none against it");
     }
 
     #[test]

@@ -25,8 +25,8 @@ mod transfer;
 use std::collections::VecDeque;
 
 use ruvector_protocol::{
-    ClusterTime, Effect, Entry, GroupId, Incarnation, Index, Input, LogPosition, Membership, NodeId,
-    PlantedBug, Raft, Timestamp, WriteId,
+    ClusterTime, Contradiction, Effect, Entry, GroupId, Incarnation, Index, Input, LogPosition, Membership,
+    NodeId, PlantedBug, Raft, Timestamp, WriteId,
 };
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotListing, SnapshotStore, StorageError};
@@ -104,6 +104,20 @@ pub enum ReplicaError {
         acknowledged: Index,
         /// Where the log ends.
         last: Index,
+    },
+    /// The leader does not have what is committed here.
+    #[error(
+        "{contradiction} (the leader is node {:x}): a disk has lost durable writes, or a data directory was replaced by an \
+         older copy, the leader's or another's; this data directory may hold acknowledged writes that no other has: keep a \
+         copy of it, then either give up what only it holds (move it away and start this node with an empty one) or \
+         what the others did since (stop them and make the cluster again from this node's data); OPERATIONS.md says how",
+        leader.0
+    )]
+    Contradicted {
+        /// Who leads.
+        leader: NodeId,
+        /// What can't both be true.
+        contradiction: Contradiction,
     },
     /// A majority of the replicas agree on a state that is not this one's.
     #[error(

@@ -1,5 +1,7 @@
 //! What a replica has in every role: its term and vote, its log, what is durable, what is applied.
 
+use std::collections::BTreeMap;
+
 use super::clock::{ClusterClock, Freshness};
 use super::config::{Config, Restored};
 use super::held::{HeldReplies, HeldReply, Reply};
@@ -14,8 +16,8 @@ use crate::message::{
 };
 use crate::random::Random;
 use crate::types::{
-    HardState, Incarnation, Index, LogPosition, Membership, NodeId, Proposal, SnapshotMeta, Term, Timestamp,
-    WriteId,
+    HardState, Incarnation, Index, LogPosition, Membership, NodeId, Proposal, Reign, SnapshotMeta, Term,
+    Timestamp, WriteId,
 };
 
 /// A term that no cluster reaches by elections: a message with a higher one is damaged or forged.
@@ -41,6 +43,16 @@ pub(crate) struct Core {
     pub(crate) random: Random,
     term: Term,
     voted_for: Option<NodeId>,
+    /// Whose reign the term is, if known.
+    pub(super) reign: Option<Reign>,
+    /// Since when this process knows that the term's leader has all that is committed here.
+    pub(super) is_leader_compared: bool,
+    /// This replica's state may be wrong: see [`Input::Suspect`](crate::Input::Suspect).
+    pub(super) is_suspect: bool,
+    /// How far replicas had come, each of them: what it acknowledged and was committed.
+    pub(super) remembered: BTreeMap<NodeId, Index>,
+    /// What followers had committed that this replica, when it led, did not have.
+    pub(super) contradicted_by: BTreeMap<NodeId, LogPosition>,
     pub(crate) log: Log,
     commit: Index,
     /// Given out in [`Effect::Apply`].
@@ -84,6 +96,11 @@ impl Core {
             effects: Vec::new(),
             term: hard_state.term.max(last.term),
             voted_for,
+            reign: hard_state.reign.filter(|_| hard_state.term >= last.term),
+            is_leader_compared: false,
+            remembered: BTreeMap::new(),
+            contradicted_by: BTreeMap::new(),
+            is_suspect: false,
             commit: hard_state.commit.min(last.index).max(applied),
             handed: applied,
             applied,
@@ -111,6 +128,15 @@ impl Core {
 
     pub(crate) fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// The last committed entry.
+    pub(crate) fn committed(&self) -> LogPosition {
+        let term = self
+            .log
+            .term_at(self.commit)
+            .expect("what is committed is in the log or is what it begins behind");
+        LogPosition { term, index: self.commit }
     }
 
     pub(crate) fn applied(&self) -> Index {
@@ -190,6 +216,8 @@ impl Core {
         assert!(term > self.term, "term {term} entered from term {}", self.term);
         self.term = term;
         self.voted_for = None;
+        self.reign = None;
+        self.is_leader_compared = false;
     }
 
     /// Gives this term's vote.
@@ -210,6 +238,7 @@ impl Core {
             commit: self.commit,
             is_newcomer: self.is_newcomer(),
             promised_us: self.promise.to_remember_us(self.now),
+            reign: self.reign,
         }
     }
 
@@ -247,6 +276,8 @@ impl Core {
             incarnation: self.config.incarnation,
             is_newcomer: self.writes.is_newcomer_durably(),
             promised_us: self.promise.spoken_us(self.writes.durable_promise_us()),
+            committed: self.committed(),
+            is_contradicted: false,
         }
     }
 

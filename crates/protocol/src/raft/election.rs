@@ -231,6 +231,7 @@ impl Raft {
                 Message::VoteResponse(VoteResponse { granted: false, incarnation: request.incarnation })
             }
             Message::Heartbeat(heartbeat) => Message::HeartbeatResponse(HeartbeatResponse {
+                remembered: Vec::new(),
                 stamp: self.core.follower_stamp(&heartbeat.stamp),
             }),
             Message::AppendRequest(request) => Message::AppendResponse(AppendResponse {

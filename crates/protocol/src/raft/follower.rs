@@ -140,6 +140,7 @@ impl Follower {
     }
 
     pub(super) fn heartbeat(&mut self, core: &mut Core, leader: NodeId, heartbeat: &Heartbeat) {
+        let remembered = Self::remind(core, &heartbeat.remembered);
         hear_stamp(core, &heartbeat.stamp, heartbeat.commit);
         let last = core.log.last().index;
         if heartbeat.commit <= last {
@@ -152,14 +153,18 @@ impl Follower {
             return;
         }
         let stamp = core.follower_stamp(&heartbeat.stamp);
-        core.send(leader, Message::HeartbeatResponse(HeartbeatResponse { stamp }));
+        core.send(leader, Message::HeartbeatResponse(HeartbeatResponse { remembered, stamp }));
     }
 
     /// Appends what is new and answers when it is durable (Raft thesis section 3.5).
     pub(super) fn append(&mut self, core: &mut Core, leader: NodeId, request: AppendRequest) {
         let AppendRequest { previous, entries, commit, stamp } = request;
-        if !is_continuous(previous, &entries, core.term()) || replaces_committed(core, &entries) {
+        if !is_continuous(previous, &entries, core.term()) {
             core.drop_message();
+            return;
+        }
+        if let Some(contradiction) = core.committed_otherwise_among(previous, &entries) {
+            core.contradict(leader, contradiction, &stamp);
             return;
         }
         hear_stamp(core, &stamp, commit);
@@ -190,6 +195,19 @@ impl Follower {
     /// A verified snapshot from the leader.
     pub(super) fn snapshot_received(&mut self, core: &mut Core, leader: NodeId, meta: SnapshotMeta) {
         let index = meta.position.index;
+        let stamp = LeaderStamp {
+            sent_at: Timestamp(0),
+            read_round: 0,
+            cluster_time: core.clock.read(core.now),
+            answering: None,
+            leads_since: Timestamp(0),
+            elected_with: LogPosition::default(),
+            acknowledged: Index(0),
+        };
+        if let Some(contradiction) = core.committed_otherwise(meta.position) {
+            core.contradict(leader, contradiction, &stamp);
+            return;
+        }
         if index > core.commit() {
             if core.log.matches(meta.position) {
                 core.commit_through(index);
@@ -198,12 +216,6 @@ impl Follower {
             }
         }
         let matched = core.commit();
-        let stamp = LeaderStamp {
-            sent_at: Timestamp(0),
-            read_round: 0,
-            cluster_time: core.clock.read(core.now),
-            answering: None,
-        };
         core.accept_append(leader, matched.min(index), &stamp);
     }
 }
@@ -231,14 +243,6 @@ fn is_continuous(previous: LogPosition, entries: &[Entry], leader_term: Term) ->
         time = Some(entry.time);
     }
     last.term <= leader_term
-}
-
-/// Whether the entries contradict what is committed here, which no leader's log does.
-fn replaces_committed(core: &Core, entries: &[Entry]) -> bool {
-    entries
-        .iter()
-        .take_while(|entry| entry.index <= core.commit())
-        .any(|entry| core.log.term_at(entry.index).is_some_and(|term| term != entry.term))
 }
 
 /// Whether cluster time would go back from what this log holds to the first entry that it does not hold.

@@ -12,7 +12,7 @@ use crate::io::{ReadId, ReadLevel, RejectReason};
 use crate::message::{AppendOutcome, AppendResponse, FollowerStamp, HeartbeatResponse, ReadIndexRequest};
 use crate::progress::Progress;
 use crate::quorum;
-use crate::types::{ClusterTime, Entry, Incarnation, Index, NodeId, Payload, Timestamp};
+use crate::types::{ClusterTime, Entry, Incarnation, Index, LogPosition, NodeId, Payload, Reign, Timestamp};
 
 /// A leader's own data.
 ///
@@ -23,10 +23,14 @@ pub(super) struct Leader {
     pub(super) followers: BTreeMap<NodeId, Progress>,
     pub(super) reads: LeaderReads,
     /// Since when it leads.
-    elected_at: Timestamp,
+    pub(super) elected_at: Timestamp,
+    /// Where its log ended then.
+    pub(super) elected_with: LogPosition,
     /// The index of the no-op that opened the term.
     opened_at: Index,
     pub(super) heartbeat_due: Timestamp,
+    /// When it tells again what it remembers of others.
+    pub(super) remind_due: Timestamp,
     /// Followers may not know yet what is committed; they are told when nothing else is left to do.
     pub(super) is_commit_news: bool,
     /// What is uncommitted in the log.
@@ -49,13 +53,18 @@ impl Leader {
     /// Begins to lead: a no-op opens the term, so that what older terms left can be committed (Raft thesis
     /// section 3.6.2).
     pub(super) fn open_term(core: &mut Core) -> Self {
-        let last = core.log.last().index;
+        let elected_with = core.log.last();
+        let last = elected_with.index;
+        core.reign = Some(Reign { leader: core.config.node, since: core.now });
+        core.is_leader_compared = true;
         let uncommitted_bytes = core.log.entries(core.commit().next(), last).map(Entry::weight).sum();
         let mut leader = Self {
             followers: core.peers().into_iter().map(|peer| (peer, Progress::new(last))).collect(),
             reads: LeaderReads::default(),
             elected_at: core.now,
+            elected_with,
             opened_at: last.next(),
+            remind_due: core.now,
             heartbeat_due: core.now.after_micros(core.config.heartbeat_interval_us),
             is_commit_news: false,
             uncommitted_bytes,
@@ -122,6 +131,7 @@ impl Leader {
         if progress.seems_lost(response.stamp.echo, core.config.heartbeat_interval_us) {
             progress.probe_again();
         }
+        core.hear_remembered(&response.remembered);
         self.replicate(core, from);
         self.confirm_reads(core);
     }
@@ -129,12 +139,14 @@ impl Leader {
     /// A follower remembers nothing of its earlier starts. Returns the latest of its starts that was heard.
     pub(super) fn introduced(
         &mut self,
-        core: &Core,
+        core: &mut Core,
         from: NodeId,
         incarnation: Incarnation,
     ) -> Option<Incarnation> {
         let progress = self.followers.get_mut(&from)?;
-        progress.meet(incarnation, true, core.log.last().index);
+        if progress.meet(incarnation, true, core.log.last().index) {
+            core.contradicted_by.remove(&from);
+        }
         Some(progress.incarnation())
     }
 
@@ -146,6 +158,10 @@ impl Leader {
             return false;
         };
         if !progress.meet(stamp.incarnation, stamp.is_newcomer, core.log.last().index) {
+            return false;
+        }
+        progress.is_contradicting = !Self::agrees(core, from, stamp);
+        if progress.is_contradicting {
             return false;
         }
         let mut stamp = *stamp;
@@ -332,6 +348,8 @@ impl Leader {
         let status = |(node, progress): (&NodeId, &Progress)| FollowerStatus {
             node: *node,
             matched: progress.matched,
+            commit: progress.committed,
+            unmatched_since: progress.unmatched_since,
             state: progress.state_name(),
             heard_at: progress.heard_at,
             is_newcomer: progress.is_newcomer,

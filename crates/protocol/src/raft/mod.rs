@@ -3,15 +3,17 @@
 //! [`Raft::step`] is here: it gives an input to the code of the current role. `core` has what every role
 //! needs, `election` how a replica becomes a leader, `follower`, `leader` and `replication` what either does,
 //! `reads` how reads are made safe, `promise` for how long nobody else is elected, `writes` and `held` what is durable and what waits for it, `clock` what is
-//! known of time.
+//! known of time, `contradiction` and `memory` how lost disks are noticed.
 
 mod clock;
 mod config;
+mod contradiction;
 mod core;
 mod election;
 mod follower;
 mod held;
 mod leader;
+mod memory;
 mod newcomer;
 mod planted;
 mod promise;
@@ -192,6 +194,7 @@ impl Raft {
             base: self.core.log.base(),
             membership: self.core.membership.clone(),
             followers: self.as_leader().map(Leader::follower_statuses).unwrap_or_default(),
+            contradicted_by: self.core.contradicted_by.clone(),
             unheard: self.core.unheard(),
         }
     }
@@ -222,6 +225,10 @@ impl Raft {
                     leader.propose_tick(&mut self.core);
                 }
             }
+            Input::Read { ids, level: _ } if self.core.is_suspect => {
+                self.core.reject_reads(ids, RejectReason::NoLeader);
+            }
+            Input::Suspect(is_suspect) => self.suspect(is_suspect),
             Input::Read { ids, level } => match &mut self.role {
                 Role::Leader(leader) => leader.read(&mut self.core, ids, level),
                 Role::Follower(follower) => follower.read(&mut self.core, ids, level),
@@ -306,12 +313,16 @@ impl Raft {
             Message::VoteRequest(request) => self.vote_requested(from, &request),
             Message::VoteResponse(response) => self.vote_answered(from, &response),
             Message::AppendRequest(request) => {
-                if let Some((follower, core)) = self.follower_of(from) {
+                if self.core.meet_leader(from, &request.stamp)
+                    && let Some((follower, core)) = self.follower_of(from)
+                {
                     follower.append(core, from, request);
                 }
             }
             Message::Heartbeat(heartbeat) => {
-                if let Some((follower, core)) = self.follower_of(from) {
+                if self.core.meet_leader(from, &heartbeat.stamp)
+                    && let Some((follower, core)) = self.follower_of(from)
+                {
                     follower.heartbeat(core, from, &heartbeat);
                 }
             }
@@ -386,6 +397,15 @@ impl Raft {
             Role::Follower(former) => former.leave(&mut self.core),
             Role::Leader(former) => former.leave(&mut self.core),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+    }
+
+    /// Stops leading and campaigning, and gives back the reads that wait.
+    fn suspect(&mut self, is_suspect: bool) {
+        let was_suspect = std::mem::replace(&mut self.core.is_suspect, is_suspect);
+        if is_suspect && !was_suspect {
+            let leader = self.leader().filter(|leader| *leader != self.core.config.node);
+            self.follow(leader);
         }
     }
 

@@ -79,7 +79,7 @@ impl Core {
 
     /// Whether this replica may vote and stand for election.
     pub(crate) fn may_vote(&self) -> bool {
-        self.is_voter() && !self.is_newcomer()
+        self.is_voter() && !self.is_newcomer() && !self.is_suspect
     }
 
     /// The members that a newcomer has not heard yet.
@@ -127,7 +127,7 @@ impl Raft {
     pub(super) fn introduced(&mut self, from: NodeId, request: &IntroductionRequest) {
         let incarnation = request.incarnation;
         let heard = match &mut self.role {
-            Role::Leader(leader) => leader.introduced(&self.core, from, incarnation),
+            Role::Leader(leader) => leader.introduced(&mut self.core, from, incarnation),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         };
         let outcome = match heard.filter(|heard| *heard > incarnation) {

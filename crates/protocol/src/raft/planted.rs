@@ -35,6 +35,10 @@ pub enum PlantedBug {
     /// (against section 3.5).
     CommitBeyondMatch,
 
+    /// A replica goes on, and a leader says nothing, when a follower has committed what its leader does not have.
+    ContradictionIgnored,
+    /// A leader tells nobody how far replicas had come.
+    RollbackForgotten,
     /// A leader takes in more than it may hold uncommitted.
     UncommittedUnbounded,
 
@@ -80,6 +84,8 @@ pub enum PlantedBug {
     SnapshotWithoutOrigins,
 
     // Applying, and time.
+    /// Replicas whose states differ go on as if they did not.
+    DifferenceIgnored,
     /// A proposal that is in the log twice is applied twice.
     RetryAppliedTwice,
     /// Whatever is committed is applied in one turn, however long that takes, and nobody is heard meanwhile.
@@ -116,7 +122,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 46] = [
         Self::EmptyDiskTrusted,
         Self::JoinsBelowTarget,
         Self::VoteBeforeDurable,
@@ -129,6 +135,8 @@ impl PlantedBug {
         Self::AppendWithoutPrevious,
         Self::KeepConflictingEntries,
         Self::CommitBeyondMatch,
+        Self::ContradictionIgnored,
+        Self::RollbackForgotten,
         Self::UncommittedUnbounded,
         Self::ReadIndexBeforeNoop,
         Self::MinorityConfirmsRead,
@@ -147,6 +155,7 @@ impl PlantedBug {
         Self::NamesNotSynced,
         Self::SnapshotNotSynced,
         Self::SnapshotWithoutOrigins,
+        Self::DifferenceIgnored,
         Self::RetryAppliedTwice,
         Self::BacklogAppliedAtOnce,
         Self::FailedSnapshotForgotten,
@@ -178,6 +187,8 @@ impl PlantedBug {
             Self::AppendWithoutPrevious => "append-without-previous",
             Self::KeepConflictingEntries => "keep-conflicting-entries",
             Self::CommitBeyondMatch => "commit-beyond-match",
+            Self::ContradictionIgnored => "contradiction-ignored",
+            Self::RollbackForgotten => "rollback-forgotten",
             Self::UncommittedUnbounded => "uncommitted-unbounded",
             Self::ReadIndexBeforeNoop => "read-before-noop",
             Self::MinorityConfirmsRead => "minority-confirms-read",
@@ -196,6 +207,7 @@ impl PlantedBug {
             Self::NamesNotSynced => "names-not-synced",
             Self::SnapshotNotSynced => "snapshot-not-synced",
             Self::SnapshotWithoutOrigins => "snapshot-without-origins",
+            Self::DifferenceIgnored => "difference-ignored",
             Self::RetryAppliedTwice => "retry-applied-twice",
             Self::BacklogAppliedAtOnce => "backlog-applied-at-once",
             Self::FailedSnapshotForgotten => "failed-snapshot-forgotten",

@@ -24,8 +24,9 @@ impl Leader {
     /// Makes itself heard by everyone, with the newest round of read confirmations.
     pub(super) fn heartbeat(&mut self, core: &mut Core) {
         self.heartbeat_due = core.now.after_micros(core.config.heartbeat_interval_us);
+        let reminder = self.reminder(core);
         for peer in core.peers() {
-            self.send_heartbeat(core, peer);
+            self.send_heartbeat(core, peer, reminder.clone());
         }
     }
 
@@ -113,7 +114,7 @@ impl Leader {
         };
         let previous = LogPosition { term, index };
         let commit = core.commit();
-        let stamp = self.stamp(core, progress, true);
+        let stamp = self.stamp(core, to, progress, true);
         let last = entries.last().map_or(index, |entry| entry.index);
         let bytes = entries.iter().map(Entry::weight).sum();
         core.send(to, Message::AppendRequest(AppendRequest { previous, entries, commit, stamp }));
@@ -122,14 +123,14 @@ impl Leader {
         }
     }
 
-    fn send_heartbeat(&mut self, core: &mut Core, to: NodeId) {
+    fn send_heartbeat(&mut self, core: &mut Core, to: NodeId, remembered: Vec<(NodeId, Index)>) {
         let Some(progress) = self.followers.get(&to) else { return };
         let mut commit = core.commit().min(progress.matched);
         if core.config.planted(PlantedBug::CommitBeyondMatch) {
             commit = core.commit();
         }
-        let stamp = self.stamp(core, progress, commit == core.commit());
-        core.send(to, Message::Heartbeat(Heartbeat { commit, stamp }));
+        let stamp = self.stamp(core, to, progress, commit == core.commit());
+        core.send(to, Message::Heartbeat(Heartbeat { commit, remembered, stamp }));
         if let Some(progress) = self.followers.get_mut(&to) {
             progress.told_commit = progress.told_commit.max(commit);
         }
@@ -147,12 +148,12 @@ impl Leader {
             if progress.is_replicating() && progress.next > core.log.last().index {
                 self.send_append(core, peer, Vec::new());
             } else if progress.matched > progress.told_commit {
-                self.send_heartbeat(core, peer);
+                self.send_heartbeat(core, peer, Vec::new());
             }
         }
     }
 
-    fn stamp(&self, core: &Core, progress: &Progress, tells_all_commits: bool) -> LeaderStamp {
+    fn stamp(&self, core: &Core, to: NodeId, progress: &Progress, tells_all_commits: bool) -> LeaderStamp {
         // Only a leader that surely still is one, and says all that it knows to be committed, answers for
         // how old a follower's state is.
         let answers =
@@ -162,6 +163,9 @@ impl Leader {
             read_round: self.reads.round(),
             cluster_time: core.clock.read(core.now).max(core.log.last_time()),
             answering: progress.responded_at.filter(|_| answers),
+            leads_since: self.elected_at,
+            elected_with: self.elected_with,
+            acknowledged: core.acknowledged_by(to, progress),
         }
     }
 }

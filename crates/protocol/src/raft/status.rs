@@ -1,5 +1,7 @@
 //! What a replica shows of itself.
 
+use std::collections::BTreeMap;
+
 use crate::types::{Index, LogPosition, Membership, NodeId, Term, Timestamp};
 
 /// What a replica does at the moment.
@@ -24,6 +26,11 @@ pub struct FollowerStatus {
     pub node: NodeId,
     /// The last index known to match.
     pub matched: Index,
+    /// What it last said to have committed; `None` if it was not heard in this term.
+    pub commit: Option<LogPosition>,
+    /// Since when it is heard and where its log parts from the leader's is not found; `None` if it is not looked for. It is
+    /// found in a moment when all is well.
+    pub unmatched_since: Option<Timestamp>,
     /// `probe`, `replicate` or `snapshot`.
     pub state: &'static str,
     /// When it was last heard.
@@ -68,6 +75,9 @@ pub struct RaftStatus {
     pub membership: Membership,
     /// The followers, if it leads.
     pub followers: Vec<FollowerStatus>,
+    /// Followers that had committed what this replica did not have when it led, and what that was. They have not said
+    /// anything else since.
+    pub contradicted_by: BTreeMap<NodeId, LogPosition>,
     /// The members that a newcomer has not heard since it started. If there are none, it has yet to catch up with
     /// a leader.
     pub unheard: Vec<NodeId>,

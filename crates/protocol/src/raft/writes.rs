@@ -169,7 +169,7 @@ impl Writes {
 }
 
 fn vote_of(hard_state: &HardState) -> Vote {
-    let HardState { term, voted_for, commit: _, is_newcomer, promised_us: _ } = *hard_state;
+    let HardState { term, voted_for, commit: _, is_newcomer, promised_us: _, reign: _ } = *hard_state;
     Vote { term, voted_for, is_newcomer }
 }
 

@@ -179,7 +179,10 @@ impl Cluster {
                 node.unanswered_apply = None;
                 node.snapshot = Some(meta);
             }
-            Effect::EntriesLost { .. } | Effect::IncarnationSuperseded { .. } => node.raft = None,
+            Effect::EntriesLost { .. }
+            | Effect::IncarnationSuperseded { .. }
+            | Effect::Contradicted { .. } => node.raft = None,
+            Effect::FollowerContradicts { .. } => {}
             Effect::LeaderChanged { leader, term } => {
                 if leader == Some(id) {
                     self.checker.elected(id, term, &self.nodes);

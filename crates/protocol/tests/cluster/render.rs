@@ -53,6 +53,12 @@ pub fn effect(id: NodeId, effect: &Effect) -> Option<String> {
         Effect::IncarnationSuperseded { own, by } => {
             format!("is start {} and was start {} already", own.0, by.0)
         }
+        Effect::Contradicted { leader, contradiction } => {
+            format!("is contradicted by {leader}: {contradiction}")
+        }
+        Effect::FollowerContradicts { follower, committed } => {
+            format!("lacks what {follower} has committed: {}", position(*committed))
+        }
         Effect::LeaderChanged { leader: Some(leader), term } if *leader == id => format!("leads term {term}"),
         Effect::LeaderChanged { leader: Some(leader), term } => format!("follows {leader} in term {term}"),
         Effect::LeaderChanged { leader: None, term } => format!("knows no leader in term {term}"),

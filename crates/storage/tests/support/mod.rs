@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
-    Payload, Proposal, SnapshotMeta, Term, Write, WriteId,
+    Payload, Proposal, Reign, SnapshotMeta, Term, Timestamp, Write, WriteId,
 };
 use ruvector_storage::{LogOptions, LogStore, Owner, RecoveredGroup, SimulatedDisk, StorageError};
 
@@ -51,6 +51,7 @@ pub(crate) fn hard_state(term: u64, vote: Option<u64>, commit: u64) -> HardState
         commit: Index(commit),
         is_newcomer: false,
         promised_us: term * 1000,
+        reign: vote.map(|node| Reign { leader: NodeId(node), since: Timestamp(term * 7) }),
     }
 }
 
