@@ -65,6 +65,9 @@ const TURN_REQUESTS_MAX: usize = 2048;
 /// turns of one.
 const CROWDED_TURN: usize = 4;
 
+/// How long a node that is contradicted waits at most for a connection to tell its leader so.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
 /// The owner of a running replica.
 #[derive(Debug)]
 pub(crate) struct Driver<M: StateMachine> {
@@ -152,18 +155,24 @@ impl<M: StateMachine> Driver<M> {
     /// Why the replica can't go on.
     pub(crate) fn run(mut self) -> Result<(), ReplicaError> {
         let ended = self.run_turns();
-        if ended.is_err() {
+        if matches!(ended, Err(ReplicaError::Contradicted { .. })) {
             self.send_last_messages();
         }
         ended
     }
 
-    /// What the replica said before it stopped is true, and may tell a peer why it stops.
+    /// Tells the leader that this node stops, and why. Just started it may not have reached the leader yet.
     fn send_last_messages(&mut self) {
-        for output in self.outputs.drain(..) {
-            if let Output::Send(envelope) = output {
-                self.transport.send(envelope);
+        let begun = Instant::now();
+        for output in std::mem::take(&mut self.outputs) {
+            let Output::Send(envelope) = output else { continue };
+            let is_connected = |driver: &Self| {
+                driver.transport.counters().get(&envelope.to).is_some_and(|counters| counters.connected)
+            };
+            while !is_connected(self) && begun.elapsed() < LAST_WORDS_MAX {
+                std::thread::sleep(LAST_WORDS_MAX / 100);
             }
+            self.transport.send(envelope);
         }
         self.transport.flush();
     }
