@@ -28,6 +28,7 @@ mod stored;
 mod txn;
 mod versions;
 pub mod view;
+mod visit;
 
 pub use command::*;
 pub use lease::LEASE_TTL_SECONDS_MAX;
@@ -38,3 +39,4 @@ pub use session::{InSession, SESSION_ANSWERS_MAX, SESSION_BYTES_MAX, SessionClie
 pub use snapshot::SnapshotPart;
 pub use txn::TXN_DEPTH_MAX;
 pub use view::{Event, EventKind, KvView, LeaseInfo};
+pub use visit::{KeyValueRef, Visited};

@@ -89,7 +89,7 @@ fn passes_filters(request: &RangeRequest, version: &Version<'_>) -> bool {
 }
 
 /// A bound of 0 is none.
-fn within(revision: Revision, min: Revision, max: Revision) -> bool {
+pub(super) fn within(revision: Revision, min: Revision, max: Revision) -> bool {
     (min.0 == 0 || revision >= min) && (max.0 == 0 || revision <= max)
 }
 

@@ -117,3 +117,61 @@ fn a_view_stays_as_it_was() {
     assert_eq!(dump(&view), before);
     assert_eq!(view.state_hash(), hash);
 }
+
+#[test]
+fn who_visits_a_range_piece_by_piece_finds_what_it_held_then_whatever_happens_meanwhile() {
+    let mut fixture = letters();
+    let then = fixture.view().revision();
+    let request = RangeRequest { revision: Some(then), ..range("b", "f") };
+    let expected = fixture.range(&request).kvs;
+    let mut visited = Vec::new();
+    let mut left = request.clone();
+    while visited.len() < expected.len() {
+        let mut next = None;
+        let visiting = fixture.view().visit(&left, |version| {
+            let kv = version.key_value();
+            if next.is_some() {
+                next = Some(kv.key.to_vec());
+                return false;
+            }
+            next = Some(kv.key.to_vec());
+            visited.push((kv.key.to_vec(), kv.value.to_vec(), kv.mod_revision, kv.version, kv.lease));
+            true
+        });
+        visiting.unwrap();
+        left.range.key = next.unwrap().into();
+        fixture.put("b", "later");
+        fixture.put("bb", "new");
+        fixture.delete(std::str::from_utf8(&left.range.key).unwrap(), "");
+    }
+    let parts = |kv: &std::sync::Arc<KeyValue>| {
+        (kv.key.to_vec(), kv.value.to_vec(), kv.mod_revision, kv.version, kv.lease)
+    };
+    assert_eq!(visited, expected.iter().map(parts).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_bounds_of_revisions_admit_is_what_a_range_answers() {
+    let fixture = letters();
+    for bound in 0..10 {
+        for request in [
+            RangeRequest { min_mod_revision: Revision(bound), ..everything() },
+            RangeRequest { max_mod_revision: Revision(bound), ..everything() },
+            RangeRequest { min_create_revision: Revision(bound), ..everything() },
+            RangeRequest { max_create_revision: Revision(bound), ..everything() },
+        ] {
+            let mut admitted = Vec::new();
+            fixture
+                .view()
+                .visit(&request, |version| {
+                    let kv = version.key_value();
+                    if request.admits(&kv) {
+                        admitted.push(String::from_utf8(kv.key.to_vec()).unwrap());
+                    }
+                    true
+                })
+                .unwrap();
+            assert_eq!(admitted, keys_of(&fixture.range(&request)));
+        }
+    }
+}
