@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::budget::Permit;
 use crate::handle::{Applied, NodeError};
 
 /// Commands to be committed and applied, each answered on its own.
@@ -23,7 +24,16 @@ pub struct Answers<R> {
     /// Takes them. If nobody listens any more they are lost.
     pub sender: UnboundedSender<Answer<R>>,
     /// Comes back with every answer: what it holds is let go when the last one is dropped.
-    pub hold: Arc<OwnedSemaphorePermit>,
+    pub hold: Arc<Hold>,
+}
+
+/// What a batch takes until all of it is answered and the answers are dropped.
+#[derive(Debug)]
+pub struct Hold {
+    /// Of the caller's window for what is under way.
+    pub window: OwnedSemaphorePermit,
+    /// Of the node's budget for what it holds for clients.
+    pub permit: Permit,
 }
 
 /// The answer to one command of a [`Batch`].
@@ -34,7 +44,7 @@ pub struct Answer<R> {
     /// What came of it; the errors are those of [`Handle::propose`](crate::Handle::propose).
     pub result: Result<Applied<R>, NodeError>,
     /// From the batch.
-    pub hold: Arc<OwnedSemaphorePermit>,
+    pub hold: Arc<Hold>,
 }
 
 impl<R> Answers<R> {

@@ -14,6 +14,7 @@ use ruvector_transport::{Transport, TransportEvent};
 
 use crate::answer::{Answered, Courier, Reply};
 use crate::batch::{Answers, Batch};
+use crate::budget::Permit;
 use crate::clock;
 use crate::flusher::{FlushOutcome, Flusher};
 use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
@@ -28,7 +29,7 @@ use crate::stretch::Stretch;
 /// What reaches the driver from this node; what peers say comes by the transport.
 #[derive(Debug)]
 pub(crate) enum Request<M: StateMachine> {
-    Propose { command: Bytes, reply: Reply<Applied<M::Response>> },
+    Propose { command: Bytes, permit: Option<Permit>, reply: Reply<Applied<M::Response>> },
     ProposeBatch(Batch<M::Response>),
     Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
     Publish { reply: Reply<Arc<Published<M::View>>> },
@@ -51,8 +52,15 @@ pub(crate) enum Administration {
 /// Who waits for what a replica was asked under a ticket.
 #[derive(Debug)]
 enum Waiter<M: StateMachine> {
-    Proposal(Reply<Applied<M::Response>>),
-    Batched { number: u64, answers: Answers<M::Response> },
+    /// The permit is held for the command, which the replica keeps as long as somebody waits here.
+    Proposal(
+        Reply<Applied<M::Response>>,
+        #[expect(dead_code, reason = "let go when dropped")] Option<Permit>,
+    ),
+    Batched {
+        number: u64,
+        answers: Answers<M::Response>,
+    },
     Read(Reply<ReadResult<M::View>>),
     Snapshot(Reply<SnapshotInfo>),
     Compaction(Reply<Index>),
@@ -218,8 +226,8 @@ impl<M: StateMachine> Driver<M> {
             && let Ok(request) = self.requests.try_recv()
         {
             match request {
-                Request::Propose { command, reply } => {
-                    proposals.push((self.ticket(Waiter::Proposal(reply)), command));
+                Request::Propose { command, permit, reply } => {
+                    proposals.push((self.ticket(Waiter::Proposal(reply, permit)), command));
                 }
                 Request::ProposeBatch(batch) => {
                     taken += batch.commands.len();
@@ -360,7 +368,7 @@ impl<M: StateMachine> Driver<M> {
             match output {
                 Output::Send(envelope) => self.transport.send(envelope),
                 Output::Proposed { ticket, result } => match self.waiters.remove(&ticket) {
-                    Some(Waiter::Proposal(reply)) => {
+                    Some(Waiter::Proposal(reply, _)) => {
                         self.answered.push(Answered::Proposal(reply, result));
                     }
                     Some(Waiter::Batched { number, answers }) => answers.answer(number, result),

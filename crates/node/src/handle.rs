@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::answer::{self, Courier};
 use crate::batch::Batch;
+use crate::budget::Permit;
 use crate::config::Member;
 use crate::driver::{Administration, Request};
 use crate::mailbox::Mailbox;
@@ -121,11 +122,24 @@ impl<M: StateMachine> Handle<M> {
     /// Any [`NodeError`]; only [`NodeError::OutcomeUnknown`] and [`NodeError::Stopped`] leave it open whether
     /// the command was or will be applied.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, NodeError> {
+        self.propose_held(command, None).await
+    }
+
+    /// The same for a command that is counted: the permit is let go when the node has done with the command, whether or not
+    /// its caller still waits.
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose).
+    pub async fn propose_held(
+        &self,
+        command: Bytes,
+        permit: Option<Permit>,
+    ) -> Result<Applied<M::Response>, NodeError> {
         let bytes_max = self.shared.command_bytes_max;
         if command.len() > bytes_max {
             return Err(NodeError::TooLarge { bytes: command.len(), bytes_max });
         }
-        self.ask(|reply| Request::Propose { command, reply }).await
+        self.ask(|reply| Request::Propose { command, permit, reply }).await
     }
 
     /// Has many commands committed and applied, as [`propose`](Self::propose) has one. Returns at once; every command

@@ -8,6 +8,7 @@
 
 mod answer;
 mod batch;
+mod budget;
 mod clock;
 pub mod config;
 mod driver;
@@ -26,7 +27,8 @@ mod shared;
 pub mod status;
 mod stretch;
 
-pub use batch::{Answer, Answers, Batch};
+pub use batch::{Answer, Answers, Batch, Hold};
+pub use budget::{Budget, Exhausted, Permit, Share};
 pub use config::{Member, NodeConfig, Tuning};
 pub use handle::{Applied, Handle, NodeError, ReadLevel, ReadResult};
 pub use node::Node;

@@ -1,7 +1,6 @@
 //! Brings a request to its service.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,12 +15,14 @@ use ruvector_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use ruvector_api::health::v1::health_server::HealthServer;
 use ruvector_api::ruvector::v1::admin_server::AdminServer;
 use ruvector_api::ruvector::v1::native_server::NativeServer;
+use ruvector_node::{Permit, Share};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
 use crate::admin::AdminService;
-use crate::context::Context;
+use crate::connections::Connection;
+use crate::context::{Client, Context};
 use crate::deadline;
 use crate::etcd::auth::AuthService;
 use crate::etcd::cluster::ClusterService;
@@ -30,28 +31,29 @@ use crate::etcd::lease::LeaseService;
 use crate::etcd::maintenance::MaintenanceService;
 use crate::etcd::watch::WatchService;
 use crate::health::HealthService;
-use crate::http;
+use crate::held::{self, CALL_BYTES, Kind, Received, Sent};
 use crate::native::NativeService;
 
-/// The names of the services that speak gRPC.
-const SERVICES: [&str; 9] = [
-    "etcdserverpb.KV",
-    "etcdserverpb.Watch",
-    "etcdserverpb.Lease",
-    "etcdserverpb.Cluster",
-    "etcdserverpb.Maintenance",
-    "etcdserverpb.Auth",
-    "ruvector.v1.Native",
-    "ruvector.v1.Admin",
-    "grpc.health.v1.Health",
-];
+const KV: &str = "etcdserverpb.KV";
+const WATCH: &str = "etcdserverpb.Watch";
+const LEASE: &str = "etcdserverpb.Lease";
+const CLUSTER: &str = "etcdserverpb.Cluster";
+const MAINTENANCE: &str = "etcdserverpb.Maintenance";
+const AUTH: &str = "etcdserverpb.Auth";
+const NATIVE: &str = "ruvector.v1.Native";
+const ADMIN: &str = "ruvector.v1.Admin";
+const HEALTH: &str = "grpc.health.v1.Health";
 
-/// All services of the port. Cheap to clone.
+/// The names of the services that speak gRPC.
+const SERVICES: [&str; 9] = [KV, WATCH, LEASE, CLUSTER, MAINTENANCE, AUTH, NATIVE, ADMIN, HEALTH];
+
+/// All services of the port, for one connection.
 ///
 /// The service is chosen by the first part of the path, by hand: a router in between costs a few
 /// allocations for every request.
-#[derive(Clone)]
 pub(crate) struct Frontend {
+    client: Client,
+    connection: Arc<Connection>,
     kv: KvServer<KvService>,
     watch: WatchService,
     lease: LeaseServer<LeaseService>,
@@ -62,87 +64,93 @@ pub(crate) struct Frontend {
     native: NativeServer<NativeService>,
     health: HealthServer<HealthService>,
     plain: Router,
-    context: Arc<Context>,
-    /// Who is at the other end of the connection.
-    remote: Option<RemoteAddress>,
 }
 
-/// The address that a request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RemoteAddress(pub(crate) IpAddr);
-
+/// An answer that is not counted yet.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type Counted = Pin<Box<dyn Future<Output = Result<Response<Sent>, Infallible>> + Send>>;
 
 impl Frontend {
-    pub(crate) fn new(context: &Arc<Context>) -> Self {
+    pub(crate) fn new(client: Client, connection: Arc<Connection>, plain: Router) -> Self {
+        let context: &Arc<Context> = &client.context;
         let bytes = context.limits.message_bytes();
         let shared = || Arc::clone(context);
         Self {
-            kv: KvServer::new(KvService(shared())).max_decoding_message_size(bytes),
-            watch: WatchService(shared()),
-            lease: LeaseServer::new(LeaseService(shared())).max_decoding_message_size(bytes),
+            kv: KvServer::new(KvService(client.clone())).max_decoding_message_size(bytes),
+            watch: WatchService(client.clone()),
+            lease: LeaseServer::new(LeaseService(client.clone())).max_decoding_message_size(bytes),
             cluster: ClusterServer::new(ClusterService(shared())).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(MaintenanceService(shared()))
                 .max_decoding_message_size(bytes),
             auth: AuthServer::new(AuthService(shared())).max_decoding_message_size(bytes),
-            native: NativeServer::new(NativeService(shared())).max_decoding_message_size(bytes),
+            native: NativeServer::new(NativeService(client.clone())).max_decoding_message_size(bytes),
             admin: AdminServer::new(AdminService(shared())).max_decoding_message_size(bytes),
             health: HealthServer::new(HealthService { context: shared(), services: &SERVICES })
                 .max_decoding_message_size(bytes),
-            plain: http::router(shared()),
-            context: shared(),
-            remote: None,
+            plain,
+            client,
+            connection,
         }
-    }
-
-    /// The same services for a connection from this address.
-    pub(crate) fn for_client_at(mut self, remote: IpAddr) -> Self {
-        self.remote = Some(RemoteAddress(remote));
-        self
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Frontend {
-    type Response = Response<Body>;
+    type Response = Response<Sent>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Counted;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> Counted {
+        let path = request.uri().path();
+        let service = path.split('/').nth(1).unwrap_or_default();
+        let known = SERVICES.into_iter().find(|known| *known == service).unwrap_or_default();
+        let is_grpc = service.contains('.');
+        self.connection.used();
+        // Whoever looks what is wrong must not be refused because of it.
+        let looks = !is_grpc || matches!(service, ADMIN | HEALTH);
+        let share = if looks { &self.client.looks_share } else { &self.client.share };
+        let kind = kind(service, path);
+        let call = share
+            .take(CALL_BYTES + header_bytes(&request))
+            .ok()
+            .filter(|_| looks || self.connection.is_usual());
+        let Some(call) = call else {
+            let refused = held::sent(held::refused(), kind, Arc::clone(share), share.take_anyway(0));
+            return Box::pin(std::future::ready(Ok(refused)));
+        };
+        let answer = self.answer_in_time(known, request.map(|body| Received::new(body, kind, share)));
+        counted(answer, kind, Arc::clone(share), call)
+    }
+}
+
+impl Frontend {
+    fn answer_in_time(&self, service: &str, request: Request<Received>) -> Answer {
         let limit = match deadline::limit(request.headers()) {
             Ok(limit) => limit,
             Err(status) => return deadline::refused(status),
         };
-        let answer = self.answer(request);
+        let answer = self.answer(service, request);
         match limit {
             Some(limit) => deadline::within(limit, answer),
             None => answer,
         }
     }
-}
 
-impl Frontend {
-    fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    fn answer(&self, service: &str, request: Request<Received>) -> Answer {
         let uri = request.uri().clone();
-        self.context.metrics.begun(uri.path());
-        let service = uri.path().split('/').nth(1).unwrap_or_default();
+        self.client.metrics.begun(uri.path());
         let answer = match service {
-            "etcdserverpb.KV" => self.kv.clone().call(request),
-            "etcdserverpb.Watch" => {
+            KV => self.kv.clone().call(request),
+            WATCH => {
                 let answer = self.watch.clone().call(request);
                 Box::pin(async move { Ok(answer.await) })
             }
-            "etcdserverpb.Lease" => self.lease.clone().call(request),
-            "etcdserverpb.Cluster" => self.cluster.clone().call(request),
-            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
-            "etcdserverpb.Auth" => self.auth.clone().call(request),
-            "ruvector.v1.Native" => {
-                if let Some(remote) = self.remote {
-                    request.extensions_mut().insert(remote);
-                }
-                self.native.clone().call(request)
-            }
-            "ruvector.v1.Admin" => self.admin.clone().call(request),
-            "grpc.health.v1.Health" => self.health.clone().call(request),
+            LEASE => self.lease.clone().call(request),
+            CLUSTER => self.cluster.clone().call(request),
+            MAINTENANCE => self.maintenance.clone().call(request),
+            AUTH => self.auth.clone().call(request),
+            NATIVE => self.native.clone().call(request),
+            ADMIN => self.admin.clone().call(request),
+            HEALTH => self.health.clone().call(request),
             _ => {
                 let answer = self.plain.clone().call(request);
                 return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
@@ -150,6 +158,26 @@ impl Frontend {
         };
         as_go_says_it(answer, uri)
     }
+}
+
+/// What a request's header takes.
+fn header_bytes(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    request.uri().path().len() + fields.sum::<usize>()
+}
+
+fn kind(service: &str, path: &str) -> Kind {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    match (service, method) {
+        (WATCH | NATIVE, _) | (LEASE, "LeaseKeepAlive") => Kind::Stream,
+        (KV, "Put" | "DeleteRange" | "Txn") => Kind::Write,
+        _ => Kind::Read,
+    }
+}
+
+/// Counts the answer until it is sent, and the call with it.
+fn counted(answer: Answer, kind: Kind, share: Arc<Share>, call: Permit) -> Counted {
+    Box::pin(async move { Ok(held::sent(answer.await?, kind, share, call)) })
 }
 
 /// Some refusals are told by tonic in another way than by Go's gRPC, which etcd's clients know: a message beyond the

@@ -65,7 +65,7 @@ impl Store {
         &mut self,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Status> {
-        match self.propose(&asked_delete(request)?)? {
+        match self.propose(&Command::Delete(asked_delete(request)?))? {
             (header, Outcome::Delete(delete)) => Ok(convert::delete_response(&delete, header)),
             (_, other) => panic!("a deletion is answered by {other:?}"),
         }

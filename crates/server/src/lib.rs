@@ -11,6 +11,7 @@
 
 mod admin;
 mod config;
+mod connections;
 mod context;
 mod deadline;
 mod etcd;
@@ -19,12 +20,14 @@ mod frontend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod health;
+mod held;
 mod http;
 mod listener;
 mod log_file;
 mod metered;
 mod metrics;
 mod native;
+mod pieces;
 mod retention;
 mod sample;
 mod server;

@@ -11,15 +11,27 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use ruvector_node::Notices;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use crate::context::Context;
+use crate::connections::{Connection, Connections, RESERVED};
+use crate::context::{Client, Context};
 use crate::frontend::Frontend;
+use crate::http;
 use crate::metered::Metered;
+use crate::pieces::UNSENT_BYTES_MAX;
 use crate::server::ServeError;
 
 /// Larger headers than this are refused, in bytes: room for 64 KiB of a client's own, tokens for instance.
 const HEADER_BYTES_MAX: u32 = 80 * 1024;
+/// So many calls of a connection may be given up by their client before they are begun. (The library's default, 20, ends the
+/// connection of a busy client whose calls run out of time together, with everything else on it.)
+const RESET_STREAMS_MAX: usize = 4_096;
+/// So many frames may come on a connection for calls that are over: also for those that were refused while their message came.
+const LOCAL_RESETS_MAX: usize = 16_384;
+/// What clients may send before it is read: all of them together about so much, each at least and at most this.
+const WINDOWS_BYTES: u32 = 64 << 20;
+const WINDOW_BYTES_MIN: u32 = 64 << 10;
+const WINDOW_BYTES_MAX: u32 = 1 << 20;
 /// A client that does not answer pings for this long is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,6 +39,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_BYTES: u64 = 16;
 /// How long calls may go on when the server stops. Watches never end by themselves.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Files that a node opens beside its connections to clients, with some to spare.
+const OTHER_FILES: usize = 192;
 /// How long to wait when the system has no descriptor for another connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -73,9 +87,8 @@ pub(crate) async fn run(
     context: Arc<Context>,
     mut stop: watch::Receiver<()>,
 ) {
-    let slots = Arc::new(Semaphore::new(context.limits.connections));
-    let server = Arc::new(protocols(&context));
-    let frontend = Frontend::new(&context);
+    let connections = Connections::new(connections_max(context.limits.connections));
+    let plain = http::router(Arc::clone(&context));
     let notices = Notices::default();
     loop {
         let accepted = tokio::select! {
@@ -86,34 +99,42 @@ pub(crate) async fn run(
             Ok(accepted) => accepted,
             Err(error) => {
                 notices.warn("accept", format_args!("can't take a connection: {error}"));
+                connections.make_room();
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let client = Client::new(&context, remote.ip());
+        let Some(connection) =
+            connections.admit([Arc::clone(&client.share), Arc::clone(&client.looks_share)])
+        else {
             context.metrics.connections_refused.inc();
             let most = context.limits.connections;
-            notices.warn("full", format_args!("more than {most} connections: closed one at once"));
+            notices.warn("full", format_args!("more than {most} connections are in use: closed one at once"));
             continue;
         };
-        let serving = serve_connection(
-            stream,
-            Arc::clone(&server),
-            frontend.clone().for_client_at(remote.ip()),
-            Arc::clone(&context),
-            stop.clone(),
-        );
-        tokio::spawn(async move {
-            serving.await;
-            drop(slot);
-        });
+        let frontend = Frontend::new(client, Arc::clone(&connection), plain.clone());
+        tokio::spawn(serve_connection(stream, frontend, Arc::clone(&context), connection, stop.clone()));
     }
     drop(listener);
-    let all = u32::try_from(context.limits.connections).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(FAREWELL, slots.acquire_many(all)).await;
+    let _ = tokio::time::timeout(FAREWELL, connections.all_ended()).await;
 }
 
+/// How many connections the system lets the node have, if it is told to have so many.
+fn connections_max(wanted: usize) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = usize::try_from(files.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let most = files.saturating_sub(RESERVED + OTHER_FILES).max(RESERVED);
+    if most < wanted {
+        tracing::warn!(most, wanted, "the system's limit of open files leaves fewer connections");
+    }
+    most.min(wanted)
+}
+
+/// How a connection is served that is opened now.
 fn protocols(context: &Context) -> auto::Builder<TokioExecutor> {
+    let connections = u32::try_from(context.metrics.connections.get()).unwrap_or(u32::MAX);
+    let window = (WINDOWS_BYTES / connections.max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -125,6 +146,11 @@ fn protocols(context: &Context) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_header_list_size(HEADER_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .max_send_buf_size(UNSENT_BYTES_MAX)
+        .initial_stream_window_size((window / 2).max(WINDOW_BYTES_MIN))
+        .initial_connection_window_size(window)
         .max_concurrent_streams(context.limits.streams_per_connection);
     builder
 }
@@ -132,12 +158,13 @@ fn protocols(context: &Context) -> auto::Builder<TokioExecutor> {
 /// Serves one connection. What goes wrong on it, garbage included, ends it and nothing else.
 async fn serve_connection(
     stream: TcpStream,
-    server: Arc<auto::Builder<TokioExecutor>>,
     frontend: Frontend,
     context: Arc<Context>,
+    open: Arc<Connection>,
     mut stop: watch::Receiver<()>,
 ) {
     context.metrics.connections.inc();
+    let server = protocols(&context);
     let _ = stream.set_nodelay(true);
     let (stream, outlet) = Metered::new(stream, &context.metrics);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), frontend));
@@ -151,7 +178,7 @@ async fn serve_connection(
     let ended = tokio::select! {
         ended = poll_fn(|task| outlet.drive(connection.as_mut(), task)) => Some(ended),
         () = &mut silent => None,
-        _ = stop.changed() => {
+        _ = stopped_or_closed(&mut stop, &open) => {
             connection.as_mut().graceful_shutdown();
             let ending = poll_fn(|task| outlet.drive(connection.as_mut(), task));
             tokio::time::timeout(FAREWELL, ending).await.ok()
@@ -161,6 +188,14 @@ async fn serve_connection(
         tracing::debug!(%error, "a connection ended");
     }
     context.metrics.connections.dec();
+}
+
+/// Waits until the server stops, or the connection has to make room.
+async fn stopped_or_closed(stop: &mut watch::Receiver<()>, open: &Connection) {
+    tokio::select! {
+        _ = stop.changed() => {}
+        () = open.closed() => {}
+    }
 }
 
 #[cfg(test)]

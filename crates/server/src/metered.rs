@@ -14,6 +14,9 @@ use crate::metrics::Metrics;
 
 /// What waits to be sent is sent at once when it would be more than this, in bytes.
 const WAITING_BYTES_MAX: usize = 64 << 10;
+/// So much is read of a connection before others get their turn, in bytes. What comes may be many thousand frames of which each
+/// costs something.
+const TURN_BYTES_MAX: usize = 64 << 10;
 /// An idle connection keeps room for no more than this, in bytes.
 const IDLE_BYTES_MAX: usize = 16 << 10;
 
@@ -29,6 +32,8 @@ struct Wire<S = TcpStream> {
     stream: S,
     /// How many bytes came on this connection.
     received: u64,
+    /// How many more may be read in this turn.
+    turn_bytes: usize,
     received_by_all: Counter,
     sent_by_all: Counter,
     /// Written, and not yet sent.
@@ -56,6 +61,7 @@ impl Outlet {
         connection: Pin<&mut impl Future<Output = Result<(), E>>>,
         task: &mut Task<'_>,
     ) -> Poll<Result<(), E>> {
+        lock(&self.0).turn_bytes = TURN_BYTES_MAX;
         if let Poll::Ready(ended) = connection.poll(task) {
             return Poll::Ready(ended);
         }
@@ -73,13 +79,27 @@ fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn new(stream: S, received_by_all: Counter, sent_by_all: Counter) -> Self {
-        Self { stream, received: 0, received_by_all, sent_by_all, waiting: BytesMut::new() }
+        Self {
+            stream,
+            received: 0,
+            turn_bytes: TURN_BYTES_MAX,
+            received_by_all,
+            sent_by_all,
+            waiting: BytesMut::new(),
+        }
     }
 
     fn poll_read(&mut self, task: &mut Task<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.turn_bytes == 0 {
+            // Its turn comes again, behind all that are ready.
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
-        let bytes = (buffer.filled().len() - before) as u64;
+        let bytes = buffer.filled().len() - before;
+        self.turn_bytes = self.turn_bytes.saturating_sub(bytes);
+        let bytes = bytes as u64;
         self.received += bytes;
         self.received_by_all.inc_by(bytes);
         Poll::Ready(Ok(()))
@@ -206,5 +226,25 @@ mod tests {
         sent.unwrap();
         read.unwrap();
         assert_eq!(received, [1; 25]);
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_end_is_read_turn_by_turn() {
+        let (mut wire, mut other) = wire(1 << 20);
+        tokio::io::AsyncWriteExt::write_all(&mut other, &vec![1; 3 * TURN_BYTES_MAX]).await.unwrap();
+        for _ in 0..2 {
+            let mut read = 0;
+            let mut bytes = [0; 1_000];
+            while let Some(done) = poll_fn(|task| {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                wire.poll_read(task, &mut buffer).map(|done| done.map(|()| buffer.filled().len()))
+            })
+            .now_or_never()
+            {
+                read += done.unwrap();
+            }
+            assert!((TURN_BYTES_MAX..TURN_BYTES_MAX + 1_000).contains(&read), "{read}");
+            wire.turn_bytes = TURN_BYTES_MAX;
+        }
     }
 }

@@ -27,6 +27,12 @@ pub(crate) fn metrics_text(
     let (watchers, streams) = context.watch_hub.counts();
     gauge(&mut sampled, "etcd_debugging_mvcc_watcher_total", "Watches", watchers as i64);
     gauge(&mut sampled, "etcd_debugging_mvcc_watch_stream_total", "Streams of watches", streams as i64);
+    let held = context.budget.held() as i64;
+    gauge(&mut sampled, "ruvector_client_held_bytes", "Bytes held for clients", held);
+    let held_max = context.budget.bytes_max() as i64;
+    gauge(&mut sampled, "ruvector_client_held_bytes_max", "Bytes that may be held for clients", held_max);
+    let help = "How often more was to be held for clients than there was room for";
+    counter(&mut sampled, "ruvector_client_held_refused", help, context.budget.refused());
     add_process(&mut sampled);
 
     let mut text = String::new();

@@ -8,10 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ruvector_node::state_machine::kv::KvMachine;
-use ruvector_node::{Handle, Node, NodeConfig, ReplicaError};
+use ruvector_node::{Budget, Handle, Node, NodeConfig, ReplicaError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ServerConfig;
@@ -23,6 +24,8 @@ use crate::log_file::LogFile;
 use crate::metrics::Metrics;
 use crate::retention;
 
+/// What those who look what is wrong may have the node hold, in bytes: many pages of metrics.
+const LOOKS_BYTES: usize = 16 << 20;
 /// How long a large read may hold up the end.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -184,11 +187,14 @@ fn serve_clients(
     runtime.spawn(handle.clone().carry_many());
     runtime.spawn(renewing);
     runtime.spawn(retention::keep(handle.clone(), config.retention));
+    runtime.spawn(give_memory_back());
     runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));
     let context = Context {
         handle,
         limits: config.limits.clone(),
         metrics,
+        budget: Budget::new(config.limits.held_bytes),
+        looks_budget: Budget::new(LOOKS_BYTES),
         watch_hub,
         renewals,
         client_address,
@@ -201,6 +207,25 @@ fn serve_clients(
     std::thread::Builder::new().name("clients".to_owned()).spawn(run).map_err(ServeError::Threads)
 }
 
+/// How often an idle node comes to give memory back.
+const GIVE_BACK_PERIOD: Duration = Duration::from_secs(1);
+/// More than the allocator takes from what it has in small pieces.
+const GIVE_BACK_BYTES: usize = 1 << 20;
+
+/// Allocators give what was freed back to the system when it has rested for a while, but look for it only when they are used. So
+/// that a node from which a load has gone, and which has nothing to do, uses its own.
+async fn give_memory_back() {
+    let mut period = tokio::time::interval(GIVE_BACK_PERIOD);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        period.tick().await;
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(GIVE_BACK_BYTES)));
+    }
+}
+
+/// How many large reads are done at a time, beside the threads that serve clients. More would take the processors from those.
+const LARGE_READS_MAX: usize = 4;
+
 fn runtime(threads: usize) -> io::Result<Runtime> {
     let mut builder = if threads == 1 {
         tokio::runtime::Builder::new_current_thread()
@@ -210,6 +235,7 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
     if threads > 1 {
         builder.worker_threads(threads);
     }
+    builder.max_blocking_threads(LARGE_READS_MAX);
     builder.thread_name("clients").enable_all().build()
 }
 

@@ -14,6 +14,9 @@ pub struct Limits {
     /// Operations in one list of a transaction, those of transactions inside it counted too. (etcd's
     /// `--max-txn-ops`)
     pub txn_operations: usize,
+    /// Bytes that all clients together may make the node hold: messages that arrive, commands that wait, answers that are not
+    /// taken. More is refused, to be tried again.
+    pub held_bytes: usize,
     /// Open connections.
     pub connections: usize,
     /// Calls that one connection may have open at a time.
@@ -35,6 +38,7 @@ impl Default for Limits {
         Self {
             request_bytes: 1_572_864,
             txn_operations: 128,
+            held_bytes: 512 << 20,
             connections: 16_384,
             streams_per_connection: 16_384,
             watches_per_stream: 131_072,
@@ -53,6 +57,7 @@ impl Limits {
     const REQUEST_BYTES_MAX: u64 = 16 << 20;
     /// More of anything than this does not fit into one process.
     const COUNT_MAX: u64 = 1 << 24;
+    const HELD_BYTES_MAX: u64 = 1 << 48;
     const SECONDS_MAX: u64 = 24 * 60 * 60;
 
     /// The largest message that is read from the wire, in bytes.
@@ -76,6 +81,8 @@ impl Limits {
         for (key, given, most) in bounds {
             super::check_bounds(key, given, 1, most)?;
         }
-        Ok(())
+        // Half of it is the most that one client gets, and it must be able to send and to get one value.
+        let least = 8 * self.message_bytes() as u64;
+        super::check_bounds("limits.held_bytes", self.held_bytes as u64, least, Self::HELD_BYTES_MAX)
     }
 }

@@ -1,20 +1,23 @@
 //! The KV service.
 
-use std::sync::Arc;
-
+use prost::Message;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::kv_server::Kv;
-use ruvector_node::state_machine::kv::{Command, KvView, Outcome, RangeRequest, Revision, TxnOp, TxnRequest};
+use ruvector_node::Permit;
+use ruvector_node::state_machine::kv::{
+    Command, DeleteRequest, KvView, Outcome, RangeRequest, RangeResponse, Revision, TxnOp, TxnRequest,
+};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::error::store_status;
+use super::large::{self, Measured, WHOLE_BYTES_MAX};
 use super::{convert, leader, validate};
-use crate::context::{Context, Version, mismatched};
+use crate::context::{Client, Version, mismatched};
 use crate::metrics::Method;
 
 /// The KV service.
-pub(crate) struct KvService(pub(crate) Arc<Context>);
+pub(crate) struct KvService(pub(crate) Client);
 
 #[tonic::async_trait]
 impl Kv for KvService {
@@ -61,12 +64,41 @@ impl KvService {
         let request = asked_range(request)?;
         let version = self.0.version(serializable).await?;
         let header = self.0.header(version.view.revision());
-        let large = may_be_large(&request, &version.view);
-        evaluate(version, large, move |view| {
-            let response = view.range(&request).map_err(store_status)?;
-            Ok(Response::new(convert::range_response(&response, header)))
+        if may_be_large(&request, &version.view) && !request.count_only {
+            return self.read_measured(version, request, header).await;
+        }
+        let response = version.view.range(&request).map_err(store_status)?;
+        let response = convert::range_response(&response, header);
+        if request.sort.is_none() && response.encoded_len() > WHOLE_BYTES_MAX {
+            // It can be read again: so it need not be kept.
+            let measured = large::measure(&version.view, &request).map_err(store_status)?;
+            let message = large::walked(request, version.view.revision(), &measured, header);
+            return large::walk(&self.0, message, version);
+        }
+        large::answer(&self.0, response, false)
+    }
+
+    /// Reads what may be large: finds out first, and beside the network's thread.
+    async fn read_measured(
+        &self,
+        version: Version,
+        request: RangeRequest,
+        header: pb::ResponseHeader,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        let client = self.0.clone();
+        let (at, reading) = (Version::clone(&version), request.clone());
+        let (measured, whole) = evaluate(at, true, move |view| {
+            let measured = large::measure(view, &reading).map_err(store_status)?;
+            let is_whole = reading.sort.is_some() || measured.bytes <= WHOLE_BYTES_MAX;
+            let whole = is_whole.then(|| read_whole(&client, view, &reading, &measured)).transpose()?;
+            Ok((measured, whole))
         })
-        .await
+        .await?;
+        if let Some(found) = whole {
+            return large::answer(&self.0, convert::range_response(&found, header), false);
+        }
+        let message = large::walked(request, version.view.revision(), &measured, header);
+        large::walk(&self.0, message, version)
     }
 
     async fn write(
@@ -75,8 +107,8 @@ impl KvService {
         request: pb::PutRequest,
     ) -> Result<Response<pb::PutResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        match self.0.propose(&asked_put(request)?).await? {
-            (header, Outcome::Put(put)) => Ok(Response::new(convert::put_response(&put, header))),
+        match self.0.propose(asked_put(request)?).await? {
+            (header, Outcome::Put(put)) => large::answer(&self.0, convert::put_response(&put, header), true),
             (_, other) => Err(mismatched("put", &other)),
         }
     }
@@ -87,8 +119,14 @@ impl KvService {
         request: pb::DeleteRangeRequest,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        match self.0.propose(&asked_delete(request)?).await? {
-            (header, Outcome::Delete(delete)) => Ok(Response::new(convert::delete_response(&delete, header))),
+        let request = asked_delete(request)?;
+        let alone =
+            TxnRequest { compare: vec![], success: vec![TxnOp::Delete(request.clone())], failure: vec![] };
+        let _permit = self.take_for_answer(&alone).await?;
+        match self.0.propose(Command::Delete(request)).await? {
+            (header, Outcome::Delete(delete)) => {
+                large::answer(&self.0, convert::delete_response(&delete, header), true)
+            }
             (_, other) => Err(mismatched("deletion", &other)),
         }
     }
@@ -108,19 +146,38 @@ impl KvService {
         };
         let version = self.0.version(serializable).await?;
         let header = self.0.header(version.view.revision());
-        let large = txn_may_be_large(&request, &version.view);
-        evaluate(version, large, move |view| {
+        let is_large = txn_may_be_large(&request, &version.view);
+        let client = self.0.clone();
+        let response = evaluate(version, is_large, move |view| {
+            let listed = if is_large { large::txn_listed_bytes(view, &request) } else { 0 };
+            let _permit = client.take(listed)?;
             let response = view.read_only_txn(&request).map_err(store_status)?;
-            Ok(Response::new(convert::txn_response(&response, header)))
+            Ok(convert::txn_response(&response, header))
         })
-        .await
+        .await?;
+        large::answer(&self.0, response, false)
     }
 
+    /// What it may read is counted before: once it is applied there is no refusing it.
     async fn transact_by_log(&self, request: TxnRequest) -> Result<Response<pb::TxnResponse>, Status> {
-        match self.0.propose(&Command::Txn(request)).await? {
-            (header, Outcome::Txn(txn)) => Ok(Response::new(convert::txn_response(&txn, header))),
+        let _permit = self.take_for_answer(&request).await?;
+        match self.0.propose(Command::Txn(request)).await? {
+            (header, Outcome::Txn(txn)) => large::answer(&self.0, convert::txn_response(&txn, header), true),
             (_, other) => Err(mismatched("transaction", &other)),
         }
+    }
+
+    /// Holds what the answer to a transaction that writes may take, if it reads more than single keys.
+    async fn take_for_answer(&self, request: &TxnRequest) -> Result<Option<Permit>, Status> {
+        if !txn_reads_many(request) {
+            return Ok(None);
+        }
+        let version = self.0.version(true).await?;
+        let is_large = txn_may_be_large(request, &version.view);
+        let reading = request.clone();
+        let listed =
+            evaluate(version, is_large, move |view| Ok(large::txn_listed_bytes(view, &reading))).await?;
+        self.0.take(listed).map(Some)
     }
 
     async fn forget(
@@ -130,11 +187,22 @@ impl KvService {
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
         // `physical` asks to wait for the space to be given up, which is part of applying here.
-        match self.0.propose(&asked_compaction(request)).await? {
+        match self.0.propose(asked_compaction(request)).await? {
             (header, Outcome::Compact) => Ok(Response::new(pb::CompactionResponse { header: Some(header) })),
             (_, other) => Err(mismatched("compaction", &other)),
         }
     }
+}
+
+/// Reads all of a measured range at once, if there is room for it.
+fn read_whole(
+    client: &Client,
+    view: &KvView,
+    request: &RangeRequest,
+    measured: &Measured,
+) -> Result<RangeResponse, Status> {
+    let _permit = client.take(measured.listed_bytes())?;
+    view.range(request).map_err(store_status)
 }
 
 pub(crate) fn asked_range(request: pb::RangeRequest) -> Result<RangeRequest, Status> {
@@ -147,9 +215,9 @@ pub(crate) fn asked_put(request: pb::PutRequest) -> Result<Command, Status> {
     Ok(Command::Put(convert::put_request(request)))
 }
 
-pub(crate) fn asked_delete(request: pb::DeleteRangeRequest) -> Result<Command, Status> {
+pub(crate) fn asked_delete(request: pb::DeleteRangeRequest) -> Result<DeleteRequest, Status> {
     validate::delete(&request)?;
-    Ok(Command::Delete(convert::delete_request(request)))
+    Ok(convert::delete_request(request))
 }
 
 pub(crate) fn asked_txn(
@@ -216,6 +284,16 @@ pub(crate) fn may_be_large(request: &RangeRequest, view: &KvView) -> bool {
     !one_key && !few && view.key_count() > KEYS_ON_NETWORK_THREAD
 }
 
+/// Whether a transaction reads more than single keys.
+fn txn_reads_many(request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).any(|operation| match operation {
+        TxnOp::Range(range) => !range.range.range_end.is_empty() && !range.count_only,
+        TxnOp::Delete(delete) => !delete.range.range_end.is_empty() && delete.prev_kv,
+        TxnOp::Put(_) => false,
+        TxnOp::Txn(inner) => txn_reads_many(inner),
+    })
+}
+
 pub(crate) fn txn_may_be_large(request: &TxnRequest, view: &KvView) -> bool {
     let mut operations = request.success.iter().chain(&request.failure);
     operations.any(|operation| operation_may_be_large(operation, view))
@@ -224,7 +302,12 @@ pub(crate) fn txn_may_be_large(request: &TxnRequest, view: &KvView) -> bool {
 fn operation_may_be_large(operation: &TxnOp, view: &KvView) -> bool {
     match operation {
         TxnOp::Range(request) => may_be_large(request, view),
-        TxnOp::Put(_) | TxnOp::Delete(_) => false,
+        TxnOp::Delete(request) => {
+            request.prev_kv
+                && !request.range.range_end.is_empty()
+                && view.key_count() > KEYS_ON_NETWORK_THREAD
+        }
+        TxnOp::Put(_) => false,
         TxnOp::Txn(inner) => txn_may_be_large(inner, view),
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{EtcdError, node_status, request_status};
 use super::leader;
-use crate::context::{Context, mismatched};
+use crate::context::{Client, Context, mismatched};
 use crate::metrics::Method;
 
 /// A shorter one is made this long: a lease must outlive an election. (etcd's minimum is one and a half
@@ -22,7 +22,7 @@ const TTL_SECONDS_MIN: i64 = 1;
 const RENEWALS_IN_FLIGHT: usize = 1_024;
 
 /// The Lease service.
-pub(crate) struct LeaseService(pub(crate) Arc<Context>);
+pub(crate) struct LeaseService(pub(crate) Client);
 
 #[tonic::async_trait]
 impl Lease for LeaseService {
@@ -78,7 +78,7 @@ impl LeaseService {
         leader::require(metadata, &self.0.handle)?;
         let ttl_seconds = asked_ttl_seconds(&request)?;
         let id = if request.id == 0 { self.unused_id().await? } else { LeaseId(request.id) };
-        match self.0.propose(&Command::LeaseGrant { id, ttl_seconds }).await? {
+        match self.0.propose(Command::LeaseGrant { id, ttl_seconds }).await? {
             (header, Outcome::LeaseGrant { ttl_seconds }) => Ok(Response::new(pb::LeaseGrantResponse {
                 header: Some(header),
                 id: id.0,
@@ -106,7 +106,7 @@ impl LeaseService {
         request: pb::LeaseRevokeRequest,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        match self.0.propose(&Command::LeaseRevoke { id: LeaseId(request.id) }).await? {
+        match self.0.propose(Command::LeaseRevoke { id: LeaseId(request.id) }).await? {
             (header, Outcome::LeaseRevoke) => {
                 Ok(Response::new(pb::LeaseRevokeResponse { header: Some(header) }))
             }
@@ -120,7 +120,7 @@ impl LeaseService {
         requests: Streaming<pb::LeaseKeepAliveRequest>,
     ) -> Result<Response<<Self as Lease>::LeaseKeepAliveStream>, Status> {
         leader::require(metadata, &self.0.handle)?;
-        let context = Arc::clone(&self.0);
+        let context = Arc::clone(&self.0.context);
         // An error takes its turn: what came before is answered first.
         let answers =
             requests.map(move |request| renew(Arc::clone(&context), request)).buffered(RENEWALS_IN_FLIGHT);

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod convert;
 pub(crate) mod error;
 pub(crate) mod kv;
+pub(crate) mod large;
 pub(crate) mod leader;
 pub(crate) mod lease;
 pub(crate) mod maintenance;

@@ -9,22 +9,20 @@ use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_request::Request;
 use ruvector_api::ruvector::v1::native_response::Response;
 use ruvector_node::state_machine::kv::{self, Command, InSession, KvView, SessionClient, SessionId};
-use ruvector_node::{Answer, Answers, Batch};
+use ruvector_node::{Answer, Answers, Batch, Hold, Permit};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
 use super::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
 use crate::config::Limits;
-use crate::context::{Context, Version};
-use crate::etcd::error::store_status;
-use crate::etcd::{convert, kv as etcd_kv};
+use crate::context::{Client, Version};
+use crate::etcd::error::{EtcdError, store_status};
+use crate::etcd::{convert, kv as etcd_kv, large};
 
 /// The half of a stream that takes requests.
 pub(super) struct Intake {
-    context: Arc<Context>,
-    /// Whom the sessions that it opens are counted for.
-    client: SessionClient,
+    client: Client,
     /// The room for what is under way.
     window: Arc<Semaphore>,
     applied: UnboundedSender<Answer<kv::Response>>,
@@ -49,20 +47,12 @@ pub(super) struct Sorted {
 
 impl Intake {
     pub(super) fn new(
-        context: Arc<Context>,
-        client: SessionClient,
+        client: Client,
         applied: UnboundedSender<Answer<kv::Response>>,
         ready: Sender<Ready>,
         broken: Broken,
     ) -> Self {
-        Self {
-            context,
-            client,
-            window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)),
-            applied,
-            ready,
-            broken,
-        }
+        Self { client, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready, broken }
     }
 
     /// Takes frames until the client has sent the last one, or is gone.
@@ -80,34 +70,54 @@ impl Intake {
                     break;
                 }
             };
-            let room = Arc::clone(&self.window).acquire_many_owned(weight(&frame));
-            let hold = tokio::select! {
-                hold = room => hold,
+            let weight = weight(&frame);
+            let room = Arc::clone(&self.window).acquire_many_owned(weight);
+            let window = tokio::select! {
+                window = room => window,
                 () = self.ready.closed() => break,
             };
-            let Ok(hold) = hold.map(Arc::new) else { break };
-            if self.take(frame, hold).await.is_err() {
+            let Ok(window) = window else { break };
+            let (permit, is_refused) = match self.client.share.take(weight as usize) {
+                Ok(permit) => (permit, false),
+                Err(_) => (self.client.share.take_anyway(0), true),
+            };
+            let hold = Arc::new(Hold { window, permit });
+            let taken =
+                if is_refused { self.refuse(&frame, hold).await } else { self.take(frame, hold).await };
+            if taken.is_err() {
                 break;
             }
         }
     }
 
+    /// Answers every request of a frame that there is no room for it. Fails if nobody waits for answers any more.
+    async fn refuse(&self, frame: &pb::ClientFrame, hold: Arc<Hold>) -> Result<(), ()> {
+        let status = Status::from(EtcdError::TooManyRequests);
+        for request in &frame.requests {
+            let response = failure(request.number, &status);
+            let ready = Ready { response, hold: Arc::clone(&hold), answer: None };
+            self.ready.send(ready).await.map_err(drop)?;
+        }
+        Ok(())
+    }
+
     /// Has the requests of a frame done. Fails if nobody waits for answers any more.
-    async fn take(&self, frame: pb::ClientFrame, hold: Arc<OwnedSemaphorePermit>) -> Result<(), ()> {
-        let sorted = Sorted::of(frame, self.client, &self.context.limits);
+    async fn take(&self, frame: pb::ClientFrame, hold: Arc<Hold>) -> Result<(), ()> {
+        let sorted = Sorted::of(frame, super::client_at(self.client.address), &self.client.limits);
         if !sorted.writes.is_empty() {
             let answers = Answers { sender: self.applied.clone(), hold: Arc::clone(&hold) };
-            self.context.handle.propose_batch(Batch { commands: sorted.writes, answers });
+            self.client.handle.propose_batch(Batch { commands: sorted.writes, answers });
         }
         for (reads, serializable) in [(sorted.linearizable, false), (sorted.serializable, true)] {
             if !reads.is_empty() {
-                let (context, ready) = (Arc::clone(&self.context), self.ready.clone());
-                tokio::spawn(answer_reads(context, reads, serializable, ready, Arc::clone(&hold)));
+                let (client, ready) = (self.client.clone(), self.ready.clone());
+                tokio::spawn(answer_reads(client, reads, serializable, ready, Arc::clone(&hold)));
             }
         }
         for (number, status) in sorted.refused {
             let response = failure(number, &status);
-            self.ready.send(Ready { response, hold: Arc::clone(&hold) }).await.map_err(drop)?;
+            let ready = Ready { response, hold: Arc::clone(&hold), answer: None };
+            self.ready.send(ready).await.map_err(drop)?;
         }
         Ok(())
     }
@@ -137,7 +147,7 @@ impl Sorted {
         let number = place.sequence;
         let command = match request {
             Some(Request::Put(put)) => etcd_kv::asked_put(put)?,
-            Some(Request::DeleteRange(delete)) => etcd_kv::asked_delete(delete)?,
+            Some(Request::DeleteRange(delete)) => Command::Delete(etcd_kv::asked_delete(delete)?),
             Some(Request::Compaction(compaction)) => etcd_kv::asked_compaction(compaction),
             Some(Request::Txn(txn)) => {
                 let (freshness, txn) = etcd_kv::asked_txn(txn, limits.txn_operations)?;
@@ -184,29 +194,50 @@ pub(super) fn weight(frame: &pb::ClientFrame) -> u32 {
 
 /// Answers reads that arrived together, all from one version.
 async fn answer_reads(
-    context: Arc<Context>,
+    client: Client,
     reads: Vec<Read>,
     serializable: bool,
     ready: Sender<Ready>,
-    hold: Arc<OwnedSemaphorePermit>,
+    hold: Arc<Hold>,
 ) {
-    let version = context.version(serializable).await;
+    let version = client.version(serializable).await;
     for read in reads {
         let number = read.number();
         let answer = match &version {
-            Ok(version) => answer_read(Arc::clone(version), read).await,
+            Ok(version) => answer_read(&client, Arc::clone(version), read).await,
             Err(status) => Err(status.clone()),
         };
-        let response = answer.unwrap_or_else(|status| failure(number, &status));
-        if ready.send(Ready { response, hold: Arc::clone(&hold) }).await.is_err() {
+        let (response, answer) = match answer {
+            Ok((response, permit)) => (response, Some(permit)),
+            Err(status) => (failure(number, &status), None),
+        };
+        if ready.send(Ready { response, hold: Arc::clone(&hold), answer }).await.is_err() {
             return;
         }
     }
 }
 
-async fn answer_read(version: Version, read: Read) -> Result<pb::NativeResponse, Status> {
+/// The answer, with what it takes until it is on its way. One that nobody could take is refused before it is made.
+async fn answer_read(
+    client: &Client,
+    version: Version,
+    read: Read,
+) -> Result<(pb::NativeResponse, Permit), Status> {
     let is_large = read.may_be_large(&version.view);
-    etcd_kv::evaluate(version, is_large, move |view| read.answer(view)).await
+    let client = client.clone();
+    etcd_kv::evaluate(version, is_large, move |view| {
+        let mut permit = client.take(0)?;
+        if is_large {
+            permit = client.take(read.listed_bytes(view)?)?;
+        }
+        let response = read.answer(view)?;
+        // Once as it is, once encoded.
+        let bytes = 2 * response.encoded_len();
+        permit.shrink_to(bytes);
+        permit.grow(bytes - permit.bytes()).map_err(|_| Status::from(EtcdError::TooManyRequests))?;
+        Ok((response, permit))
+    })
+    .await
 }
 
 impl Read {
@@ -214,6 +245,15 @@ impl Read {
         match self {
             Self::Range(number, _) | Self::Txn(number, _) => *number,
         }
+    }
+
+    /// What the answer may take in memory.
+    fn listed_bytes(&self, view: &KvView) -> Result<usize, Status> {
+        Ok(match self {
+            Self::Range(_, range) if range.count_only => 0,
+            Self::Range(_, range) => large::measure(view, range).map_err(store_status)?.listed_bytes(),
+            Self::Txn(_, txn) => large::txn_listed_bytes(view, txn),
+        })
     }
 
     fn may_be_large(&self, view: &KvView) -> bool {

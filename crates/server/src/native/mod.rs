@@ -18,12 +18,12 @@ use futures::Stream;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_server::Native;
 use ruvector_node::state_machine::kv::SessionClient;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use ruvector_node::{Hold, Permit};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::context::Context;
+use crate::context::Client;
 use crate::etcd::leader;
-use crate::frontend::RemoteAddress;
 
 /// How many bytes of requests may be under way on one stream, each counted with [`REQUEST_BYTES`] beside its own.
 const WINDOW_BYTES: u32 = 8 << 20;
@@ -35,7 +35,7 @@ const REQUESTS_MAX: u32 = WINDOW_BYTES / REQUEST_BYTES / 2;
 const READS_WAITING_MAX: usize = 64;
 
 /// The native service.
-pub(crate) struct NativeService(pub(crate) Arc<Context>);
+pub(crate) struct NativeService(pub(crate) Client);
 
 /// Why no more frames are read, if the client did not end the stream: told once, when all before is answered.
 type Broken = Arc<Mutex<Option<Status>>>;
@@ -46,7 +46,10 @@ struct Ready {
     response: pb::NativeResponse,
     /// The room that the request's frame takes in the window.
     #[allow(dead_code)] // Let go when dropped.
-    hold: Arc<OwnedSemaphorePermit>,
+    hold: Arc<Hold>,
+    /// What the answer takes.
+    #[allow(dead_code)] // Let go when dropped.
+    answer: Option<Permit>,
 }
 
 #[tonic::async_trait]
@@ -61,12 +64,9 @@ impl Native for NativeService {
         let (applied_sender, applied) = mpsc::unbounded_channel();
         let (ready_sender, ready) = mpsc::channel(READS_WAITING_MAX);
         let broken = Broken::default();
-        let remote = request.extensions().get::<RemoteAddress>();
-        let client = remote.map_or(SessionClient::default(), |RemoteAddress(address)| client_at(*address));
-        let intake =
-            intake::Intake::new(Arc::clone(&self.0), client, applied_sender, ready_sender, broken.clone());
+        let intake = intake::Intake::new(self.0.clone(), applied_sender, ready_sender, broken.clone());
         tokio::spawn(intake.run(request.into_inner()));
-        let outlet = outlet::Outlet::new(Arc::clone(&self.0), applied, ready, broken);
+        let outlet = outlet::Outlet::new(Arc::clone(&self.0.context), applied, ready, broken);
         Ok(Response::new(Box::pin(outlet)))
     }
 }

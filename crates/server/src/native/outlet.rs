@@ -103,7 +103,7 @@ impl Stream for Outlet {
         let mut ready = Poll::Pending;
         while bytes < FRAME_BYTES_MAX && frame.responses.len() < FRAME_RESPONSES_MAX {
             ready = this.ready.poll_recv(context);
-            let Poll::Ready(Some(Ready { response, hold: _ })) = ready else { break };
+            let Poll::Ready(Some(Ready { response, hold: _, answer: _ })) = ready else { break };
             bytes += response.encoded_len();
             frame.responses.push(response);
             ready = Poll::Pending;

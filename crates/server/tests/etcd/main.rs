@@ -8,6 +8,7 @@ mod cluster;
 mod harness;
 mod health;
 mod kv;
+mod large;
 mod lease;
 mod native;
 mod port;

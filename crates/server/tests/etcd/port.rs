@@ -1,12 +1,15 @@
 //! The port itself: plain HTTP, garbage, limits of connections; starting and starting again.
 
 use ruvector_api::etcdserverpb as pb;
+use ruvector_api::etcdserverpb::kv_client::KvClient;
 use ruvector_server::{Limits, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::harness::{PATIENCE, TestServer, eventually, options, without_quorum};
+use crate::harness::{
+    PATIENCE, TestServer, Watch, eventually, on_key, options, put_request, refused, without_quorum,
+};
 
 /// What the server answers to these bytes until it closes the connection.
 async fn exchange(server: &TestServer, bytes: &[u8]) -> String {
@@ -163,22 +166,28 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed_until_others_end() {
+async fn beyond_the_limit_an_idle_connection_makes_room_and_without_one_only_looking_is_answered() {
     let server = TestServer::start_with(|options| {
         options.limits = Some(Limits { connections: 2, ..Limits::default() });
     })
     .await;
     server.put("a", "1").await;
-    let other = TcpStream::connect(server.address()).await.unwrap();
-    // The first two hold their places: those of `put` and `other`.
-    assert_eq!(exchange(&server, b"GET /livez HTTP/1.1\r\n\r\n").await, "");
-    drop(other);
-    eventually(async || {
-        exchange(&server, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            .await
-            .ends_with("ok\n")
-    })
-    .await;
+    let _idle = TcpStream::connect(server.address()).await.unwrap();
+    // The first two hold their places: those of `put` and `idle`.
+    let live = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert!(exchange(&server, live).await.ends_with("ok\n"));
+    // Now both are in use.
+    let (_first, mut second) = (server.watch().await, Watch::open(connect(&server)).await);
+    let mut third = KvClient::new(connect(&server));
+    let put = third.put(put_request("a", "2")).await;
+    refused(put, Code::ResourceExhausted, "etcdserver: too many requests");
+    assert!(exchange(&server, live).await.ends_with("ok\n"));
+    second.create(on_key("a")).await;
+}
+
+fn connect(server: &TestServer) -> tonic::transport::Channel {
+    let address = format!("http://{}", server.address());
+    tonic::transport::Channel::from_shared(address).unwrap().connect_lazy()
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use bytes::BufMut;
 use futures::stream::Stream;
 use prost::Message;
 use ruvector_api::etcdserverpb as pb;
+use ruvector_node::Permit;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
@@ -27,6 +28,9 @@ pub(crate) struct Answer {
     response: pb::WatchResponse,
     changes: Vec<Arc<Change>>,
     with_previous: bool,
+    /// What it takes until it is given to the connection.
+    #[expect(dead_code, reason = "let go when dropped")]
+    permit: Option<Arc<Permit>>,
 }
 
 /// The answers of one stream.
@@ -35,7 +39,17 @@ pub(crate) type Answers = Pin<Box<dyn Stream<Item = Result<Answer, Status>> + Se
 impl Answer {
     /// The changes in one answer.
     pub(super) fn whole(response: pb::WatchResponse, changes: Vec<Arc<Change>>, with_previous: bool) -> Self {
-        Self { response, changes, with_previous }
+        Self { response, changes, with_previous, permit: None }
+    }
+
+    /// Counted until it is given to the connection.
+    pub(super) fn held(self, permit: Option<Permit>) -> Self {
+        Self { permit: permit.map(Arc::new), ..self }
+    }
+
+    /// About how long it is, without encoding it.
+    pub(super) fn bytes(&self) -> usize {
+        RESPONSE_BYTES + self.changes.iter().map(|change| change.bytes()).sum::<usize>()
     }
 
     /// The changes in one answer, or in several if they are too large for one; all but the last are marked.

@@ -11,7 +11,7 @@ use super::index::WatchIndex;
 use super::watcher::Watcher;
 
 /// A batch is full when its changes take this many bytes; the last revision in it is told whole.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 128 << 10;
 /// How many revisions of history a batch covers at most, so that reading it keeps nobody waiting.
 const BATCH_REVISIONS: i64 = 1_000;
 /// What it takes to tell one watch of a change, beyond the change, which is shared.

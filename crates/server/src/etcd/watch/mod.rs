@@ -18,17 +18,15 @@ mod session;
 mod watcher;
 mod window;
 
-use std::sync::Arc;
-
 use axum::http;
 use futures::stream;
-use hyper::body::Incoming;
 use ruvector_api::etcdserverpb as pb;
 use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::leader;
-use crate::context::Context;
+use crate::context::Client;
+use crate::held::Received;
 use crate::metrics::Method;
 use answer::{Answers, WatchCodec};
 pub(crate) use hub::WatchHub;
@@ -40,11 +38,11 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// The Watch service. It is registered by hand, not through the generated server, because its answers are put together
 /// from what is encoded already.
 #[derive(Clone)]
-pub(crate) struct WatchService(pub(crate) Arc<Context>);
+pub(crate) struct WatchService(pub(crate) Client);
 
 impl WatchService {
     /// Answers a call of the service.
-    pub(crate) async fn call(self, request: http::Request<Incoming>) -> http::Response<Body> {
+    pub(crate) async fn call(self, request: http::Request<Received>) -> http::Response<Body> {
         if request.uri().path() != WATCH {
             return Status::unimplemented("").into_http();
         }
@@ -57,7 +55,7 @@ impl WatchService {
     fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Result<Response<Answers>, Status> {
         let (metadata, _, requests) = request.into_parts();
         let opened = leader::require(&metadata, &self.0.handle).map_err(Status::from).map(|()| {
-            let session = Session::new(Arc::clone(&self.0), requests, leader::is_required(&metadata));
+            let session = Session::new(self.0.clone(), requests, leader::is_required(&metadata));
             let answers = stream::try_unfold(Box::new(session), |mut session| async move {
                 let answer = session.next().await?;
                 Ok(Some((answer, session)))

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::watch_request::RequestUnion;
 use ruvector_node::state_machine::kv::{KvView, Revision};
+use ruvector_node::{Permit, Share};
 use tokio::time::Interval;
 use tonic::{Status, Streaming};
 
@@ -19,12 +20,15 @@ use super::hub::HubStream;
 use super::index::WatchIndex;
 use super::range::WatchRange;
 use super::watcher::Watcher;
-use crate::context::Context;
+use crate::context::{Client, Context};
 use crate::etcd::error::{EtcdError, request_status};
 use crate::etcd::leader;
+use crate::held::ROOM_RETRY;
 
 /// How soon to look again whether the hub has read what a request for progress waits for.
 const PROGRESS_RETRY: Duration = Duration::from_millis(20);
+/// An answer of at most so many bytes is part of what a call takes.
+const SMALL_BYTES_MAX: usize = 4 << 10;
 /// The id in answers that concern no watch, or all of them.
 const NO_WATCH: i64 = -1;
 /// How many ids of watches that compaction has ended are remembered.
@@ -36,6 +40,8 @@ const OUTRUN_MAX: usize = 1_000;
 /// `looked_through`, except what `unread` still covers; a watch that did not join is in `catching_up`.
 pub(super) struct Session {
     context: Arc<Context>,
+    /// The account of what the stream's answers take.
+    share: Arc<Share>,
     /// `None` when the client has sent the last one. That ends no watch: some clients close their side as soon as they have
     /// asked for one.
     requests: Option<Streaming<pb::WatchRequest>>,
@@ -75,11 +81,8 @@ enum Wake {
 }
 
 impl Session {
-    pub(super) fn new(
-        context: Arc<Context>,
-        requests: Streaming<pb::WatchRequest>,
-        leader_required: bool,
-    ) -> Self {
+    pub(super) fn new(client: Client, requests: Streaming<pb::WatchRequest>, leader_required: bool) -> Self {
+        let Client { context, share, .. } = client;
         let hub = context.watch_hub.open();
         let period = Duration::from_secs(context.limits.watch_progress_seconds);
         let leader_lost =
@@ -87,6 +90,7 @@ impl Session {
         Self {
             looked_through: hub.look().through,
             context,
+            share,
             requests: Some(requests),
             hub,
             watchers: BTreeMap::new(),
@@ -107,7 +111,8 @@ impl Session {
     pub(super) async fn next(&mut self) -> Result<Answer, Status> {
         loop {
             if let Some(answer) = self.ready.pop_front() {
-                return Ok(answer);
+                let permit = room(&self.context, &self.share, answer.bytes()).await;
+                return Ok(answer.held(permit));
             }
             if self.busy {
                 // A cancellation must not wait until a long history is told.
@@ -428,6 +433,23 @@ async fn next_request(
         }
     }
     std::future::pending().await
+}
+
+/// Waits for the room that an answer of so many bytes takes until it is given to the connection. A client that does not take
+/// its answers is not told more before it does.
+async fn room(context: &Context, share: &Arc<Share>, bytes: usize) -> Option<Permit> {
+    if bytes <= SMALL_BYTES_MAX {
+        return None;
+    }
+    // It is encoded once for all who are told of it, and once more for the connection. One that is larger than what a client
+    // gets must come through, too.
+    let bytes = (2 * bytes).min(context.budget.bytes_max() / 8);
+    loop {
+        match share.take(bytes) {
+            Ok(permit) => return Some(permit),
+            Err(_) => tokio::time::sleep(ROOM_RETRY).await,
+        }
+    }
 }
 
 impl Drop for Session {

@@ -1,0 +1,318 @@
+//! Counts what a connection's calls have the node hold: requests as they arrive, answers until they are sent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::http::{HeaderMap, Response};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use ruvector_node::{Permit, Share};
+use tokio::time::Sleep;
+use tonic::Status;
+
+use crate::etcd::error::EtcdError;
+use crate::pieces::{Large, Pieces};
+
+/// What a call takes while it is open, beside its header and its messages: its task, and the buffers that wait for messages.
+pub(crate) const CALL_BYTES: usize = 8 << 10;
+/// Smaller chunks of an answer are part of what a call takes.
+const COUNTED_BYTES: usize = 1 << 10;
+/// What a chunk of a stream takes beside its bytes.
+const CHUNK_BYTES: usize = 256;
+/// How soon to look again whether there is room.
+pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(100);
+
+/// A request's body, counted as it arrives. What finds no room ends the call, with an error that can be tried again.
+#[derive(Debug)]
+pub(crate) struct Received {
+    body: Incoming,
+    permit: Permit,
+    messages: Messages,
+}
+
+impl Received {
+    pub(crate) fn new(body: Incoming, kind: Kind, share: &Arc<Share>) -> Self {
+        let messages = match kind {
+            Kind::Read | Kind::Write => Messages::Kept,
+            Kind::Stream => Messages::Passed { header: [0; HEADER_BYTES], header_bytes: 0, rest: 0 },
+        };
+        Self { body, permit: share.take_anyway(0), messages }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(task)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref() {
+            let held = this.messages.held_after(this.permit.bytes(), data);
+            let more = held.saturating_sub(this.permit.bytes());
+            this.permit.shrink_to(held);
+            if this.permit.grow(more).is_err() {
+                return Poll::Ready(Some(Err(Status::from(EtcdError::TooManyRequests).into())));
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What stands before each message of gRPC: a flag, and its length.
+const HEADER_BYTES: usize = 5;
+
+/// How far a body has come in its messages.
+#[derive(Debug)]
+enum Messages {
+    /// There is to be one; all that comes is held until that is decoded.
+    Kept,
+    /// Each is held until it is whole, and then passed on.
+    Passed {
+        header: [u8; HEADER_BYTES],
+        header_bytes: usize,
+        /// What is still to come of the present message.
+        rest: usize,
+    },
+}
+
+impl Messages {
+    /// How much is held after some more has come.
+    fn held_after(&mut self, mut held: usize, mut data: &[u8]) -> usize {
+        let Self::Passed { header, header_bytes, rest } = self else { return held + data.len() };
+        while !data.is_empty() {
+            if *rest > 0 {
+                let taken = data.len().min(*rest);
+                data = &data[taken..];
+                *rest -= taken;
+                held += taken;
+            } else {
+                let taken = data.len().min(HEADER_BYTES - *header_bytes);
+                header[*header_bytes..][..taken].copy_from_slice(&data[..taken]);
+                data = &data[taken..];
+                *header_bytes += taken;
+                held += taken;
+                if *header_bytes < HEADER_BYTES {
+                    continue;
+                }
+                let [_, length @ ..] = *header;
+                *rest = u32::from_be_bytes(length) as usize;
+                *header_bytes = 0;
+            }
+            if *rest == 0 && *header_bytes == 0 {
+                held = 0;
+            }
+        }
+        held
+    }
+}
+
+/// What kind of call a body belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One answer, which can be refused as long as it is not sent.
+    Read,
+    /// One answer, to something that is done.
+    Write,
+    /// A stream of messages both ways.
+    Stream,
+}
+
+/// An answer's body, counted until it is sent. The call is counted with it.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    answer: Answer,
+    share: Arc<Share>,
+    #[expect(dead_code, reason = "let go when dropped")]
+    call: Permit,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Whole { body: tonic::body::Body, kind: Kind },
+    Pieces(Box<Pieces>),
+    Stream { body: tonic::body::Body, pace: Pace },
+    Refused,
+}
+
+/// The answer to a call, counted.
+pub(crate) fn sent(
+    mut response: Response<tonic::body::Body>,
+    kind: Kind,
+    share: Arc<Share>,
+    call: Permit,
+) -> Response<Sent> {
+    let pieces = response.extensions_mut().remove::<Large>().and_then(Large::into_pieces);
+    response.map(|body| {
+        let answer = match (pieces, kind) {
+            (Some(pieces), _) => Answer::Pieces(Box::new(pieces)),
+            (None, Kind::Stream) => Answer::Stream { body, pace: Pace::default() },
+            (None, Kind::Read | Kind::Write) => Answer::Whole { body, kind },
+        };
+        Sent { answer, share, call }
+    })
+}
+
+/// The answer to a call for which there is no room.
+pub(crate) fn refused() -> Response<tonic::body::Body> {
+    Status::from(EtcdError::TooManyRequests).into_http()
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        match &mut this.answer {
+            Answer::Pieces(pieces) => pieces.poll_frame(task),
+            Answer::Refused => Poll::Ready(None),
+            Answer::Stream { body, pace } => {
+                ready!(pace.poll_turn(&this.share, task));
+                let frame = ready!(Pin::new(body).poll_frame(task));
+                Poll::Ready(
+                    frame.map(|frame| {
+                        frame.map(|frame| frame.map_data(|data| pace.counted(&this.share, data)))
+                    }),
+                )
+            }
+            Answer::Whole { body, kind } => {
+                let frame = match ready!(Pin::new(body).poll_frame(task)) {
+                    Some(Ok(frame)) => frame,
+                    ended => return Poll::Ready(ended),
+                };
+                let data = match frame.into_data() {
+                    Ok(data) if data.len() >= COUNTED_BYTES => data,
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                };
+                let permit = match kind {
+                    Kind::Read => this.share.take(data.len()),
+                    Kind::Write | Kind::Stream => Ok(this.share.take_anyway(data.len())),
+                };
+                let Ok(permit) = permit else {
+                    this.answer = Answer::Refused;
+                    return Poll::Ready(Some(trailers(&EtcdError::TooManyRequests.into())));
+                };
+                Poll::Ready(Some(Ok(Frame::data(counted(permit, data)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.answer {
+            Answer::Whole { body, .. } | Answer::Stream { body, .. } => body.is_end_stream(),
+            Answer::Pieces(pieces) => pieces.is_end(),
+            Answer::Refused => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.answer {
+            Answer::Whole { body, .. } => body.size_hint(),
+            Answer::Stream { .. } | Answer::Pieces(_) | Answer::Refused => SizeHint::default(),
+        }
+    }
+}
+
+/// Lets a stream whose client does not take what was sent wait, while the client holds more than its share.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Shared with every chunk that is not sent yet.
+    unsent: Arc<()>,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn poll_turn(&mut self, share: &Share, task: &mut Task<'_>) -> Poll<()> {
+        while Arc::strong_count(&self.unsent) > 1 && !share.is_within() {
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(ROOM_RETRY)));
+            ready!(waiting.as_mut().poll(task));
+            self.waiting = None;
+        }
+        self.waiting = None;
+        Poll::Ready(())
+    }
+
+    fn counted(&self, share: &Arc<Share>, data: Bytes) -> Bytes {
+        let permit = share.take_anyway(data.len() + CHUNK_BYTES);
+        counted((permit, Arc::clone(&self.unsent)), data)
+    }
+}
+
+/// The end of an answer.
+pub(crate) fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
+}
+
+/// Bytes that hold something until they are sent.
+pub(crate) fn counted<Hold: Send + 'static>(hold: Hold, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+    struct Counted<Hold, Data>(#[allow(dead_code)] Hold, Data);
+    impl<Hold, Data: AsRef<[u8]>> AsRef<[u8]> for Counted<Hold, Data> {
+        fn as_ref(&self) -> &[u8] {
+            self.1.as_ref()
+        }
+    }
+    Bytes::from_owner(Counted(hold, bytes))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ruvector_node::Budget;
+
+    use super::*;
+
+    fn message(length: u32) -> Vec<u8> {
+        let mut message = vec![0];
+        message.extend_from_slice(&length.to_be_bytes());
+        message.resize(HEADER_BYTES + length as usize, 7);
+        message
+    }
+
+    #[test]
+    fn of_a_stream_only_the_message_under_way_is_held() {
+        let whole = [message(3), message(0), message(70), message(9)].concat();
+        for cut in 0..whole.len() {
+            let mut messages = Messages::Passed { header: [0; HEADER_BYTES], header_bytes: 0, rest: 0 };
+            let held = messages.held_after(0, &whole[..cut]);
+            let begun = [0, 8, 13, 88].into_iter().rfind(|begin| *begin <= cut).unwrap();
+            assert_eq!(held, cut - begun, "cut at {cut}");
+            assert_eq!(messages.held_after(held, &whole[cut..]), 0);
+        }
+    }
+
+    #[test]
+    fn of_a_call_with_one_message_everything_is_held() {
+        let mut messages = Messages::Kept;
+        assert_eq!(messages.held_after(5, &message(3)), 13);
+    }
+
+    #[test]
+    fn a_chunk_is_held_until_its_last_part_is_sent() {
+        let budget = Budget::new(1_000);
+        let bytes = counted(budget.share().take(100).unwrap(), vec![0; 100]);
+        let part = bytes.slice(90..);
+        drop(bytes);
+        assert_eq!(budget.held(), 100);
+        drop(part);
+        assert_eq!(budget.held(), 0);
+    }
+}
