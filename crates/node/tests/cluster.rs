@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ruvector_node::restore::restore_data_directory;
-use ruvector_node::{Answers, Batch, Index, Node, NodeConfig, NodeError, ReadLevel, Tuning};
+use ruvector_node::{Answers, Batch, Budget, Hold, Index, Node, NodeConfig, NodeError, ReadLevel, Tuning};
 use support::recorder::{BREAKS_SNAPSHOTS, SNAPSHOTS_THAT_BREAK_OFF};
 use support::{Cluster, eventually};
 use tokio::sync::{Semaphore, mpsc};
@@ -179,7 +179,9 @@ async fn a_follower_sends_on_more_at_once_than_a_message_takes() {
     let leader = cluster.leader().await;
     let follower = cluster.handle((leader + 1) % 3);
     let (sender, mut answers) = mpsc::unbounded_channel();
-    let hold = Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap());
+    let window = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let permit = Budget::new(1 << 20).share().take(0).unwrap();
+    let hold = Arc::new(Hold { window, permit });
     let commands = (0..50).map(|number| (number, Bytes::from(vec![b'x'; 1_500_000]))).collect();
     follower.propose_batch(Batch { commands, answers: Answers { sender, hold } });
     for _ in 0..50 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use ruvector_node::{Answers, Batch, NodeError, ReadLevel, ReadResult, Tuning};
+use ruvector_node::{Answers, Batch, Budget, Hold, NodeError, ReadLevel, ReadResult, Tuning};
 use support::{Cluster, Recorder, eventually};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -111,7 +111,9 @@ async fn a_leader_with_a_long_backlog_of_dear_commands_is_heard_and_hears() {
     // Several election timeouts in all.
     costs[leader].store(15, Ordering::Relaxed);
     let (sender, mut answers) = mpsc::unbounded_channel();
-    let hold = Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap());
+    let window = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let permit = Budget::new(1 << 20).share().take(0).unwrap();
+    let hold = Arc::new(Hold { window, permit });
     let commands = (0..400).map(|number: u64| (number, Bytes::from(number.to_string()))).collect();
     handle.propose_batch(Batch { commands, answers: Answers { sender, hold } });
     eventually("an answer in the middle of the backlog", async || {
