@@ -36,9 +36,16 @@ fn step(raft: &mut Raft, input: Input) -> Vec<Effect> {
 
 /// An append of node 2, which leads in `term`.
 fn append(term: u64, previous: (u64, u64), entries: Vec<Entry>, commit: u64) -> Input {
-    let stamp =
-        LeaderStamp { sent_at: Timestamp(5), read_round: 0, cluster_time: ClusterTime(1), answering: None };
     let previous = LogPosition { term: Term(previous.0), index: Index(previous.1) };
+    let stamp = LeaderStamp {
+        sent_at: Timestamp(5),
+        read_round: 0,
+        cluster_time: ClusterTime(1),
+        answering: None,
+        leads_since: Timestamp(1),
+        elected_with: previous,
+        acknowledged: Index(0),
+    };
     let request = AppendRequest { previous, entries, commit: Index(commit), stamp };
     Input::Receive(Envelope {
         group: GroupId::METADATA,

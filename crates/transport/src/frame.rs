@@ -296,6 +296,9 @@ mod tests {
             read_round: MAX,
             cluster_time: time,
             answering: Some(Timestamp(MAX)),
+            leads_since: Timestamp(MAX),
+            elected_with: position,
+            acknowledged: Index(MAX),
         };
         let voters = (0..7).map(|lower| NodeId(MAX - lower)).collect();
         let meta = SnapshotMeta { position, time, membership: Membership { voters } };
@@ -319,6 +322,8 @@ mod tests {
             incarnation: Incarnation(MAX),
             is_newcomer: true,
             promised_us: MAX,
+            committed: position,
+            is_contradicted: true,
         };
         let outcome = AppendOutcome::Rejected { previous: position, candidate: position };
         messages.push(Message::AppendResponse(AppendResponse { outcome, stamp }));

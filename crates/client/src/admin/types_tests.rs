@@ -37,6 +37,9 @@ fn a_status_is_told_with_all_its_fields() {
             state: Some("probe".to_owned()),
             heard_us_ago: Some(21),
             dropped_messages: 22,
+            commit_index: Some(30),
+            contradicts_index: Some(31),
+            unmatched_us: Some(32),
             ..pb::PeerStatus::default()
         }],
         members: vec![
@@ -54,6 +57,11 @@ fn a_status_is_told_with_all_its_fields() {
         store_bytes: 27,
         lease_count: 28,
         unheard_ids: vec![29],
+        history_count: 33,
+        retention_age_ms: Some(34),
+        retention_bytes: Some(35),
+        trouble: Some("trouble".to_owned()),
+        differs_at_index: Some(36),
     };
     let expected = NodeStatus {
         node_id: 1,
@@ -88,6 +96,9 @@ fn a_status_is_told_with_all_its_fields() {
             state: Some("probe".to_owned()),
             heard_us_ago: Some(21),
             dropped_messages: 22,
+            commit_index: Some(30),
+            contradicts_index: Some(31),
+            unmatched_us: Some(32),
         }],
         members: vec![
             NodeAddress {
@@ -109,6 +120,11 @@ fn a_status_is_told_with_all_its_fields() {
         store_bytes: 27,
         lease_count: 28,
         unheard_ids: vec![29],
+        history_count: 33,
+        retention_age_ms: Some(34),
+        retention_bytes: Some(35),
+        trouble: Some("trouble".to_owned()),
+        differs_at_index: Some(36),
     };
     assert_eq!(NodeStatus::from(status), expected);
 }
