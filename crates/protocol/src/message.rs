@@ -67,6 +67,8 @@ const FIXED_BYTES_MAX: usize = 256;
 const ENTRY_FIXED_BYTES_MAX: usize = 96;
 /// The same of a member in a membership.
 const MEMBER_BYTES_MAX: usize = 10;
+/// The same of what is remembered of a replica.
+const REMEMBERED_BYTES_MAX: usize = 20;
 
 impl Message {
     /// How many bytes the message's encoding has at most, with its envelope. Whoever carries messages takes none that is
@@ -84,13 +86,13 @@ impl Message {
             Self::SnapshotChunk(chunk) => {
                 chunk.meta.membership.voters.len() * MEMBER_BYTES_MAX + chunk.data.len()
             }
+            Self::Heartbeat(heartbeat) => heartbeat.remembered.len() * REMEMBERED_BYTES_MAX,
+            Self::HeartbeatResponse(response) => response.remembered.len() * REMEMBERED_BYTES_MAX,
             Self::PreVoteRequest(_)
             | Self::PreVoteResponse(_)
             | Self::VoteRequest(_)
             | Self::VoteResponse(_)
             | Self::AppendResponse(_)
-            | Self::Heartbeat(_)
-            | Self::HeartbeatResponse(_)
             | Self::ReadIndexRequest(_)
             | Self::ReadIndexResponse(_)
             | Self::SnapshotChunkResponse(_)
