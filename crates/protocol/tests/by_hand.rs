@@ -58,21 +58,19 @@ fn append(term: u64, previous: (u64, u64), entries: Vec<Entry>, commit: u64) -> 
 
 /// Through where appends are acknowledged.
 fn acknowledged(effects: &[Effect]) -> Vec<u64> {
-    let matched = |effect: &Effect| match effect {
-        Effect::Send(Envelope {
-            message:
-                Message::AppendResponse(AppendResponse { outcome: AppendOutcome::Accepted { matched }, .. }),
-            ..
-        }) => Some(matched.0),
-        _ => None,
+    let matched = |effect: &Effect| {
+        let Effect::Send(envelope) = effect else { return None };
+        let Message::AppendResponse(AppendResponse { outcome, .. }) = &envelope.message else { return None };
+        let AppendOutcome::Accepted { matched } = outcome else { return None };
+        Some(matched.0)
     };
     effects.iter().filter_map(matched).collect()
 }
 
 fn write_of(effects: &[Effect]) -> Option<WriteId> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Persist(write) => Some(write.id),
-        _ => None,
+    effects.iter().find_map(|effect| {
+        let Effect::Persist(write) = effect else { return None };
+        Some(write.id)
     })
 }
 

@@ -383,10 +383,12 @@ fn an_older_record_in_the_place_of_a_newer_one_is_noticed() {
         log.sync().unwrap();
     }
     // Both entries have index 1 and one size; only the place tells that one is not the other.
-    let (old, new, length) = (248, 456, 17 + 25 + 32 + 100);
+    let length = 17 + 25 + 32 + 100;
     let mut bytes = disk.contents(FIRST).unwrap();
-    let whole = |start: usize| bytes[start + 16] == 1 && bytes[start + 4] as usize == length - 17;
-    assert!(whole(old) && whole(new), "this is where the records are");
+    let body_bytes = u32::try_from(length - 17).unwrap().to_le_bytes();
+    let is_entry = |start: &usize| bytes[start + 16] == 1 && bytes[start + 4..start + 8] == body_bytes;
+    let found: Vec<usize> = (0..bytes.len() - length).filter(is_entry).collect();
+    let [old, new] = found[..] else { panic!("these are not the two entries: {found:?}") };
     bytes.copy_within(old..old + length, new);
     disk.set_contents(FIRST, &bytes);
     match log.read(GroupId(1), Index(1), Index(1), 1) {

@@ -158,7 +158,7 @@ fn nodes() {
         (1..=3).map(|number| format!("node-{number}")).filter(|id| *id != leader_id).collect();
     let quorum = json!({
         "holds": true, "voters": ["node-1", "node-2", "node-3"], "needed": 2, "present": ["node-1", "node-2", "node-3"],
-        "absent": [], "may_fail": 1,
+        "absent": [], "may_fail": 1, "troubles": [],
     });
     await_some("all nodes that follow", || (given(&cluster, &["quorum", "--check"]) == quorum).then_some(()));
     let shown = json!({
@@ -200,6 +200,7 @@ fn nodes() {
             .iter()
             .map(|other| json!({
                 "id": other, "connected": true, "matched_index": "u64", "state": "replicate", "heard_us_ago": "u64", "dropped_messages": "u64",
+                "commit_index": "u64", "contradicts_index": null, "unmatched_us": null,
             }))
             .collect::<Value>(),
         false => Value::Null,
@@ -221,7 +222,8 @@ fn nodes() {
             "leader": leader_id, "term": "u64", "commit_index": "u64", "applied_index": "u64", "lag": "u64", "first_index": "u64",
             "last_index": "u64", "last_term": "u64", "snapshot_index": "null", "log_bytes": "u64", "log_syncs": "u64",
             "pending_proposals": "u64", "leader_changes": "u64", "cluster_time_ms": "u64", "staleness_us": "u64", "state_hash": "hash",
-            "revision": 2, "compacted_revision": 0, "key_count": 1, "store_bytes": "u64", "lease_count": 0, "unheard": [],
+            "revision": 2, "compacted_revision": 0, "history_count": 1, "retention": { "age_ms": 3_600_000, "bytes": 536_870_912 }, "trouble": null, "differs_at_index": null,
+            "key_count": 1, "store_bytes": "u64", "lease_count": 0, "unheard": [],
             "version": "text", "peers": null,
         });
         assert_eq!(found, expected, "{found:#}");
