@@ -82,6 +82,9 @@ pub struct SessionSettings {
     pub patience_max_us: u64,
 }
 
+/// For how many times what an entry costs a client in a session waits at most, at least.
+const PATIENCE_BY_APPLY_COST: u64 = 100;
+
 /// How likely each number of nodes is.
 const NODES: [(usize, u64); 5] = [(2, 1), (3, 11), (4, 1), (5, 6), (7, 1)];
 
@@ -167,6 +170,9 @@ impl Scenario {
     pub(crate) fn draw_work(&mut self, random: &mut Random) {
         if random.chance(300) {
             self.apply_cost_us = random.magnitude(200, 6_000);
+            // Clients that ask again sooner would ask for more than is ever applied.
+            let patience_us = self.apply_cost_us * PATIENCE_BY_APPLY_COST;
+            self.sessions.patience_max_us = self.sessions.patience_max_us.max(patience_us);
         }
         if random.chance(400) {
             self.abandoned_per_mille = random.magnitude(10, 400);
