@@ -73,9 +73,7 @@ fn received(input: &mut Unstructured<'_>) {
             assert_eq!(announced_more, 0, "a file is taken although some of it is missing");
             assert_eq!(contents_of(&store, &name).expect("it was verified"), contents, "after {damage:?}");
         }
-        Err(
-            StorageError::Corrupt { .. } | StorageError::Foreign { .. } | StorageError::Mismatch(_),
-        ) => {
+        Err(StorageError::Corrupt { .. } | StorageError::Foreign { .. } | StorageError::Mismatch(_)) => {
             assert!(damage != Damage::None || announced_more > 0, "a file without damage is refused");
             assert_eq!(
                 own.list(DIRECTORY).expect("the disk has no fault"),

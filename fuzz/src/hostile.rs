@@ -103,6 +103,8 @@ impl Around<'_> {
             incarnation: Incarnation(number(input, 1)),
             is_newcomer: flag(input),
             promised_us: number(input, 300_000),
+            is_contradicted: byte(input) >= 240,
+            committed: if byte(input) < 240 { LogPosition::default() } else { self.position(input) },
         }
     }
 
@@ -111,8 +113,6 @@ impl Around<'_> {
             Introduction::Welcome { commit: self.index(input), is_log_empty: flag(input) }
         } else {
             Introduction::Superseded { by: Incarnation(number(input, 1)) }
-            is_contradicted: byte(input) >= 240,
-            committed: if byte(input) < 240 { LogPosition::default() } else { self.position(input) },
         }
     }
 
@@ -152,8 +152,15 @@ impl Around<'_> {
                 outcome: self.append_outcome(input),
                 stamp: self.follower_stamp(input),
             }),
-            6 => Message::Heartbeat(Heartbeat { commit: self.index(input), remembered: self.remembered(input), stamp: self.leader_stamp(input) }),
-            7 => Message::HeartbeatResponse(HeartbeatResponse { remembered: self.remembered(input), stamp: self.follower_stamp(input) }),
+            6 => Message::Heartbeat(Heartbeat {
+                commit: self.index(input),
+                remembered: self.remembered(input),
+                stamp: self.leader_stamp(input),
+            }),
+            7 => Message::HeartbeatResponse(HeartbeatResponse {
+                remembered: self.remembered(input),
+                stamp: self.follower_stamp(input),
+            }),
             8 => Message::ForwardProposals(ForwardProposals { proposals: proposals(input) }),
             9 => Message::ReadIndexRequest(ReadIndexRequest {
                 batch: number(input, 9),

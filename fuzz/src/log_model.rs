@@ -130,8 +130,12 @@ fn a_write(
         term = Term(term.0 + u64::from(flags >> 6));
         let voted_for = (flags & 2 != 0).then_some(NodeId(2));
         let kept = held.hard_state.voted_for.filter(|_| held.hard_state.term == term);
-        hard_state =
-            Some(HardState { term, voted_for: kept.or(voted_for), commit: last.index, ..HardState::default() });
+        hard_state = Some(HardState {
+            term,
+            voted_for: kept.or(voted_for),
+            commit: last.index,
+            ..HardState::default()
+        });
     }
     let mut snapshot = None;
     let mut next = last.index.next();
