@@ -166,6 +166,12 @@ fn nodes() {
     });
     gives(&cluster, &["leader", "--show"], &["member_id", "term", "commit_index"], &shown);
 
+    // The leader proposes how long history is kept a while after it was elected.
+    await_some("how long history is kept, on all nodes", || {
+        let status = given(&cluster, &["status"]);
+        let knows = |node: &Value| node["retention"]["age_ms"] == 3_600_000;
+        status["nodes"].as_array().unwrap().iter().all(knows).then_some(())
+    });
     cluster.await_agreement();
     let by_one = given(&cluster, &["status", "--endpoints", &cluster.nodes[0].client]);
     assert_eq!(by_one["nodes"].as_array().unwrap().len(), 3, "those that the one knows of are asked as well");
