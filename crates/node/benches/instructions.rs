@@ -91,7 +91,7 @@ fn view() -> KvView {
 }
 
 // One put, from the leader's client to its answer, on all three replicas.
-#[library_benchmark(config = at_most(79_000))]
+#[library_benchmark(config = at_most(89_000))]
 #[bench::cold(setup = led_group)]
 fn one_put_through_three_replicas(mut group: Group<KvMachine>) -> Group<KvMachine> {
     group.handle(FIRST, puts(1));
