@@ -94,8 +94,13 @@ impl Drop for Cli {
 
 /// A port that is taken as long as the listener lives; the next one is free.
 fn taken_port() -> (TcpListener, u16) {
-    let port = free_base_port(1);
-    (TcpListener::bind(("127.0.0.1", port)).unwrap(), port)
+    // A test beside this one may be quicker.
+    loop {
+        let port = free_base_port(1);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return (listener, port);
+        }
+    }
 }
 
 fn text(bytes: &[u8]) -> &str {
