@@ -164,8 +164,8 @@ fn decode(payload: &[u8]) -> Result<Frame, FrameError> {
 mod tests {
     use bytes::Bytes;
     use ruvector_protocol::message::{
-        AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, LeaderStamp,
-        SnapshotChunk, StateHash,
+        AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
+        HeartbeatResponse, LeaderStamp, SnapshotChunk, StateHash,
     };
     use ruvector_protocol::{
         ClusterTime, Entry, GroupId, Incarnation, Index, LogPosition, Membership, Message, NodeId, Origin,
@@ -300,7 +300,8 @@ mod tests {
             elected_with: position,
             acknowledged: Index(MAX),
         };
-        let voters = (0..7).map(|lower| NodeId(MAX - lower)).collect();
+        // So many that what the rest of a message may take has no room for them.
+        let voters = (0..100).map(|lower| NodeId(MAX - lower)).collect();
         let meta = SnapshotMeta { position, time, membership: Membership { voters } };
         let append = |count| {
             let entries = vec![entry.clone(); count];
@@ -312,10 +313,11 @@ mod tests {
             let data = vec![0; bytes].into();
             Message::SnapshotChunk(SnapshotChunk { meta: meta.clone(), total_bytes: MAX, offset: MAX, data })
         };
-        let counts = [0, 1, 1_000, 100_000];
-        let mut messages: Vec<_> =
-            counts.into_iter().flat_map(|count| [append(count), forward(count), chunk(count)]).collect();
-        let stamp = FollowerStamp {
+        let remembered = |count| vec![(NodeId(MAX), Index(MAX)); count];
+        let heartbeat = |count| {
+            Message::Heartbeat(Heartbeat { commit: Index(MAX), remembered: remembered(count), stamp })
+        };
+        let follower_stamp = FollowerStamp {
             echo: Timestamp(MAX),
             read_round: MAX,
             responded_at: Timestamp(MAX),
@@ -325,8 +327,15 @@ mod tests {
             committed: position,
             is_contradicted: true,
         };
+        let response = |count| {
+            let remembered = remembered(count);
+            Message::HeartbeatResponse(HeartbeatResponse { remembered, stamp: follower_stamp })
+        };
+        let of_count =
+            |count| [append(count), forward(count), chunk(count), heartbeat(count), response(count)];
+        let mut messages: Vec<_> = [0, 1, 1_000, 100_000].into_iter().flat_map(of_count).collect();
         let outcome = AppendOutcome::Rejected { previous: position, candidate: position };
-        messages.push(Message::AppendResponse(AppendResponse { outcome, stamp }));
+        messages.push(Message::AppendResponse(AppendResponse { outcome, stamp: follower_stamp }));
         messages.push(Message::StateHash(StateHash { index: Index(MAX), hash: u128::MAX }));
         messages
     }
