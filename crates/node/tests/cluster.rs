@@ -257,6 +257,30 @@ async fn a_replica_that_differs_from_the_majority_stops_and_says_so() {
 }
 
 #[tokio::test]
+async fn replicas_that_differ_say_so_while_no_majority_can_decide() {
+    let tuning = Tuning { hash_check_entries: 4, ..Tuning::default() };
+    let mut cluster = Cluster::start(3, tuning);
+    propose_all(&cluster, 0, 0..1).await;
+    for node in 0..3 {
+        assert_eq!(cluster.handle(node).status().await.unwrap().trouble(), None);
+    }
+    cluster.stop(1);
+    cluster.stop(2);
+    cluster.restart_with(2, support::Recorder { is_damaged: true, ..support::Recorder::default() });
+    let both = [0, 2].map(|node| cluster.handle(node));
+    for number in 1..20 {
+        // Most are not answered: two that differ have no leader.
+        let proposing = both[0].clone();
+        tokio::spawn(async move { drop(proposing.propose(command(number)).await) });
+    }
+    for handle in &both {
+        let trouble = eventually("what is wrong to be told", async || handle.status().await.ok()?.trouble());
+        let trouble = trouble.await;
+        assert!(trouble.contains("its state differs from a peer's since index"), "{trouble}");
+    }
+}
+
+#[tokio::test]
 async fn the_log_is_compacted_on_request() {
     let cluster = Cluster::start(3, Tuning::default());
     propose_all(&cluster, 0, 0..100).await;

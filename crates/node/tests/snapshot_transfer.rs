@@ -272,34 +272,37 @@ fn a_snapshot_that_a_follower_could_not_use_is_read_once_beside_the_replica() {
 
 #[test]
 fn what_is_not_acknowledged_is_sent_again_after_a_while_and_given_up_in_the_end() {
+    const TIMES_SENT_AGAIN: usize = 10;
     let mut group = transfer_begun();
+    let given_up = first_chunk(&group).meta.position;
     let first = offsets(&mut group);
-    let mut sent_again = 0;
+    // There is a newer one meanwhile: whoever begins anew begins with that.
+    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    let mut sent_again = Vec::new();
     for _ in 0..200 {
         let now = group.now;
         group.now = group.replica(FIRST).deadline(now).unwrap().max(now);
         // The third lives, and answers nothing about snapshots.
         group.handle(FIRST, Event::Wake);
-        let mut chunks = Vec::new();
         while let Some(envelope) = group.network.pop_front() {
             if let Message::SnapshotChunk(chunk) = &envelope.message {
-                chunks.push(chunk.offset);
+                sent_again.extend((chunk.offset == first[0]).then_some(chunk.meta.position));
             } else {
                 group.handle(envelope.to, Event::Message(envelope));
             }
         }
-        if !chunks.is_empty() {
-            assert_eq!(chunks, first, "the same again");
-            sent_again += 1;
-        }
     }
-    assert!(sent_again > 10, "{sent_again}");
+    let of_the_first = sent_again.iter().take_while(|position| **position == given_up).count();
+    assert_eq!(of_the_first, TIMES_SENT_AGAIN, "of {sent_again:?}");
+    let newer = &sent_again[of_the_first..];
+    assert!(!newer.is_empty(), "it is never given up");
+    assert!(newer.iter().all(|position| *position > given_up), "{newer:?}");
     group.heartbeat(FIRST, |_| false);
     deliver_chunks(&mut group);
     for _ in 0..50 {
         group.heartbeat(FIRST, |_| false);
     }
-    assert_eq!(group.replica(THIRD).view().len() as u64, COMMANDS, "it is not given up for ever");
+    assert_eq!(group.replica(THIRD).view().len() as u64, 2 * COMMANDS, "it is not given up for ever");
 }
 
 #[test]
@@ -339,6 +342,34 @@ fn a_late_verification_leaves_a_newer_transfer_alone() {
 }
 
 #[test]
+fn a_snapshot_that_its_receiver_finds_damaged_is_received_again() {
+    let mut group = transfer_begun();
+    group.keeps_jobs = true;
+    for envelope in &mut group.network {
+        if let Message::SnapshotChunk(chunk) = &mut envelope.message {
+            let mut damaged = chunk.data.to_vec();
+            damaged[50] ^= 1;
+            chunk.data = damaged.into();
+        }
+    }
+    group.deliver(|_| false);
+    while group.jobs.is_empty() {
+        group.heartbeat(FIRST, |_| false);
+    }
+    let (node, job) = group.jobs.pop_front().unwrap();
+    assert!(node == THIRD && matches!(job, SnapshotJob::Complete { .. }), "{node:?}: {job:?}");
+    let before = group.replica(THIRD).applied();
+    group.handle(THIRD, job.run());
+    group.keeps_jobs = false;
+    assert_eq!(group.replica(THIRD).applied(), before, "it is not what it says it is");
+    for _ in 0..50 {
+        group.heartbeat(FIRST, |_| false);
+    }
+    // The first found its own file to be well. There is no other, so it is the same that came again.
+    assert_eq!(group.replica(THIRD).view().len() as u64, COMMANDS);
+}
+
+#[test]
 fn a_snapshot_that_could_not_be_written_is_tried_again_though_nothing_more_is_applied() {
     let mut group: Group<Recorder> = Group::start(&tuning());
     group.keeps_jobs = true;
@@ -358,9 +389,13 @@ fn a_snapshot_that_could_not_be_written_is_tried_again_though_nothing_more_is_ap
         assert!(mine(&mut group).is_none(), "one at a time");
         let failed_at = group.now;
         group.handle(FIRST, job.abandoned());
-        while !group.jobs.iter().any(|(node, _)| *node == FIRST) {
-            group.heartbeat(FIRST, |_| false);
+        let is_tried = |group: &Group<Recorder>| group.jobs.iter().any(|(node, _)| *node == FIRST);
+        for _ in 0..2_000 {
+            if !is_tried(&group) {
+                group.heartbeat(FIRST, |_| false);
+            }
         }
+        assert!(is_tried(&group), "it is never tried again");
         waits.push(group.now.micros_since(failed_at));
     }
     assert!(waits.is_sorted() && waits[0] > 1_000_000 && waits[2] > 3 * waits[0], "{waits:?}");
