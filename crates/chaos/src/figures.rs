@@ -1,5 +1,6 @@
 //! What the history says in numbers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::history::{Outcome, Recorded};
@@ -13,6 +14,16 @@ pub(crate) fn operations(history: &[Recorded]) -> Operations {
         failed: count(|outcome| matches!(outcome, Outcome::Failed)),
         unknown: count(|outcome| matches!(outcome, Outcome::Unknown)),
     }
+}
+
+/// How many reads were answered, by how they were made.
+pub(crate) fn reads(history: &[Recorded]) -> BTreeMap<String, usize> {
+    let mut reads = BTreeMap::new();
+    let answered = history.iter().filter(|recorded| matches!(recorded.outcome, Outcome::Answered { .. }));
+    for read in answered.filter_map(|recorded| recorded.read) {
+        *reads.entry(read.to_string()).or_default() += 1;
+    }
+    reads
 }
 
 /// The longest time between two times in a span at which no write was acknowledged. `times` are sorted.

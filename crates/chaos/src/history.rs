@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use ruvector_client::Protocol;
 use ruvector_simulator::linearizability::{
     Action, Completion, Observation, Operation, Value, Verdict, check,
 };
 
+use crate::network::Place;
 use crate::watch::Change;
 
 /// How large the search for an order may become for one answer.
@@ -40,12 +42,36 @@ pub struct Recorded {
     pub key: Key,
     /// What. No two operations write the same value.
     pub action: Action,
+    /// How, if it is a read.
+    pub read: Option<Read>,
     /// When, on the one clock of the run.
     pub invoked: Duration,
     /// When its client learned how it ended.
     pub ended: Duration,
     /// How.
     pub outcome: Outcome,
+}
+
+/// How a read was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// What its client speaks.
+    pub protocol: Protocol,
+    /// The only node that its client asks; `None` if it asks any.
+    pub place: Option<Place>,
+    /// What it asked for.
+    pub way: Way,
+}
+
+/// What can be asked for to have the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// The key itself, linearizably.
+    Get,
+    /// A transaction that does nothing but read the key.
+    Transaction,
+    /// The key under the leader's lease. That is of no dialect: all ask for it by the administrative API.
+    Lease,
 }
 
 /// How an operation ended for its client.
@@ -62,6 +88,23 @@ pub enum Outcome {
     Failed,
     /// It did something, or not, or will.
     Unknown,
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, place, way } = self;
+        let what = match (way, protocol) {
+            (Way::Lease, _) => "lease read",
+            (Way::Get, Protocol::Etcd) => "get by etcd's API",
+            (Way::Get, Protocol::Native) => "get by the native protocol",
+            (Way::Transaction, Protocol::Etcd) => "transaction by etcd's API",
+            (Way::Transaction, Protocol::Native) => "transaction by the native protocol",
+        };
+        match place {
+            Some(place) => write!(formatter, "{what} through {place}"),
+            None => write!(formatter, "{what} through any node"),
+        }
+    }
 }
 
 impl Recorded {
@@ -122,12 +165,22 @@ pub fn judge(history: &[Recorded]) -> Judgement {
             Verdict::Linearizable => {}
             Verdict::Undecided => judgement.undecided += 1,
             Verdict::Violation(violation) => judgement.violations.push(format!(
-                "linearizability: {key}: {:?} can't be explained; the key can have held {:?}",
-                operations[violation.operation], violation.possible
+                "linearizability: {key}: {:?} can't be explained; the key can have held {:?}{}",
+                operations[violation.operation],
+                violation.possible,
+                read_by(history, key, &operations[violation.operation])
             )),
         }
     }
     judgement
+}
+
+/// How a read was made that can't be explained: it tells where to look.
+fn read_by(history: &[Recorded], key: Key, operation: &Operation) -> String {
+    let is_same =
+        |recorded: &&Recorded| recorded.key == key && recorded.operation().as_ref() == Some(operation);
+    let read = history.iter().find(is_same).and_then(|recorded| recorded.read);
+    read.map_or_else(String::new, |read| format!("; {read}"))
 }
 
 /// Holds all changes that a watch reported, from the first revision on, against what clients were told: every

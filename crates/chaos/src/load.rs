@@ -1,4 +1,7 @@
 //! Clients that write all the time and read half of it, at a bounded rate, and remember what they were told.
+//!
+//! They read in every way that there is to have the newest, in both dialects and through every node: a rule that holds reads
+//! back until they are not stale stands in each of these ways by itself, so each could be broken alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +19,12 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::cluster::{client_options, endpoint};
-use crate::history::{Key, Outcome, Recorded};
+use crate::history::{Key, Outcome, Read, Recorded, Way};
 use crate::network::{NODES, Place};
 
 /// How many clients there are, each with one operation at a time: for each node one that goes elsewhere when the node
-/// is in trouble, and two that stay with it and read under the leader's lease. A node that believes itself to be in
-/// charge when it no longer is tells it only to those who stay.
+/// is in trouble, and two that stay with it, one for each dialect. Those read also under the leader's lease: a node that
+/// believes itself to be in charge when it no longer is tells it only to those who stay.
 const CLIENTS: usize = 3 * NODES;
 /// How many keys they share in a round.
 const KEYS: u64 = 4;
@@ -29,6 +32,8 @@ const KEYS: u64 = 4;
 const REST_MS: (u64, u64) = (5, 25);
 /// How many operations of ten are reads, in a round with reads.
 const READS_IN_TEN: u64 = 4;
+/// The same of clients that stay with a node, which have more ways to read.
+const READS_IN_TEN_OF_STAYING: u64 = 6;
 /// Values of a client are above this times its number, so that all values differ.
 const VALUES: u64 = 1_000_000_000;
 
@@ -86,10 +91,14 @@ impl Load {
 struct Worker {
     number: usize,
     client: Client,
-    read_level: ReadLevel,
+    protocol: Protocol,
+    /// The only node that it asks.
+    stays_with: Option<Place>,
     clock: Instant,
     random: Random,
     written: u64,
+    /// Reads to be made next, since something was not answered: a node that is cut off should not answer them either.
+    due: Vec<Way>,
     /// What each key of the round was last known to hold.
     known: BTreeMap<Key, Option<Value>>,
     history: Vec<Recorded>,
@@ -97,24 +106,23 @@ struct Worker {
 
 impl Worker {
     fn new(number: usize, clock: Instant, random: Random) -> Result<Self> {
-        let mut endpoints: Vec<String> = Place::all().map(endpoint).collect();
-        endpoints.rotate_left(number % NODES);
-        let stays = (NODES..CLIENTS).contains(&number);
-        let read_level = if stays { ReadLevel::Lease } else { ReadLevel::Strong };
-        endpoints.truncate(if stays { 1 } else { NODES });
-        let protocol = if number.is_multiple_of(2) { Protocol::Native } else { Protocol::Etcd };
+        let (protocol, stays_with) = (protocol_of(number), place_of(number));
+        let mut places: Vec<Place> = Place::all().collect();
+        places.rotate_left(number % NODES);
+        places.retain(|place| stays_with.is_none_or(|only| only == *place));
+        let endpoints: Vec<String> = places.into_iter().map(endpoint).collect();
         let options = ClientOptions { protocol, ..client_options() };
         let client = Client::new(endpoints.iter().map(String::as_str), options)?;
-        let (known, history) = (BTreeMap::new(), Vec::new());
-        Ok(Self { number, client, read_level, clock, random, written: 0, known, history })
+        let (due, known, history) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Ok(Self { number, client, protocol, stays_with, clock, random, written: 0, due, known, history })
     }
 
     async fn work(mut self, stopping: &AtomicBool, round: &AtomicU32) -> Result<Vec<Recorded>> {
         while !stopping.load(Ordering::Relaxed) {
             let number = u32::try_from(self.random.between(0, KEYS - 1))?;
             let key = Key { round: round.load(Ordering::Relaxed), number };
-            let action = self.draw(key);
-            self.perform(key, action).await?;
+            let (action, way) = self.draw(key);
+            self.perform(key, action, way).await?;
             let rest = self.random.between(REST_MS.0, REST_MS.1);
             tokio::time::sleep(Duration::from_millis(rest)).await;
         }
@@ -125,7 +133,7 @@ impl Worker {
         const ATTEMPTS_MAX: usize = 30;
         for _ in 0..ATTEMPTS_MAX {
             let value = self.next_value();
-            self.perform(Key { round, number: 0 }, Action::Put { value, lease: None }).await?;
+            self.perform(Key { round, number: 0 }, Action::Put { value, lease: None }, None).await?;
             if self.history.last().and_then(Recorded::acknowledged).is_some() {
                 break;
             }
@@ -133,16 +141,39 @@ impl Worker {
         Ok(self.history)
     }
 
-    /// In every other round nobody reads: nodes that nobody reads from sync their log in another way.
-    fn draw(&mut self, key: Key) -> Action {
-        let reads = key.round.is_multiple_of(2);
-        match self.random.between(if reads { 0 } else { READS_IN_TEN }, 9) {
-            0..READS_IN_TEN => Action::Get,
-            4..=6 => Action::Put { value: self.next_value(), lease: None },
-            _ => {
-                let expected = self.known.get(&key).copied().flatten();
-                Action::CompareAndSwap { expected, new: Some(self.next_value()) }
-            }
+    /// What to do next, and how if it is a read. In every other round nobody reads: nodes that nobody reads from sync their log
+    /// in another way.
+    fn draw(&mut self, key: Key) -> (Action, Option<Way>) {
+        let stays = self.stays_with.is_some();
+        let reads_in_ten = match key.round.is_multiple_of(2) {
+            true if stays => READS_IN_TEN_OF_STAYING,
+            true => READS_IN_TEN,
+            false => 0,
+        };
+        if reads_in_ten > 0
+            && let Some(way) = self.due.pop()
+        {
+            return (Action::Get, Some(way));
+        }
+        if self.random.between(0, 9) < reads_in_ten {
+            return (Action::Get, Some(self.draw_way()));
+        }
+        let action = if self.random.chance(500) {
+            Action::Put { value: self.next_value(), lease: None }
+        } else {
+            let expected = self.known.get(&key).copied().flatten();
+            Action::CompareAndSwap { expected, new: Some(self.next_value()) }
+        };
+        (action, None)
+    }
+
+    /// How the next read is made. Under the lease answers the leader itself, which only those who stay are sure to ask when it is
+    /// one no more.
+    fn draw_way(&mut self) -> Way {
+        match self.random.between(0, 5) {
+            0..=3 if self.stays_with.is_some() => Way::Lease,
+            0 | 2 | 4 => Way::Get,
+            _ => Way::Transaction,
         }
     }
 
@@ -151,9 +182,9 @@ impl Worker {
         Value(self.number as u64 * VALUES + self.written)
     }
 
-    async fn perform(&mut self, key: Key, action: Action) -> Result<()> {
+    async fn perform(&mut self, key: Key, action: Action, way: Option<Way>) -> Result<()> {
         let invoked = self.clock.elapsed();
-        let answer = self.ask(&key.to_string(), action).await;
+        let answer = self.ask(&key.to_string(), action, way).await;
         let ended = self.clock.elapsed();
         let outcome = match answer {
             Ok((observation, revision)) => Outcome::Answered { observation, revision },
@@ -162,7 +193,12 @@ impl Worker {
         if let Outcome::Answered { observation: Observation::Held(held), .. } = outcome {
             self.known.insert(key, held);
         }
-        let recorded = Recorded { client: self.number, key, action, invoked, ended, outcome };
+        let is_answered = matches!(outcome, Outcome::Answered { .. });
+        if self.stays_with.is_some() && !is_answered && way.is_none_or(|way| way == Way::Lease) {
+            self.due = vec![Way::Get, Way::Transaction];
+        }
+        let read = way.map(|way| Read { protocol: self.protocol, place: self.stays_with, way });
+        let recorded = Recorded { client: self.number, key, action, read, invoked, ended, outcome };
         if let Some((value, _)) = recorded.acknowledged() {
             self.known.insert(key, Some(value));
         }
@@ -170,7 +206,12 @@ impl Worker {
         Ok(())
     }
 
-    async fn ask(&self, key: &str, action: Action) -> Result<(Observation, i64), ClientError> {
+    async fn ask(
+        &self,
+        key: &str,
+        action: Action,
+        way: Option<Way>,
+    ) -> Result<(Observation, i64), ClientError> {
         let key = key.to_owned();
         match action {
             Action::Put { value, .. } => {
@@ -178,22 +219,34 @@ impl Worker {
                 Ok((Observation::Nothing, answer.revision))
             }
             Action::CompareAndSwap { expected, new: Some(new) } => self.swap(key, expected, new).await,
-            Action::Get => self.read(key).await,
+            Action::Get => self.read(key, way.unwrap_or(Way::Get)).await,
             Action::CompareAndSwap { new: None, .. } | Action::Delete | Action::EndLease { .. } => {
                 unreachable!("no worker draws {action:?}")
             }
         }
     }
 
-    /// Strong reads as etcd's clients make them; the others are not of etcd's interface.
-    async fn read(&self, key: String) -> Result<(Observation, i64), ClientError> {
-        match self.read_level {
-            ReadLevel::Strong => {
+    async fn read(&self, key: String, way: Way) -> Result<(Observation, i64), ClientError> {
+        match way {
+            Way::Get => {
                 let answer = self.client.get(key, GetOptions::default()).await?;
                 Ok((held(answer.key_values.first())?, answer.revision))
             }
-            ReadLevel::Lease | ReadLevel::Stale(_) => {
-                let answer = self.client.read(key, self.read_level).await?;
+            Way::Transaction => {
+                let then = vec![Operation::Get(key.into(), GetOptions::default())];
+                let transaction = Transaction { then, ..Transaction::default() };
+                let answer = self.client.transact(transaction).await?;
+                match answer.operations.first() {
+                    Some(OperationAnswer::Get(found)) => {
+                        Ok((held(found.key_values.first())?, answer.revision))
+                    }
+                    Some(OperationAnswer::Put(_) | OperationAnswer::Delete(_)) | None => {
+                        Err(malformed(format!("{answer:?}")))
+                    }
+                }
+            }
+            Way::Lease => {
+                let answer = self.client.read(key, ReadLevel::Lease).await?;
                 Ok((held(answer.key_value.as_ref())?, answer.revision))
             }
         }
@@ -230,6 +283,16 @@ impl Worker {
     }
 }
 
+/// What a client speaks. Of the two that stay with a node one speaks etcd's API, and one the native protocol.
+fn protocol_of(number: usize) -> Protocol {
+    if number.is_multiple_of(2) { Protocol::Native } else { Protocol::Etcd }
+}
+
+/// The node that a client stays with, if it does.
+fn place_of(number: usize) -> Option<Place> {
+    (NODES..CLIENTS).contains(&number).then_some(Place(number % NODES))
+}
+
 fn held(found: Option<&KeyValue>) -> Result<Observation, ClientError> {
     let Some(found) = found else { return Ok(Observation::Held(None)) };
     let value = std::str::from_utf8(&found.value).ok().and_then(|value| value.parse().ok());
@@ -260,5 +323,19 @@ fn outcome_of(error: &ClientError) -> Result<Outcome> {
         | ClientError::Malformed { .. } => {
             Err(error.clone()).context("a client got an answer that makes no sense")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn somebody_who_stays_with_each_node_speaks_each_dialect() {
+        let stays = |number| place_of(number).map(|place| (place, protocol_of(number) == Protocol::Native));
+        let ways: BTreeSet<_> = (0..CLIENTS).filter_map(stays).collect();
+        assert_eq!(ways.len(), 2 * NODES);
     }
 }

@@ -15,6 +15,8 @@ pub struct Report {
     pub seconds: u64,
     /// What became of the clients' operations.
     pub operations: Operations,
+    /// Reads that were answered, by how they were made: in which dialect, and through which node.
+    pub reads: BTreeMap<String, usize>,
     /// What was done to the nodes, by kind.
     pub faults: BTreeMap<String, Faults>,
     /// How often a node found out that its failing disk had lost what it had called durable, and was put back
@@ -69,6 +71,9 @@ impl fmt::Display for Report {
         let Watches { events, notices, resumptions } = self.watches;
         writeln!(formatter, "seed {}, {} s", self.seed, self.seconds)?;
         writeln!(formatter, "operations  {ok} ok, {failed} failed, {unknown} unknown")?;
+        for (read, count) in &self.reads {
+            writeln!(formatter, "reads       {count} {read}")?;
+        }
         writeln!(
             formatter,
             "watches     {events} events, {notices} notices of progress, {resumptions} resumptions"

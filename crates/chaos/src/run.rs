@@ -187,6 +187,7 @@ impl<'options> Course<'options> {
             seed: self.options.seed,
             seconds,
             operations: figures::operations(&history),
+            reads: figures::reads(&history),
             faults: faults(&self.happened, &history),
             put_back: self.cluster.put_back_count(),
             watches: watches(&watched),

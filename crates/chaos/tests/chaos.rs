@@ -33,4 +33,7 @@ fn nodes_keep_every_promise_under_each_fault() {
     assert_eq!(report.faults.len(), options.kinds.len());
     assert!(report.operations.ok > 100, "{report}");
     assert!(report.watches.events > 100, "{report}");
+    // By etcd's API and the native protocol, each a get and a transaction, and under the lease: by those who stay with one of
+    // the three nodes, and all but the last by those who ask any.
+    assert_eq!(report.reads.len(), 5 * 3 + 4, "{report}");
 }

@@ -4,7 +4,9 @@ const KEY: Key = Key { round: 0, number: 0 };
 
 fn recorded(action: Action, from: u64, to: u64, outcome: Outcome) -> Recorded {
     let (invoked, ended) = (Duration::from_millis(from), Duration::from_millis(to));
-    Recorded { client: 0, key: KEY, action, invoked, ended, outcome }
+    let read = Read { protocol: Protocol::Etcd, place: Some(Place(1)), way: Way::Get };
+    let read = (action == Action::Get).then_some(read);
+    Recorded { client: 0, key: KEY, action, read, invoked, ended, outcome }
 }
 
 fn put(value: u64, from: u64, outcome: Outcome) -> Recorded {
@@ -52,7 +54,9 @@ fn a_lost_acknowledged_write_is_a_violation() {
 #[test]
 fn a_stale_read_is_a_violation() {
     let history = [put(1, 0, acknowledged(2)), put(2, 2, acknowledged(3)), get(4, Some(1))];
-    assert_eq!(judge(&history).violations.len(), 1);
+    let violations = judge(&history).violations;
+    assert_eq!(violations.len(), 1);
+    assert!(violations[0].ends_with("; get by etcd's API through node-2"), "{violations:?}");
 }
 
 #[test]
