@@ -165,6 +165,8 @@ impl AsyncWrite for Metered {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
 
     use futures::FutureExt;
     use tokio::io::{AsyncReadExt, DuplexStream};
@@ -228,23 +230,36 @@ mod tests {
         assert_eq!(received, [1; 25]);
     }
 
-    #[tokio::test]
-    async fn who_sends_without_end_is_read_turn_by_turn() {
+    /// Notes that it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Not on a runtime, whose own turns end after a number of reads.
+    #[test]
+    fn who_sends_without_end_is_read_turn_by_turn() {
         let (mut wire, mut other) = wire(1 << 20);
-        tokio::io::AsyncWriteExt::write_all(&mut other, &vec![1; 3 * TURN_BYTES_MAX]).await.unwrap();
+        let sent = vec![1; 3 * TURN_BYTES_MAX];
+        tokio::io::AsyncWriteExt::write_all(&mut other, &sent).now_or_never().unwrap().unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut task = Task::from_waker(&waker);
         for _ in 0..2 {
-            let mut read = 0;
-            let mut bytes = [0; 1_000];
-            // Without tokio's own turns, which end after a number of reads.
-            while let Some(done) = tokio::task::unconstrained(poll_fn(|task| {
+            woken.0.store(false, Ordering::Relaxed);
+            let (mut read, mut bytes) = (0, [0; 1_000]);
+            loop {
                 let mut buffer = ReadBuf::new(&mut bytes);
-                wire.poll_read(task, &mut buffer).map(|done| done.map(|()| buffer.filled().len()))
-            }))
-            .now_or_never()
-            {
-                read += done.unwrap();
+                let Poll::Ready(done) = wire.poll_read(&mut task, &mut buffer) else { break };
+                done.unwrap();
+                read += buffer.filled().len();
             }
             assert!((TURN_BYTES_MAX..TURN_BYTES_MAX + 1_000).contains(&read), "{read}");
+            assert!(woken.0.load(Ordering::Relaxed), "nobody comes back for the rest");
             wire.turn_bytes = TURN_BYTES_MAX;
         }
     }

@@ -17,5 +17,6 @@ mod retention;
 mod streams;
 mod txn;
 mod watch;
+mod watch_backlog;
 mod watch_limits;
 mod watch_sharing;

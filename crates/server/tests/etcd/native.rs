@@ -230,6 +230,39 @@ async fn a_client_that_does_not_read_its_answers_waits_and_loses_nothing() {
     sending.await.unwrap();
 }
 
+/// Of writes whose answers nobody takes so many are done as the window has room for, and what is on its way to the client.
+#[tokio::test]
+async fn a_client_that_writes_and_does_not_read_its_answers_waits_and_loses_nothing() {
+    const VALUE_BYTES: usize = 64 << 10;
+    const WINDOW_BYTES: usize = 8 << 20;
+    const WRITES: usize = 1_500;
+    const UNREAD_MAX: usize = 4 * WINDOW_BYTES / VALUE_BYTES;
+    let server = TestServer::start().await;
+    let mut native = Native::with_session(&server).await;
+    let (frames, session) = (native.frames.clone(), native.session);
+    let sending = tokio::spawn(async move {
+        let value = "x".repeat(VALUE_BYTES);
+        for number in 2..WRITES as u64 + 2 {
+            let requests = vec![NativeRequest { number, request: Some(put("key", &value)) }];
+            // Nothing of what was answered before is to be remembered: that has a bound of its own.
+            frames.send(ClientFrame { requests, session, settled_below: number }).await.unwrap();
+        }
+    });
+    let (mut done, mut quiet) = (0, 0);
+    while quiet < 100 && done < WRITES {
+        server.put("other", "value").await;
+        let request = pb::RangeRequest { key: bytes("key"), ..Default::default() };
+        let found = server.kv().range(request).await.unwrap().into_inner().kvs.pop();
+        let now = found.map_or(0, |kv| usize::try_from(kv.version).unwrap());
+        quiet = if now == done && now > 0 { quiet + 1 } else { 0 };
+        done = now;
+    }
+    assert!(done <= UNREAD_MAX, "{done} writes were done of which no answer was taken");
+    let answers = native.answers(WRITES).await;
+    assert!(answers.values().all(|answer| matches!(answer.response, Some(Response::Put(_)))));
+    sending.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_frame_that_can_not_be_read_ends_the_stream_with_the_reason_when_all_before_is_answered() {
     let server = TestServer::start().await;

@@ -338,3 +338,34 @@ async fn an_idle_watch_is_told_the_revision_now_and_then() {
         }
     }
 }
+
+#[tokio::test]
+async fn progress_is_told_behind_what_a_slow_client_has_not_been_told_yet() {
+    let server = TestServer::start().await;
+    let mut watch = server.watch().await;
+    watch.create(on_key("a")).await;
+    watch.create(on_key("z")).await;
+    watch.ask_progress().await;
+    assert_eq!(watch.next().await.watch_id, -1, "both have caught up, and are marked for what comes");
+    // More than the connection takes before the client reads, so that most of it waits.
+    let value = "v".repeat(100_000);
+    for _ in 0..80 {
+        server.put("a", &value).await;
+    }
+    let last = server.put("z", "v").await;
+    watch.ask_progress().await;
+    let mut told = 1;
+    loop {
+        let response = watch.next().await;
+        let revision = response.header.unwrap().revision;
+        if response.watch_id == -1 {
+            assert_eq!((told, revision), (last, last), "progress came before events");
+            break;
+        }
+        for event in &response.events {
+            told += 1;
+            assert_eq!(event.kv.as_ref().unwrap().mod_revision, told);
+        }
+        assert_eq!(revision, told, "an answer that speaks of more than it tells");
+    }
+}

@@ -124,6 +124,13 @@ impl WatchHub {
         (state.watch_count, state.streams.len())
     }
 
+    /// Whether a watch that joined is in the index, and how many streams have a place.
+    #[cfg(test)]
+    pub(super) fn holds(&self) -> (bool, usize) {
+        let state = self.lock();
+        (!state.index.is_empty(), state.streams.len())
+    }
+
     /// A place for a new stream.
     pub(super) fn open(self: &Arc<Self>) -> HubStream {
         let wake = Arc::new(Notify::new());

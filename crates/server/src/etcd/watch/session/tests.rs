@@ -1,0 +1,134 @@
+//! A stream without a connection, step by step: what it may say of its progress, and what it leaves behind.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use ruvector_node::state_machine::kv::KvMachine;
+use ruvector_node::{Budget, Node, NodeConfig, ReadLevel, Tuning};
+use tempfile::TempDir;
+use tonic::body::Body;
+use tonic::codec::Codec;
+
+use super::*;
+use crate::config::Limits;
+use crate::etcd::renewals::Renewals;
+use crate::etcd::watch::WatchHub;
+use crate::etcd::watch::answer::WatchCodec;
+use crate::metrics::Metrics;
+
+/// A node that leads itself, and what its streams share.
+struct Fixture {
+    context: Arc<Context>,
+    _node: Node<KvMachine>,
+    _directory: TempDir,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = NodeConfig {
+            cluster_name: "test".to_owned(),
+            node_name: "node-1".to_owned(),
+            initial_members: vec![("node-1".to_owned(), "127.0.0.1:1".to_owned())],
+            data_directory: directory.path().join("node-1"),
+            peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            client_address: String::new(),
+            tuning: Tuning { heartbeat_interval_ms: 20, election_timeout_ms: 100, ..Tuning::default() },
+        };
+        let node = Node::start(config, KvMachine::default()).unwrap();
+        let handle = node.handle();
+        while handle.read(ReadLevel::Strong).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let watch_hub = Arc::new(WatchHub::new(1_000));
+        tokio::spawn(Arc::clone(&watch_hub).run(handle.clone()));
+        let (limits, budget) = (Limits::default(), Budget::new(64 << 20));
+        let context = Context {
+            renewals: Renewals::new(handle.clone(), 1).0,
+            handle,
+            metrics: Metrics::new(),
+            looks_budget: Arc::clone(&budget),
+            budget,
+            limits,
+            watch_hub,
+            client_address: String::new(),
+            election_timeout: Duration::from_millis(100),
+        };
+        Self { context: Arc::new(context), _node: node, _directory: directory }
+    }
+
+    /// A stream whose client has nothing to ask for but what the test does.
+    fn session(&self) -> Session {
+        let client = Client::new(&self.context, Ipv4Addr::LOCALHOST.into());
+        let requests = Streaming::new_empty(WatchCodec.decoder(), Body::empty());
+        let mut session = Session::new(client, requests, false);
+        session.requests = None;
+        session
+    }
+}
+
+/// Adds a watch that wants to be told of its progress.
+fn watch(session: &mut Session, key: &'static str, start_revision: i64) {
+    let request = pb::WatchCreateRequest {
+        key: key.into(),
+        start_revision,
+        progress_notify: true,
+        ..Default::default()
+    };
+    session.create(request, session.looked_through);
+}
+
+/// Does what there is to do, and forgets what was told.
+async fn settle(session: &mut Session) {
+    while session.tell().await.unwrap() {}
+    session.ready.clear();
+}
+
+/// How many watches are told their progress, when all of them were told nothing for a while.
+fn idle_watches_told(session: &mut Session) -> usize {
+    session.watchers.values_mut().for_each(|watcher| watcher.told = false);
+    session.tell_idle();
+    session.ready.drain(..).count()
+}
+
+#[tokio::test]
+async fn an_idle_watch_is_told_no_progress_while_something_waits_to_be_told() {
+    let fixture = Fixture::start().await;
+    let mut session = fixture.session();
+    watch(&mut session, "a", 0);
+    watch(&mut session, "b", 0);
+    settle(&mut session).await;
+    assert_eq!(idle_watches_told(&mut session), 2);
+    session.looked_through = Revision(9);
+    session.unread = Some(Unread { next: Revision(9), through: Revision(9) });
+    assert_eq!(idle_watches_told(&mut session), 0, "it may be a change for any of them");
+    session.unread = None;
+    assert_eq!(idle_watches_told(&mut session), 2);
+    watch(&mut session, "c", 2);
+    session.ready.clear();
+    assert_eq!(idle_watches_told(&mut session), 2, "the third has not caught up");
+}
+
+#[tokio::test]
+async fn a_watch_of_the_future_is_told_no_progress() {
+    let fixture = Fixture::start().await;
+    let mut session = fixture.session();
+    watch(&mut session, "a", 100);
+    settle(&mut session).await;
+    assert_eq!((fixture.context.watch_hub.holds(), idle_watches_told(&mut session)), ((true, 1), 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_leaves_nothing_at_the_hub() {
+    let fixture = Fixture::start().await;
+    let hub = &fixture.context.watch_hub;
+    let mut session = fixture.session();
+    for key in ["a", "b"] {
+        watch(&mut session, key, 0);
+    }
+    settle(&mut session).await;
+    watch(&mut session, "c", 2);
+    assert_eq!((hub.holds(), hub.counts()), ((true, 1), (3, 1)));
+    drop(session);
+    assert_eq!((hub.holds(), hub.counts()), ((false, 0), (0, 0)));
+}
