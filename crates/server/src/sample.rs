@@ -162,7 +162,75 @@ fn number(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use ruvector_node::{ClusterTime, Index, LogPosition, RoleName, Term};
+
     use super::*;
+
+    /// A healthy leader of three.
+    fn leader() -> NodeStatus {
+        let peer = |node| PeerStatus {
+            node: NodeId(node),
+            connected: true,
+            matched: Some(Index(9)),
+            commit: Some(Index(9)),
+            contradicts: None,
+            unmatched_us: None,
+            state: Some("replicate"),
+            heard_us_ago: Some(1),
+            sent_bytes: 0,
+            received_bytes: 0,
+            dropped_messages: 0,
+        };
+        NodeStatus {
+            node: NodeId(1),
+            cluster_id: 7,
+            role: RoleName::Leader,
+            leader: Some(NodeId(1)),
+            term: Term(2),
+            commit: Index(9),
+            applied: Index(9),
+            last: LogPosition { term: Term(2), index: Index(9) },
+            first: Index(1),
+            voters: [1, 2, 3].map(NodeId).into(),
+            cluster_time: ClusterTime(0),
+            state_hash: 0,
+            staleness_us: Some(0),
+            log_bytes: 0,
+            log_syncs: 0,
+            pending_proposals: 0,
+            leader_changes: 1,
+            snapshot: None,
+            unheard: Vec::new(),
+            differs_at: None,
+            peers: vec![peer(2), peer(0xab)],
+        }
+    }
+
+    /// Those of the lines about replicas that contradict each other that are not green.
+    fn red_lines(status: &NodeStatus) -> Vec<String> {
+        let mut registry = Registry::default();
+        add_node(&mut registry, status);
+        add_peers(&mut registry, &status.peers);
+        let mut text = String::new();
+        encode_registry(&mut text, &registry).expect("it is text");
+        let red = ["ruvector_state_differs", "ruvector_peer_contradicts", "ruvector_peer_unmatched_seconds"];
+        let is_about = |line: &&str| red.iter().any(|name| line.starts_with(name));
+        let lines: Vec<&str> = text.lines().filter(is_about).collect();
+        assert_eq!(lines.len(), 1 + 2 * status.peers.len(), "{text}");
+        lines.into_iter().filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn replicas_that_contradict_each_other_are_red() {
+        assert_eq!(red_lines(&leader()), [""; 0]);
+        let differs = NodeStatus { differs_at: Some(Index(5)), ..leader() };
+        assert_eq!(red_lines(&differs), ["ruvector_state_differs 1"]);
+        let mut contradicted = leader();
+        contradicted.peers[1].contradicts = Some(LogPosition { term: Term(1), index: Index(8) });
+        contradicted.peers[1].unmatched_us = Some(3_500_000);
+        let red = ["ruvector_peer_contradicts{To=\"ab\"} 1", "ruvector_peer_unmatched_seconds{To=\"ab\"} 3"];
+        assert_eq!(red_lines(&contradicted), red);
+    }
 
     #[test]
     fn memory_is_read_from_linux_text() {

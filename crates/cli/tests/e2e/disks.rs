@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use ruvector_client::{Client, NodeStatus, PutOptions, Role};
 
-use crate::support::{Background, Cluster, Load, await_condition, run};
+use crate::support::{Background, Cluster, Load, await_condition, await_some, run};
 
 #[test]
 fn a_node_whose_disk_was_lost_gets_everything_from_the_leader_that_knew_it() {
@@ -176,17 +176,23 @@ fn lose_acknowledged_writes(choose_away: impl Fn(usize) -> usize) {
     let nodes = cluster.nodes.clone();
     let serve = |position: usize| nodes[position].serve(&cluster.home, "e2e");
     let _forgetful = [Background::start(&mut serve(old)), Background::start(&mut serve(away))];
-    cluster.leader();
+    let leader = cluster.leader();
     put_at(&cluster, away, "since", 10);
+    assert_eq!(cluster.http(leader, "/health").0, 200);
+    assert_eq!(contradicted_by(&cluster, leader), [""; 0]);
     let keys = cluster.verb(&["get", "acknowledged-", "--prefix", "--keys-only"]).succeeded();
     assert!(!keys.contains("acknowledged-"), "they are lost to these two: {keys}");
     cluster.verb(&["quorum", "--check"]).succeeded();
 
     run(&mut serve(keeper), "").failed_saying(&["disk has lost durable writes", "keep a copy of it"]);
     // Without a quorum there would be no ok either.
-    await_condition("a leader that says what it lacks", || {
-        cluster.statuses().iter().any(|(_, status)| status.trouble.is_some())
+    let (leader, troubled) = await_some("a leader that says what it lacks", || {
+        cluster.statuses().into_iter().find(|(_, status)| status.trouble.is_some())
     });
+    let (code, health) = cluster.http(leader, "/health");
+    assert_eq!((code, health.contains("has committed entry")), (503, true), "{health}");
+    let member = troubled.members.iter().find(|member| member.name == nodes[keeper].id).unwrap();
+    assert_eq!(contradicted_by(&cluster, leader), [format!("{:x}", member.node_id)]);
     let status = cluster.verb(&["status"]);
     assert!(!status.stdout.contains("ok") && !status.stdout.contains("healthy"), "{}", status.stdout);
     let keeper = &nodes[keeper].id;
@@ -197,6 +203,16 @@ fn lose_acknowledged_writes(choose_away: impl Fn(usize) -> usize) {
         json.stdout.contains("has committed entry") && json.code.is_some_and(|code| code != 0),
         "{json:?}"
     );
+}
+
+/// The ids of the peers that, by a node's metrics, had committed what it does not have.
+fn contradicted_by(cluster: &Cluster, position: usize) -> Vec<String> {
+    let (code, metrics) = cluster.http(position, "/metrics");
+    assert_eq!(code, 200, "{metrics}");
+    let prefix = "ruvector_peer_contradicts{To=\"";
+    let peers: Vec<&str> = metrics.lines().filter_map(|line| line.strip_prefix(prefix)).collect();
+    assert_eq!(peers.len(), 2, "{metrics}");
+    peers.into_iter().filter_map(|line| line.strip_suffix("\"} 1")).map(str::to_owned).collect()
 }
 
 /// Puts keys by one node only.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{Ran, await_condition, await_some, run, ruvector};
+use super::{PATIENCE, Ran, await_condition, await_some, run, ruvector};
 use crate::ports::free_base_port;
 
 /// The right to use the machine: the tests of this program take turns.
@@ -132,6 +133,17 @@ impl Cluster {
     pub(crate) fn start_missing(&mut self) {
         let started = json(self.verb(&["start", "--json"]));
         self.nodes = nodes(&started);
+    }
+
+    /// What a node answers over plain HTTP: the status, and the body.
+    pub(crate) fn http(&self, position: usize, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.nodes[position].client).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     /// Stops all nodes in good order.
