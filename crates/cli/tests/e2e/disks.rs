@@ -178,21 +178,14 @@ fn lose_acknowledged_writes(choose_away: impl Fn(usize) -> usize) {
     let _forgetful = [Background::start(&mut serve(old)), Background::start(&mut serve(away))];
     let leader = cluster.leader();
     put_at(&cluster, away, "since", 10);
-    assert_eq!(cluster.http(leader, "/health").0, 200);
+    await_condition("the health of two that agree", || cluster.http(leader, "/health").0 == 200);
     assert_eq!(contradicted_by(&cluster, leader), [""; 0]);
     let keys = cluster.verb(&["get", "acknowledged-", "--prefix", "--keys-only"]).succeeded();
     assert!(!keys.contains("acknowledged-"), "they are lost to these two: {keys}");
     cluster.verb(&["quorum", "--check"]).succeeded();
 
     run(&mut serve(keeper), "").failed_saying(&["disk has lost durable writes", "keep a copy of it"]);
-    // Without a quorum there would be no ok either.
-    let (leader, troubled) = await_some("a leader that says what it lacks", || {
-        cluster.statuses().into_iter().find(|(_, status)| status.trouble.is_some())
-    });
-    let (code, health) = cluster.http(leader, "/health");
-    assert_eq!((code, health.contains("has committed entry")), (503, true), "{health}");
-    let member = troubled.members.iter().find(|member| member.name == nodes[keeper].id).unwrap();
-    assert_eq!(contradicted_by(&cluster, leader), [format!("{:x}", member.node_id)]);
+    await_red(&cluster, &nodes[keeper].id);
     let status = cluster.verb(&["status"]);
     assert!(!status.stdout.contains("ok") && !status.stdout.contains("healthy"), "{}", status.stdout);
     let keeper = &nodes[keeper].id;
@@ -203,6 +196,20 @@ fn lose_acknowledged_writes(choose_away: impl Fn(usize) -> usize) {
         json.stdout.contains("has committed entry") && json.code.is_some_and(|code| code != 0),
         "{json:?}"
     );
+}
+
+/// Waits until a leader says that a node had committed what it lacks, and its health and metrics say so, too. Without a quorum
+/// there would be no ok either.
+fn await_red(cluster: &Cluster, keeper: &str) {
+    let (leader, troubled) = await_some("a leader that says what it lacks", || {
+        cluster.statuses().into_iter().find(|(_, status)| status.trouble.is_some())
+    });
+    await_condition("its health to be red for that", || {
+        let (code, health) = cluster.http(leader, "/health");
+        code == 503 && health.contains("has committed entry")
+    });
+    let member = troubled.members.iter().find(|member| member.name == keeper).unwrap();
+    assert_eq!(contradicted_by(cluster, leader), [format!("{:x}", member.node_id)]);
 }
 
 /// The ids of the peers that, by a node's metrics, had committed what it does not have.

@@ -16,6 +16,9 @@ use crate::etcd::watch::WatchHub;
 use crate::etcd::watch::answer::WatchCodec;
 use crate::metrics::Metrics;
 
+/// Nothing takes this long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A node that leads itself, and what its streams share.
 struct Fixture {
     context: Arc<Context>,
@@ -37,9 +40,12 @@ impl Fixture {
         };
         let node = Node::start(config, KvMachine::default()).unwrap();
         let handle = node.handle();
-        while handle.read(ReadLevel::Strong).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let led = async {
+            while handle.read(ReadLevel::Strong).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, led).await.expect("it leads in time");
         let watch_hub = Arc::new(WatchHub::new(1_000));
         tokio::spawn(Arc::clone(&watch_hub).run(handle.clone()));
         let (limits, budget) = (Limits::default(), Budget::new(64 << 20));
@@ -80,7 +86,12 @@ fn watch(session: &mut Session, key: &'static str, start_revision: i64) {
 
 /// Does what there is to do, and forgets what was told.
 async fn settle(session: &mut Session) {
-    while session.tell().await.unwrap() {}
+    let told = async {
+        while session.tell().await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("it comes to an end");
     session.ready.clear();
 }
 
