@@ -51,6 +51,15 @@ fn an_identity_is_replaced_whole_or_not_at_all() {
     }
 }
 
+/// A crash may have left a longer one.
+#[test]
+fn an_unfinished_identity_leaves_nothing_in_the_next_one() {
+    let disk = SimulatedDisk::new();
+    disk.set_contents("identity.tmp", &[7; 5_000]);
+    identity(1).write(&disk).unwrap();
+    assert_eq!(Identity::read(&disk).unwrap(), Some(identity(1)));
+}
+
 #[test]
 fn a_damaged_identity_is_refused() {
     let disk = SimulatedDisk::new();

@@ -6,6 +6,7 @@ mod support;
 use ruvector_protocol::{GroupId, Index, Write};
 use ruvector_storage::disk::BLOCK_BYTES;
 use ruvector_storage::{Crash, Disk, LogStore, SimulatedDisk, StorageError};
+use support::forge::{last_batch, reseal_header, reseal_last_batch};
 use support::*;
 
 const FIRST: &str = "log/00000000000000000001.segment";
@@ -228,27 +229,11 @@ fn an_old_version_of_a_sector_is_noticed() {
     assert!(message.contains("is damaged and was durable"), "{message}");
 }
 
-/// Where the last batch begins.
-fn last_batch(segment: &[u8]) -> usize {
-    (0..segment.len()).step_by(8).rev().find(|&at| segment[at..].starts_with(b"RVB\x01")).unwrap()
-}
-
 /// Changes a byte of the last batch's first record, and all checksums with it, as another version would write it.
 fn rewrite_last_record(segment: &mut [u8], place_in_record: usize, value: u8) {
-    let salt = u32::from_le_bytes(segment[12..16].try_into().unwrap());
-    let seed = |offset: usize| crc32c::crc32c_append(salt, &(offset as u64).to_le_bytes());
-    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
-    let batch = last_batch(segment);
-    let record = batch + 32;
-    let batch_end = record + number(&segment[batch + 4..batch + 8]);
-    let record_end = record + 17 + number(&segment[record + 4..record + 8]);
+    let record = last_batch(segment) + 32;
     segment[record + place_in_record] = value;
-    let checksum = crc32c::crc32c_append(seed(record), &segment[record + 4..record_end]);
-    segment[record..record + 4].copy_from_slice(&checksum.to_le_bytes());
-    let checksum = crc32c::crc32c(&segment[record..batch_end]);
-    segment[batch + 20..batch + 24].copy_from_slice(&checksum.to_le_bytes());
-    let checksum = crc32c::crc32c_append(seed(batch), &segment[batch..batch + 28]);
-    segment[batch + 28..batch + 32].copy_from_slice(&checksum.to_le_bytes());
+    reseal_last_batch(segment);
 }
 
 #[test]
@@ -284,8 +269,7 @@ fn a_newer_format_is_not_called_damage() {
     let (disk, ..) = written();
     let mut bytes = disk.contents(FIRST).unwrap();
     bytes[8] = 9;
-    let checksum = crc32c::crc32c(&bytes[..60]);
-    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+    reseal_header(&mut bytes);
     disk.set_contents(FIRST, &bytes);
     match open(&disk) {
         Err(StorageError::Mismatch(message)) => {
@@ -395,6 +379,24 @@ fn an_older_record_in_the_place_of_a_newer_one_is_noticed() {
         Err(StorageError::Corrupt { what, .. }) => assert!(what.contains("checksum"), "{what}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// Linux takes the pages of a failed sync for clean: it gives back what no later sync makes durable.
+#[test]
+fn a_batch_whose_sync_failed_is_durable_before_a_start_tells_of_it() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open_with(&disk, ODD).unwrap();
+    log.append(&first_write(1)).unwrap();
+    log.sync().unwrap();
+    // It takes more blocks than the one in which the log ends.
+    log.append(&entries(1, [entry(1, 1, 2 * BLOCK_BYTES)])).unwrap();
+    disk.fail_after(1, std::io::ErrorKind::Other);
+    log.sync().unwrap_err();
+    disk.crash(Crash::ProcessOnly);
+    let told = open_with(&disk, ODD).unwrap().1;
+    assert_eq!(told[&GroupId(1)].entries.len(), 1, "it is read back");
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(open_with(&disk, ODD).unwrap().1, told);
 }
 
 #[test]

@@ -164,6 +164,22 @@ fn a_mark_is_durable_with_each_segment_and_each_compaction() {
     assert!(seen > 3);
 }
 
+/// From the first start on, and whatever became of the file before: a loss of power takes neither the mark nor its name.
+#[test]
+fn a_start_makes_a_mark_durable() {
+    let disk = SimulatedDisk::new();
+    open(&disk).unwrap();
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(disk.contents(MARK).map(|bytes| bytes.len()), Some(64), "a new log has a mark");
+
+    let disk = written(5);
+    disk.remove(MARK).unwrap();
+    disk.sync_directory("").unwrap();
+    open(&disk).unwrap();
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(marked(&disk), 6, "and so has one that had lost it");
+}
+
 #[test]
 fn a_mark_that_is_older_than_the_log_or_lost_or_damaged_stops_nobody() {
     let disk = written(2);

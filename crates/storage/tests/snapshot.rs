@@ -159,6 +159,16 @@ fn a_name_that_a_start_has_seen_is_there_after_the_power_went() {
 }
 
 #[test]
+fn a_removed_snapshot_does_not_come_back() {
+    let disk = SimulatedDisk::new();
+    let store = store(&disk);
+    make(&store, "mine", 5, b"contents");
+    store.remove("mine").unwrap();
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(self::store(&disk).list().unwrap(), []);
+}
+
+#[test]
 fn a_failed_sync_is_an_error_and_publishes_nothing() {
     let disk = SimulatedDisk::new();
     let store = store(&disk);
@@ -211,7 +221,11 @@ fn a_cut_or_grown_or_garbage_file_is_unusable_and_in_nobodys_way() {
     huge_header[12..16].fill(0xff);
     let mut grown = whole.clone();
     grown.push(0);
-    let mut cases = vec![huge_header, grown, vec![], vec![0xff; 100]];
+    // The header and the trailer are whole, and something between them is there twice, or not at all.
+    let middle = whole.len() - 600;
+    let stretched = [&whole[..middle], &whole[middle - 100..]].concat();
+    let shrunk = [&whole[..middle], &whole[middle + 100..]].concat();
+    let mut cases = vec![huge_header, grown, stretched, shrunk, vec![], vec![0xff; 100]];
     cases.extend((0..whole.len()).step_by(7).map(|length| whole[..length].to_vec()));
     for bytes in cases {
         disk.set_contents("snapshots/mine.snapshot", &bytes);

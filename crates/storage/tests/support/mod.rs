@@ -1,6 +1,8 @@
 //! What the storage tests share: groups, writes, and the naive twin of the log.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod forge;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
