@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::pipeline::executable_in;
-use crate::process::{cargo, output};
+use crate::process::{self, cargo, output};
 
 /// Makes the compiler instrument all crates but build scripts and procedural macros.
 const RUSTFLAGS: [&str; 7] = [
@@ -92,13 +92,7 @@ fn targets(root: &Path) -> Result<Vec<String>> {
 
 /// Where all that is built of the fuzz targets goes, and what they find.
 pub(crate) fn target_directory(root: &Path) -> Result<PathBuf> {
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        target_directory: PathBuf,
-    }
-    let metadata = output(&mut cargo(root, ["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: Metadata = serde_json::from_slice(&metadata).context("cargo's metadata is not as known")?;
-    Ok(metadata.target_directory.join("fuzz"))
+    Ok(process::target_directory(root)?.join("fuzz"))
 }
 
 /// Builds all targets; answers the programs of those that are wanted.

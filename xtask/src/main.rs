@@ -1,6 +1,7 @@
 //! The developer tool: `cargo xtask <command>`.
 
 mod fuzz;
+mod mutants;
 mod pipeline;
 mod process;
 mod setup;
@@ -27,6 +28,8 @@ enum Command {
     Tidy,
     /// Gives hostile bytes to everything that reads bytes; fuzz/src/lib.rs says how to go on from a find.
     Fuzz(fuzz::Arguments),
+    /// Changes the code in small ways and tells which changes no test notices; run by hand, for it takes long.
+    Mutants(mutants::Arguments),
     /// Counts the instructions of the hot paths with valgrind.
     Instructions,
     /// Runs the simulator, as in `--seeds 0..2000` or `--seed 7 --trace`; `--help` shows its arguments.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => pipeline::set_up(&workspace_root(), arguments),
         Command::Tidy => tidy::run(&workspace_root()),
         Command::Fuzz(arguments) => fuzz::run(&workspace_root(), &arguments),
+        Command::Mutants(arguments) => mutants::run(&workspace_root(), &arguments),
         Command::Instructions => pipeline::instructions(&workspace_root()),
         Command::Simulate { arguments } => pipeline::simulate(&workspace_root(), &arguments),
         Command::Chaos { arguments } => pipeline::chaos(&workspace_root(), &arguments),

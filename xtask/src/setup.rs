@@ -300,7 +300,7 @@ fn may(command: &mut Command) -> bool {
 }
 
 /// Where a program is, if it is anywhere that those we run look for it.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     find_in(&search_path(), program)
 }
 
