@@ -29,14 +29,14 @@ const TIMEOUT_SECONDS_MIN: &str = "60";
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask mutants --crate storage                   all of crates/storage, which takes long
-  cargo xtask mutants --crate storage --shard 0/8       every eighth mutant of it, from the first on: a fair sample
-  cargo xtask mutants --crate storage --list            what would be tried
-  cargo xtask mutants --changed                         the lines changed since the branch left main
-  cargo xtask mutants --changed HEAD~3                  the lines changed since then, committed or not
+  cargo xtask mutants --crate storage              all of crates/storage: hours
+  cargo xtask mutants --crate storage --shard 0/8  every eighth mutant: a fair sample
+  cargo xtask mutants --crate storage --list       what would be tried
+  cargo xtask mutants --changed                    lines changed since the branch left main
+  cargo xtask mutants --changed HEAD~3             lines changed since then, committed or not
 
-A missed mutant is an error with --changed only: whoever changes a line is to have a test that needs it. What the tests
-said to each mutant is in target/mutations/mutants.out/log.";
+A missed mutant is an error with --changed only: whoever changes a line is to have a test that
+needs it. What the tests said to each mutant is in target/mutations/mutants.out/log.";
 
 /// What to mutate.
 #[derive(Clone, Debug, clap::Args)]

@@ -71,15 +71,19 @@ fn a_damaged_identity_is_refused() {
         bytes
     });
     let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
-    for bytes in flipped.chain(cut).chain([vec![0xff; 2 << 20]]) {
-        disk.set_contents("identity", &bytes);
+    let refusal = |bytes: &[u8]| {
+        disk.set_contents("identity", bytes);
         match Identity::read(&disk) {
-            Err(error @ StorageError::Corrupt { .. }) => {
-                assert!(error.to_string().contains("let it join again"), "{error}");
-            }
+            Err(error @ StorageError::Corrupt { .. }) => error.to_string(),
             other => panic!("{other:?}"),
         }
+    };
+    for bytes in flipped.chain(cut) {
+        let message = refusal(&bytes);
+        assert!(message.contains("let it join again"), "{message}");
     }
+    // It is not even read.
+    assert!(refusal(&[0xff; 2 << 20]).contains("it is far too large"));
 }
 
 #[test]

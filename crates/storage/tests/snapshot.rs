@@ -8,7 +8,7 @@ use std::slice;
 use std::sync::Arc;
 
 use ruvector_protocol::GroupId;
-use ruvector_storage::{Crash, Disk, SimulatedDisk, SnapshotInfo, SnapshotStore, StorageError};
+use ruvector_storage::{Crash, Disk, RealDisk, SimulatedDisk, SnapshotInfo, SnapshotStore, StorageError};
 use support::{OWNER, meta};
 
 const GROUP: GroupId = GroupId::METADATA;
@@ -241,6 +241,22 @@ fn a_cut_or_grown_or_garbage_file_is_unusable_and_in_nobodys_way() {
         // Its name stays taken until somebody has removed it: nobody but him knows what it was kept for.
         assert!(store.create("mine", GROUP, &meta(2, 5)).is_err());
     }
+}
+
+/// What can't be read is there all the same: it is not written over, and who lists the snapshots is told.
+#[test]
+fn a_file_that_the_disk_refuses_is_not_taken_for_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(Arc::new(RealDisk::new(directory.path())), OWNER).unwrap();
+    // Not even root can open this one.
+    std::fs::create_dir(directory.path().join("snapshots/mine.snapshot")).unwrap();
+    match store.create("mine", GROUP, &meta(2, 5)) {
+        Err(StorageError::Io { source, .. }) => assert_eq!(source.kind(), ErrorKind::IsADirectory),
+        other => panic!("{other:?}"),
+    }
+    let listing = store.listing().unwrap();
+    let [unusable] = &listing.unusable[..] else { panic!("{listing:?}") };
+    assert_eq!(unusable.name, "mine");
 }
 
 #[test]
