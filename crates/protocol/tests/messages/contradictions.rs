@@ -114,6 +114,9 @@ fn what_a_replica_had_acknowledged_is_remembered_over_leaders() {
     replica.receive(2, 3, heartbeat(0, vec![(2, 5), (4, 9)]));
     let tells = |message: &Message| matches!(message, Message::HeartbeatResponse(response) if response.remembered == [(NodeId(2), Index(7))]);
     assert_eq!(replica.count_sent(tells), 1, "it tells the next leader, which knows less");
+    replica.receive(2, 3, heartbeat(0, vec![(2, 7)]));
+    let tells_nothing = |message: &Message| matches!(message, Message::HeartbeatResponse(response) if response.remembered.is_empty());
+    assert_eq!(replica.count_sent(tells_nothing), 1, "and no more, once that one knows as much");
     replica.receive(2, 3, heartbeat(3, vec![]));
     assert_eq!(replica.lost, Some((Index(3), Index(2))));
 

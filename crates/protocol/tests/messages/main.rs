@@ -14,7 +14,7 @@ use ruvector_protocol::message::{
 use ruvector_protocol::{
     ClusterTime, Config, Contradiction, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index,
     Input, LogPosition, Membership, Message, NodeId, Origin, Payload, Proposal, Raft, ReadId, ReadLevel,
-    Reign, Restored, RoleName, SnapshotMeta, Term, Timestamp,
+    Reign, RejectReason, Restored, RoleName, SnapshotMeta, Term, Timestamp,
 };
 
 /// Node 1 of three, with a disk that is done at once.
@@ -371,6 +371,42 @@ fn only_a_members_question_in_the_leaders_own_term_confirms_it() {
     replica.receive(3, 1, question(true));
     let heartbeats = replica.sent.iter().filter(|sent| matches!(sent.message, Message::Heartbeat(_))).count();
     assert_eq!((heartbeats, replica.sent.len()), (2, 2), "a newcomer's question opens a round");
+}
+
+/// Whoever reads much is told to wait, at the leader and at a follower alike.
+#[test]
+fn so_many_reads_wait_and_no_more() {
+    const WAITING_MAX: u64 = 1 << 16;
+    let mut follower = Replica::new();
+    let stamp = leader_stamp();
+    follower.receive(2, 1, Message::Heartbeat(Heartbeat { commit: Index(0), remembered: Vec::new(), stamp }));
+    for mut replica in [Replica::leader(), follower] {
+        let mut refused = |ids: std::ops::Range<u64>| {
+            let ids: Vec<ReadId> = ids.map(ReadId).collect();
+            let mut effects = Vec::new();
+            replica.raft.step(replica.now, Input::Read { ids, level: ReadLevel::Strong }, &mut effects);
+            let refused = effects.into_iter().filter_map(|effect| {
+                let Effect::RejectReads { ids, reason: RejectReason::TooBusy } = effect else { return None };
+                Some(ids.len())
+            });
+            refused.sum::<usize>()
+        };
+        assert_eq!(refused(0..1), 0, "what is asked for first does not wait");
+        assert_eq!(refused(1..2), 0);
+        assert_eq!(refused(2..WAITING_MAX + 2), 1 << 16, "more than there is room for, together");
+        assert_eq!(refused(2..WAITING_MAX + 1), 0, "as many as there is room for");
+        assert_eq!(refused(0..1), 1, "one more");
+    }
+}
+
+/// A voter that promised until then may vote for another at that very moment.
+#[test]
+fn a_lease_is_over_at_its_end() {
+    let replica = Replica::leader();
+    let end = replica.raft.lease_until(replica.now).unwrap();
+    let just_before = Timestamp(end.0 - 1);
+    assert_eq!(replica.raft.lease_until(just_before), Some(end));
+    assert_eq!(replica.raft.lease_until(end), None);
 }
 
 #[test]
