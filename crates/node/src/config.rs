@@ -68,6 +68,8 @@ pub struct Tuning {
     pub hash_check_entries: u64,
     /// How many commands of this node's clients may wait for their answer.
     pub pending_proposals_max: usize,
+    /// How many bytes those may have together; one may always wait.
+    pub pending_bytes_max: usize,
     /// How long a command or read may wait, in milliseconds, before its caller is told that the outcome is
     /// unknown.
     pub request_timeout_ms: u64,
@@ -135,6 +137,7 @@ impl Default for Tuning {
             retained_entries: 10_000,
             hash_check_entries: 512,
             pending_proposals_max: 16_384,
+            pending_bytes_max: 256 << 20,
             request_timeout_ms: 7_000,
             inline_sync_max_us: 700,
             gather_max_us: 1_000,

@@ -233,6 +233,7 @@ fn tuning(random: &mut Random) -> Tuning {
         retained_entries: random.magnitude(1, 64) - 1,
         hash_check_entries: random.between(1, 20),
         pending_proposals_max: 64,
+        pending_bytes_max: 1 << 20,
         request_timeout_ms: random.between(500, 3_000),
         // For the driver, which is not simulated: how a flush runs is drawn for each.
         inline_sync_max_us: 0,

@@ -76,6 +76,7 @@ impl<M: StateMachine> Replica<M> {
         let timeout_us = tuning.request_timeout_ms * 1000;
         let limits = Limits {
             count_max: tuning.pending_proposals_max,
+            bytes_max: tuning.pending_bytes_max,
             timeout_us,
             retry_us: tuning.election_timeout_ms * 2000,
             pause_us: tuning.heartbeat_interval_ms * 1000,

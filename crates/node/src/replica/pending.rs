@@ -13,13 +13,15 @@ use crate::handle::NodeError;
 ///
 /// Invariants:
 /// - every sequence below the first waiting one is settled and never proposed again;
-/// - all of `due` wait; whatever waits and is not due is under way, and `under_way_bytes` is what entries of those weigh.
+/// - all of `due` wait; whatever waits and is not due is under way;
+/// - `bytes` is what entries of all that wait weigh, `under_way_bytes` what those weigh that are under way.
 #[derive(Debug)]
 pub(super) struct PendingProposals {
     node: NodeId,
     incarnation: Incarnation,
     next_sequence: u64,
     waiting: BTreeMap<u64, Waiting>,
+    bytes: usize,
     /// Those that are to be proposed, or proposed again, as soon as somebody takes them.
     due: BTreeSet<u64>,
     under_way_bytes: usize,
@@ -35,6 +37,8 @@ pub(super) struct PendingProposals {
 pub(super) struct Limits {
     /// How many may wait.
     pub(super) count_max: usize,
+    /// How many bytes entries of them may weigh together, if it is not one alone.
+    pub(super) bytes_max: usize,
     /// How long one may wait, in microseconds.
     pub(super) timeout_us: u64,
     /// After how long without an answer it is proposed again, in microseconds.
@@ -86,6 +90,7 @@ impl PendingProposals {
             incarnation,
             next_sequence: 1,
             waiting: BTreeMap::new(),
+            bytes: 0,
             due: BTreeSet::new(),
             under_way_bytes: 0,
             due_at: None,
@@ -118,16 +123,16 @@ impl PendingProposals {
         command: Bytes,
         taker: Taker,
     ) -> Result<Option<Proposal>, Ticket> {
-        if self.waiting.len() >= self.limits.count_max {
+        let bytes = weight(&command);
+        if !self.has_room(bytes) {
             return Err(ticket);
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let must_wait =
-            !self.due.is_empty() || taker == Taker::Peer && !self.fits_on_the_way(weight(&command));
+        let must_wait = !self.due.is_empty() || taker == Taker::Peer && !self.fits_on_the_way(bytes);
         let deadline = now.after_micros(self.limits.timeout_us);
         let accepted_proposals = u32::from(!must_wait);
-        let bytes = weight(&command);
+        self.bytes += bytes;
         self.waiting.insert(
             sequence,
             Waiting {
@@ -147,6 +152,12 @@ impl PendingProposals {
         }
         self.under_way_bytes += bytes;
         Ok(Some(Proposal { origin: self.origin(sequence), command }))
+    }
+
+    /// Whether one more may wait. One alone always may.
+    fn has_room(&self, bytes: usize) -> bool {
+        let Limits { count_max, bytes_max, .. } = self.limits;
+        self.waiting.is_empty() || self.waiting.len() < count_max && self.bytes + bytes <= bytes_max
     }
 
     /// One command always does.
@@ -204,9 +215,14 @@ impl PendingProposals {
     }
 
     /// If it is time to look, makes due again what another node was given long ago: it may have been lost. What this node
-    /// took is in its own log.
-    pub(super) fn look_for_lost(&mut self, now: Timestamp, taker: Taker) {
+    /// took is in its own log. While much is committed and not applied, what is not heard of may be among that: to propose it again
+    /// would only make the backlog longer.
+    pub(super) fn look_for_lost(&mut self, now: Timestamp, taker: Taker, has_backlog: bool) {
         if self.retry_at.is_none_or(|at| at > now) {
+            return;
+        }
+        if has_backlog {
+            self.retry_at = Some(now.after_micros(self.limits.pause_us));
             return;
         }
         self.retry_at = (!self.waiting.is_empty()).then(|| now.after_micros(self.limits.retry_us));
@@ -261,6 +277,7 @@ impl PendingProposals {
 
     fn remove(&mut self, sequence: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&sequence)?;
+        self.bytes -= weight(&waiting.command);
         if !self.due.remove(&sequence) {
             self.under_way_bytes -= weight(&waiting.command);
         }
@@ -290,8 +307,14 @@ impl PendingProposals {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { count_max: 5_000, timeout_us: 7_000, retry_us: 600, pause_us: 30, forwarded_bytes_max: 220 };
+    const LIMITS: Limits = Limits {
+        count_max: 5_000,
+        bytes_max: 32 << 20,
+        timeout_us: 7_000,
+        retry_us: 600,
+        pause_us: 30,
+        forwarded_bytes_max: 220,
+    };
 
     fn at(micros: u64) -> Timestamp {
         Timestamp(1_000_000 + micros)
@@ -353,15 +376,27 @@ mod tests {
     #[test]
     fn what_is_not_heard_of_is_proposed_again_by_a_follower_and_not_by_a_leader() {
         let (mut pending, _) = with(Taker::Peer, 2, 40);
-        pending.look_for_lost(at(599), Taker::Peer);
+        pending.look_for_lost(at(599), Taker::Peer, false);
         assert!(!pending.has_due());
-        pending.look_for_lost(at(600), Taker::Here);
+        pending.look_for_lost(at(600), Taker::Here, false);
         assert!(!pending.has_due(), "it is in this node's own log");
-        pending.look_for_lost(at(1_200), Taker::Peer);
+        pending.look_for_lost(at(1_200), Taker::Peer, false);
         assert!(pending.is_due(at(1_200)));
         assert_eq!(pending.under_way_bytes, 0);
         assert_eq!(pending.slice(at(1_200), Taker::Peer).len(), 2);
         assert_eq!(pending.under_way_bytes, under_way(&pending));
+    }
+
+    #[test]
+    fn what_may_be_in_a_backlog_is_not_proposed_again_before_that_is_applied() {
+        let (mut pending, _) = with(Taker::Peer, 2, 40);
+        for now in [600, 630, 5_000] {
+            pending.look_for_lost(at(now), Taker::Peer, true);
+            assert!(!pending.has_due());
+            assert_eq!(pending.deadline(), Some(at(now + 30)), "it is looked again soon");
+        }
+        pending.look_for_lost(at(5_030), Taker::Peer, false);
+        assert!(pending.is_due(at(5_030)));
     }
 
     #[test]
@@ -375,6 +410,26 @@ mod tests {
         assert_eq!(pending.refused_for_room(at(2), &second), None, "it may be in the former leader's log");
         assert!(!pending.is_due(at(31)) && pending.is_due(at(32)));
         assert_eq!(pending.under_way_bytes, under_way(&pending));
+    }
+
+    #[test]
+    fn no_more_waits_than_may_in_number_and_in_bytes() {
+        let limits = Limits { count_max: 3, bytes_max: 400, ..LIMITS };
+        for (bytes, room) in [(10, 3), (136, 2), (137, 1), (1_000, 1)] {
+            let mut pending = PendingProposals::new(NodeId(1), Incarnation(1), limits);
+            let command = Bytes::from(vec![0; bytes]);
+            let mut add = |number| pending.add(at(0), Ticket(number), command.clone(), Taker::Nobody);
+            let taken = (1..=5).map(&mut add).filter(Result::is_ok).count();
+            assert_eq!(taken, room, "of {bytes} bytes");
+            let first = pending.origin(1);
+            assert_eq!(pending.settle(&first), Some(Ticket(1)));
+            assert!(
+                pending.add(at(0), Ticket(6), command.clone(), Taker::Nobody).is_ok(),
+                "there is room again"
+            );
+            assert_eq!(pending.expire(at(7_000), false).len(), room);
+            assert_eq!(pending.bytes, 0);
+        }
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl<M: StateMachine> Replica<M> {
         for (ticket, error) in self.proposals.expire(now, is_unknown_hidden) {
             outputs.push(Output::Proposed { ticket, result: Err(error) });
         }
-        self.proposals.look_for_lost(now, self.taker());
+        let has_backlog = self.raft.commit() > self.applied.index;
+        self.proposals.look_for_lost(now, self.taker(), has_backlog);
         if self.proposals.is_due(now) { self.propose_due(now, outputs) } else { Ok(()) }
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct TuningKeys {
     retained_entries: u64,
     hash_check_entries: u64,
     pending_proposals_max: usize,
+    pending_bytes_max: usize,
     request_timeout_ms: u64,
     inline_sync_max_us: u64,
     gather_max_us: u64,
