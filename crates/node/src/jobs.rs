@@ -57,7 +57,7 @@ mod tests {
     use ruvector_storage::{Owner, SimulatedDisk, SnapshotStore};
 
     use super::*;
-    use crate::replica::JobDone;
+    use crate::replica::{JobDone, Verdict};
 
     const OWNER: Owner = Owner { cluster_id: 1, node: NodeId(1) };
 
@@ -86,7 +86,10 @@ mod tests {
         assert!(result.unwrap_err().to_string().contains("thread"));
         let doubted = SnapshotJob::<KvMachine>::Verify { name: "a".to_owned(), store: store() };
         let told = begin(doubted, never, no_thread).unwrap();
-        assert!(matches!(told, Event::JobDone(JobDone::Verified { damage: None, .. })), "{told:?}");
+        assert!(
+            matches!(told, Event::JobDone(JobDone::Verified { verdict: Verdict::Unknown, .. })),
+            "{told:?}"
+        );
     }
 
     #[test]

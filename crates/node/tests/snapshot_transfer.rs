@@ -271,6 +271,20 @@ fn a_snapshot_that_a_follower_could_not_use_is_read_once_beside_the_replica() {
 }
 
 #[test]
+fn a_snapshot_that_could_not_be_read_is_doubted_again() {
+    let mut group = transfer_begun();
+    group.keeps_jobs = true;
+    let chunk = first_chunk(&group);
+    offsets(&mut group);
+    for _ in 0..3 {
+        refuse_snapshot(&mut group, &chunk);
+        let (node, job) = group.jobs.pop_front().expect("its own file is read by a job");
+        group.handle(node, job.abandoned());
+        assert!(offsets(&mut group).contains(&0), "nothing is known against it");
+    }
+}
+
+#[test]
 fn what_is_not_acknowledged_is_sent_again_after_a_while_and_given_up_in_the_end() {
     const TIMES_SENT_AGAIN: usize = 10;
     let mut group = transfer_begun();

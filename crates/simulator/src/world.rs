@@ -426,6 +426,6 @@ pub(crate) fn describe_job(done: &JobDone) -> String {
     match done {
         JobDone::Written { result, .. } => format!("wrote a snapshot: {result:?}"),
         JobDone::Completed { from, result, .. } => format!("received a snapshot of {from}: {result:?}"),
-        JobDone::Verified { name, damage } => format!("read snapshot {name}: {damage:?}"),
+        JobDone::Verified { name, verdict } => format!("read snapshot {name}: {verdict:?}"),
     }
 }

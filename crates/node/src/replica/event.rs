@@ -165,7 +165,18 @@ pub enum JobDone {
     Verified {
         /// Its name.
         name: String,
-        /// What is wrong with it; `None` if nothing was found.
-        damage: Option<String>,
+        /// How it was found.
+        verdict: Verdict,
     },
+}
+
+/// How a snapshot was found that was read from its beginning to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is wrong with it.
+    Sound,
+    /// This is.
+    Damaged(String),
+    /// It could not be read to its end, for want of a thread: nothing is known of it.
+    Unknown,
 }

@@ -31,7 +31,7 @@ use ruvector_protocol::{
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotListing, SnapshotStore, StorageError};
 
-pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket};
+pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket, Verdict};
 pub use journal::{FlushJob, Flushed};
 
 pub(crate) use snapshots::copy_machine_contents;

@@ -212,7 +212,7 @@ impl<M: StateMachine> Replica<M> {
                 self.transfer_ended(transfer);
                 self.transfer_completed(now, from, term, meta, result, outputs)
             }
-            JobDone::Verified { name, damage } => self.snapshot_verified(now, &name, damage, outputs),
+            JobDone::Verified { name, verdict } => self.snapshot_verified(now, &name, verdict, outputs),
         }
     }
 

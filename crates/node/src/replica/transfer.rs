@@ -11,7 +11,7 @@ use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
 
 use super::pace::Pace;
-use super::{GROUP, Output, Replica, ReplicaError, SnapshotJob};
+use super::{GROUP, Output, Replica, ReplicaError, SnapshotJob, Verdict};
 
 /// The transfers of this replica: at most one to each peer, and one from a peer.
 #[derive(Debug)]
@@ -214,27 +214,24 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// A snapshot was read. If it is damaged, has a new one take its place, and ends its transfers to whomever; otherwise they go on.
+    /// If it could not be read, it is doubted again when a peer complains again.
     pub(super) fn snapshot_verified(
         &mut self,
         now: Timestamp,
         name: &str,
-        damage: Option<String>,
+        verdict: Verdict,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
         self.transfers.doubts.reading = None;
         let receivers = self.transfers.receivers(name);
         let is_newest = self.snapshots.newest_info().is_some_and(|info| info.name == name);
-        let Some(damage) = damage else {
-            self.transfers.doubts.cleared = Some((name.to_owned(), now));
-            for to in receivers {
-                if let Some(transfer) = self.transfers.outgoing.get_mut(&to)
-                    && std::mem::take(&mut transfer.is_doubted)
-                {
-                    transfer.progress_at = now;
-                    self.send_chunks(now, to, outputs)?;
-                }
+        let damage = match verdict {
+            Verdict::Damaged(damage) => damage,
+            Verdict::Sound => {
+                self.transfers.doubts.cleared = Some((name.to_owned(), now));
+                return self.send_undoubted(now, receivers, outputs);
             }
-            return Ok(());
+            Verdict::Unknown => return self.send_undoubted(now, receivers, outputs),
         };
         // Otherwise it has been removed by now, and could not be read for that.
         if is_newest || !receivers.is_empty() {
@@ -244,6 +241,24 @@ impl<M: StateMachine> Replica<M> {
                 self.end_transfer(now, receiver, None, outputs)?;
             }
             self.snapshot_now(outputs);
+        }
+        Ok(())
+    }
+
+    /// Goes on with what waited until a snapshot was read.
+    fn send_undoubted(
+        &mut self,
+        now: Timestamp,
+        receivers: Vec<NodeId>,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        for to in receivers {
+            if let Some(transfer) = self.transfers.outgoing.get_mut(&to)
+                && std::mem::take(&mut transfer.is_doubted)
+            {
+                transfer.progress_at = now;
+                self.send_chunks(now, to, outputs)?;
+            }
         }
         Ok(())
     }

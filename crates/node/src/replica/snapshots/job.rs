@@ -10,7 +10,7 @@ use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 use super::unhurried::Unhurried;
 use super::write_origins;
 use crate::replica::origins::OriginWindow;
-use crate::replica::{Event, GROUP, JobDone, SnapshotJob};
+use crate::replica::{Event, GROUP, JobDone, SnapshotJob, Verdict};
 
 impl<M: StateMachine> SnapshotJob<M> {
     /// Does the work; it may take long.
@@ -25,8 +25,11 @@ impl<M: StateMachine> SnapshotJob<M> {
                 JobDone::Completed { from, term, meta, transfer, result: receiver.finish() }
             }
             Self::Verify { name, store } => {
-                let damage = read_through(&store, &name).err().map(|error| error.to_string());
-                JobDone::Verified { name, damage }
+                let verdict = match read_through(&store, &name) {
+                    Ok(_) => Verdict::Sound,
+                    Err(error) => Verdict::Damaged(error.to_string()),
+                };
+                JobDone::Verified { name, verdict }
             }
         })
     }
@@ -52,8 +55,9 @@ impl<M: StateMachine> SnapshotJob<M> {
                 transfer: *transfer,
                 result: Err(error(&SnapshotStore::automatic_name(GROUP, meta))),
             },
-            // Nothing is known against it.
-            Self::Verify { name, store: _ } => JobDone::Verified { name: name.clone(), damage: None },
+            Self::Verify { name, store: _ } => {
+                JobDone::Verified { name: name.clone(), verdict: Verdict::Unknown }
+            }
         })
     }
 }
