@@ -239,7 +239,7 @@ impl Player {
     }
 
     /// Has a node catch up: a read that it must not answer from what it happens to know.
-    async fn catch_up(&self, node: u32) -> Result<()> {
+    pub(super) async fn catch_up(&self, node: u32) -> Result<()> {
         let request = pb::RangeRequest { key: "a".into(), count_only: true, ..Default::default() };
         self.node(node).kv.range(request).await?;
         Ok(())

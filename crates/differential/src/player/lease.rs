@@ -98,6 +98,8 @@ impl Player {
 
     /// Ends all leases.
     pub(super) async fn end_leases(&mut self) -> Result<()> {
+        // A node lists the leases that it knows of.
+        self.catch_up(0).await?;
         let Node { lease, .. } = &mut self.nodes[0];
         let leases = lease.lease_leases(pb::LeaseLeasesRequest {}).await?.into_inner().leases;
         for pb::LeaseStatus { id } in leases {

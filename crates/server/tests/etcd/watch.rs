@@ -267,21 +267,34 @@ async fn a_watch_that_follows_survives_a_compaction_of_what_has_just_happened() 
 #[tokio::test]
 async fn progress_is_told_when_asked_for_and_never_ahead_of_events() {
     let server = TestServer::start().await;
-    let mut watch = server.watch().await;
-    watch.ask_progress().await;
-    let empty = watch.next().await;
-    assert_eq!((empty.watch_id, empty.events.len()), (-1, 0));
+    // So many that changes are gathered for a moment before anybody is told.
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        let mut other = server.watch().await;
+        other.create(on_key("c")).await;
+        others.push(other);
+    }
+    for _ in 0..30 {
+        let mut without_watches = server.watch().await;
+        server.put("c", "1").await;
+        let present = server.put("c", "1").await;
+        without_watches.ask_progress().await;
+        let empty = without_watches.next().await;
+        assert_eq!((empty.watch_id, empty.events.len(), empty.header.unwrap().revision), (-1, 0, present));
+    }
 
     // More than one batch, and more than the connection takes before the client reads.
     let value = "v".repeat(100_000);
-    let mut last = 0;
-    for _ in 0..50 {
+    let first = server.put("a", &value).await;
+    let mut last = first;
+    for _ in 1..50 {
         last = server.put("a", &value).await;
     }
+    let mut watch = server.watch().await;
     watch.create(on_key("b")).await;
-    watch.create(pb::WatchCreateRequest { start_revision: 2, ..on_key("a") }).await;
+    watch.create(pb::WatchCreateRequest { start_revision: first, ..on_key("a") }).await;
     watch.ask_progress().await;
-    let mut told = 1;
+    let mut told = first - 1;
     loop {
         let response = watch.next().await;
         if response.watch_id == -1 {

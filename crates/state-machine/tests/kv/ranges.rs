@@ -68,6 +68,7 @@ fn sorts_by_every_target_before_the_limit() {
     assert_eq!(sorted(SortTarget::Key, SortOrder::Ascend, 0).0, "abcdef");
     assert_eq!(sorted(SortTarget::Key, SortOrder::Descend, 2), ("fe".into(), true));
     assert_eq!(sorted(SortTarget::Value, SortOrder::Ascend, 0).0, "fedcba");
+    assert_eq!(sorted(SortTarget::Value, SortOrder::Ascend, 2), ("fe".into(), true));
     assert_eq!(sorted(SortTarget::Create, SortOrder::Descend, 0).0, "fedcba");
     assert_eq!(sorted(SortTarget::Mod, SortOrder::Descend, 3), ("cef".into(), true));
     assert_eq!(sorted(SortTarget::Version, SortOrder::Descend, 2), ("ec".into(), true));

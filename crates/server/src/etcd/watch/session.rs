@@ -59,7 +59,8 @@ pub(super) struct Session {
     /// Answers that wait to be pulled: those to one request or of one batch.
     ready: VecDeque<Answer>,
     next_id: i64,
-    progress_asked: bool,
+    /// Progress was asked for, when the store was at this revision.
+    progress_asked: Option<Revision>,
     /// There may be something to tell without waiting.
     busy: bool,
     idle_check: Interval,
@@ -100,7 +101,7 @@ impl Session {
             unread: None,
             ready: VecDeque::new(),
             next_id: 0,
-            progress_asked: false,
+            progress_asked: None,
             busy: false,
             idle_check: tokio::time::interval_at(tokio::time::Instant::now() + period, period),
             leader_lost,
@@ -150,8 +151,8 @@ impl Session {
         };
         let retry_progress = async {
             match self.progress_asked {
-                true => tokio::time::sleep(PROGRESS_RETRY).await,
-                false => std::future::pending().await,
+                Some(_) => tokio::time::sleep(PROGRESS_RETRY).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -174,7 +175,7 @@ impl Session {
         match request {
             RequestUnion::CreateRequest(request) => self.create(request, current),
             RequestUnion::CancelRequest(request) => self.cancel(request.watch_id, current),
-            RequestUnion::ProgressRequest(_) => self.progress_asked = true,
+            RequestUnion::ProgressRequest(_) => self.progress_asked = Some(current),
         }
         Ok(())
     }
@@ -280,9 +281,11 @@ impl Session {
                 let version = self.context.version(true).await?;
                 self.tell_history(&version.view, unread);
             }
-            return Ok(self.unread.is_some() || !self.catching_up.is_empty() || self.progress_asked);
+            return Ok(self.unread.is_some()
+                || !self.catching_up.is_empty()
+                || self.progress_asked.is_some());
         }
-        if self.catching_up.is_empty() && !self.progress_asked {
+        if self.catching_up.is_empty() && self.progress_asked.is_none() {
             return Ok(false);
         }
         let version = self.context.version(true).await?;
@@ -391,19 +394,22 @@ impl Session {
         self.ready.extend(watcher.answers(response, changes, self.context.limits.request_bytes));
     }
 
-    /// Answers a request for progress once all watches have been told everything; true if that is done with.
-    /// The answer counts for all watches, so with one that waits for a later revision there is none, as in etcd.
+    /// Answers a request for progress once all watches have been told everything that there was when it came; true if more is
+    /// to be done at once. The answer counts for all watches, so with one that waits for a later revision there is none, as in etcd.
     fn tell_progress(&mut self, view: &KvView) -> bool {
+        let Some(asked_at) = self.progress_asked else { return false };
+        // Without watches there is nothing to be told first, and the hub may not even look.
+        let told = if self.watchers.is_empty() { view.revision() } else { self.looked_through };
         let next = self.watchers.values().map(|watcher| watcher.next).max().unwrap_or_default();
         if next > Revision(view.revision().0 + 1) {
-            self.progress_asked = false;
-        } else if next <= Revision(self.looked_through.0 + 1) {
-            self.progress_asked = false;
-            let header = Some(self.context.header(self.looked_through));
+            self.progress_asked = None;
+        } else if next <= Revision(told.0 + 1) && told >= asked_at {
+            self.progress_asked = None;
+            let header = Some(self.context.header(told));
             let response = pb::WatchResponse { header, watch_id: NO_WATCH, ..Default::default() };
             self.ready.push_back(response.into());
         }
-        !self.progress_asked
+        self.progress_asked.is_none()
     }
 
     /// Tells the watches that asked for it and were told nothing for a while how far they are.
