@@ -2,12 +2,9 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Response};
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame};
 use tokio::time::{Instant, Sleep, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
@@ -42,55 +39,33 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
-/// The answer, or at the deadline that there is none. What was asked for may still be done after that.
+/// The answer, or at the deadline that there is none. What was asked for may still be done after that. The answer carries its
+/// [`Deadline`] along, for its body must end by then, too.
 pub(crate) fn within(limit: Duration, answer: Answer) -> Answer {
     Box::pin(async move {
-        let deadline = Instant::now() + limit;
-        match timeout_at(deadline, answer).await {
-            Ok(answered) => Ok(answered?.map(|body| Body::new(Until::new(body, deadline)))),
-            Err(_) => Ok(exceeded().into_http()),
-        }
+        let at = Instant::now() + limit;
+        let Ok(answered) = timeout_at(at, answer).await else { return Ok(exceeded().into_http()) };
+        let mut answer = answered?;
+        answer.extensions_mut().insert(Deadline(at));
+        Ok(answer)
     })
 }
 
-fn exceeded() -> Status {
-    // Go's text, which etcd's clients print.
+/// When an answer must have come to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    /// Takes an answer's deadline, if it has one.
+    pub(crate) fn of<Body>(answer: &mut Response<Body>) -> Option<Pin<Box<Sleep>>> {
+        let Self(at) = answer.extensions_mut().remove()?;
+        Some(Box::pin(tokio::time::sleep_until(at)))
+    }
+}
+
+/// What a call is told that took longer than its client gives it. In Go's words, which etcd's clients print.
+pub(crate) fn exceeded() -> Status {
     Status::deadline_exceeded("context deadline exceeded")
-}
-
-/// A body that ends at a deadline, if it does not end before.
-struct Until {
-    body: Option<Body>,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl Until {
-    fn new(body: Body, deadline: Instant) -> Self {
-        Self { body: Some(body), deadline: Box::pin(tokio::time::sleep_until(deadline)) }
-    }
-}
-
-impl HttpBody for Until {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        ready!(self.deadline.as_mut().poll(context));
-        self.body = None;
-        let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(exceeded().add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
-    }
 }
 
 /// The answer to a call that can't be made.

@@ -117,7 +117,9 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
             let refused = held::sent(held::refused(), kind, Arc::clone(share), share.take_anyway(0));
             return Box::pin(std::future::ready(Ok(refused)));
         };
-        let answer = self.answer_in_time(known, request.map(|body| Received::new(body, kind, share)));
+        let message_bytes_max = self.client.context.limits.message_bytes();
+        let request = request.map(|body| Received::new(body, kind, share, message_bytes_max));
+        let answer = self.answer_in_time(known, request);
         counted(answer, kind, Arc::clone(share), call)
     }
 }

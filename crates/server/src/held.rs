@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use ruvector_node::{Permit, Share};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
+use crate::deadline::{self, Deadline};
 use crate::etcd::error::EtcdError;
 use crate::pieces::{Large, Pieces};
 
@@ -25,7 +26,7 @@ const CHUNK_BYTES: usize = 256;
 /// How soon to look again whether there is room.
 pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(100);
 
-/// A request's body, counted as it arrives. What finds no room ends the call, with an error that can be tried again.
+/// A request's body, counted as it is announced and arrives. What finds no room ends the call, with an error that can be tried again.
 #[derive(Debug)]
 pub(crate) struct Received {
     body: Incoming,
@@ -34,12 +35,9 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    pub(crate) fn new(body: Incoming, kind: Kind, share: &Arc<Share>) -> Self {
-        let messages = match kind {
-            Kind::Read | Kind::Write => Messages::Kept,
-            Kind::Stream => Messages::Passed { header: [0; HEADER_BYTES], header_bytes: 0, rest: 0 },
-        };
-        Self { body, permit: share.take_anyway(0), messages }
+    /// A body of messages that may take so many bytes each.
+    pub(crate) fn new(body: Incoming, kind: Kind, share: &Arc<Share>, message_bytes_max: usize) -> Self {
+        Self { body, permit: share.take_anyway(0), messages: Messages::new(kind, message_bytes_max) }
     }
 }
 
@@ -78,43 +76,54 @@ impl Body for Received {
 const HEADER_BYTES: usize = 5;
 
 /// How far a body has come in its messages.
+///
+/// A message is counted as a whole as soon as its length is known, for then the room for it is made.
 #[derive(Debug)]
-enum Messages {
-    /// There is to be one; all that comes is held until that is decoded.
-    Kept,
-    /// Each is held until it is whole, and then passed on.
-    Passed {
-        header: [u8; HEADER_BYTES],
-        header_bytes: usize,
-        /// What is still to come of the present message.
-        rest: usize,
-    },
+struct Messages {
+    /// Each message is passed on when it is whole, and held no longer. Otherwise there is to be one, and all that comes is held
+    /// until that is decoded.
+    are_passed: bool,
+    /// What a message may take: one that announces more is refused before it comes.
+    bytes_max: usize,
+    header: [u8; HEADER_BYTES],
+    header_bytes: usize,
+    /// What is still to come of the present message.
+    rest: usize,
+    /// What is counted of that already.
+    announced: usize,
 }
 
 impl Messages {
+    fn new(kind: Kind, bytes_max: usize) -> Self {
+        let are_passed = kind == Kind::Stream;
+        Self { are_passed, bytes_max, header: [0; HEADER_BYTES], header_bytes: 0, rest: 0, announced: 0 }
+    }
+
     /// How much is held after some more has come.
     fn held_after(&mut self, mut held: usize, mut data: &[u8]) -> usize {
-        let Self::Passed { header, header_bytes, rest } = self else { return held + data.len() };
         while !data.is_empty() {
-            if *rest > 0 {
-                let taken = data.len().min(*rest);
+            if self.rest > 0 {
+                let taken = data.len().min(self.rest);
                 data = &data[taken..];
-                *rest -= taken;
-                held += taken;
+                self.rest -= taken;
+                held += taken.saturating_sub(self.announced);
+                self.announced = self.announced.saturating_sub(taken);
             } else {
-                let taken = data.len().min(HEADER_BYTES - *header_bytes);
-                header[*header_bytes..][..taken].copy_from_slice(&data[..taken]);
+                let taken = data.len().min(HEADER_BYTES - self.header_bytes);
+                self.header[self.header_bytes..][..taken].copy_from_slice(&data[..taken]);
                 data = &data[taken..];
-                *header_bytes += taken;
+                self.header_bytes += taken;
                 held += taken;
-                if *header_bytes < HEADER_BYTES {
+                if self.header_bytes < HEADER_BYTES {
                     continue;
                 }
-                let [_, length @ ..] = *header;
-                *rest = u32::from_be_bytes(length) as usize;
-                *header_bytes = 0;
+                let [_, length @ ..] = self.header;
+                self.rest = u32::from_be_bytes(length) as usize;
+                self.header_bytes = 0;
+                self.announced = self.rest.min(self.bytes_max);
+                held += self.announced;
             }
-            if *rest == 0 && *header_bytes == 0 {
+            if self.are_passed && self.rest == 0 && self.header_bytes == 0 {
                 held = 0;
             }
         }
@@ -138,16 +147,25 @@ pub(crate) enum Kind {
 pub(crate) struct Sent {
     answer: Answer,
     share: Arc<Share>,
+    /// When it must have come to its end, if the client says.
+    deadline: Option<Pin<Box<Sleep>>>,
     #[expect(dead_code, reason = "let go when dropped")]
     call: Permit,
 }
 
 #[derive(Debug)]
 enum Answer {
-    Whole { body: tonic::body::Body, kind: Kind },
+    Whole {
+        body: tonic::body::Body,
+        kind: Kind,
+    },
     Pieces(Box<Pieces>),
-    Stream { body: tonic::body::Body, pace: Pace },
-    Refused,
+    Stream {
+        body: tonic::body::Body,
+        pace: Pace,
+    },
+    /// There is no more of it.
+    Ended,
 }
 
 /// The answer to a call, counted.
@@ -158,13 +176,14 @@ pub(crate) fn sent(
     call: Permit,
 ) -> Response<Sent> {
     let pieces = response.extensions_mut().remove::<Large>().and_then(Large::into_pieces);
+    let deadline = Deadline::of(&mut response);
     response.map(|body| {
         let answer = match (pieces, kind) {
             (Some(pieces), _) => Answer::Pieces(Box::new(pieces)),
             (None, Kind::Stream) => Answer::Stream { body, pace: Pace::default() },
             (None, Kind::Read | Kind::Write) => Answer::Whole { body, kind },
         };
-        Sent { answer, share, call }
+        Sent { answer, share, deadline, call }
     })
 }
 
@@ -179,15 +198,51 @@ impl Body for Sent {
 
     fn poll_frame(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        match &mut this.answer {
+        if !this.is_overdue()
+            && let Poll::Ready(frame) = this.poll_answer(task)
+        {
+            return Poll::Ready(frame);
+        }
+        let Some(deadline) = &mut this.deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(task));
+        this.answer = Answer::Ended;
+        this.deadline = None;
+        Poll::Ready(Some(trailers(&deadline::exceeded())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.answer {
+            Answer::Whole { body, .. } | Answer::Stream { body, .. } => body.is_end_stream(),
+            Answer::Pieces(pieces) => pieces.is_end(),
+            Answer::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.answer {
+            Answer::Whole { body, .. } => body.size_hint(),
+            Answer::Stream { .. } | Answer::Pieces(_) | Answer::Ended => SizeHint::default(),
+        }
+    }
+}
+
+impl Sent {
+    /// Whether an answer that always has more to send has taken too long.
+    fn is_overdue(&self) -> bool {
+        let is_long = matches!(self.answer, Answer::Pieces(_));
+        is_long && self.deadline.as_ref().is_some_and(|deadline| deadline.deadline() <= Instant::now())
+    }
+
+    fn poll_answer(&mut self, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match &mut self.answer {
             Answer::Pieces(pieces) => pieces.poll_frame(task),
-            Answer::Refused => Poll::Ready(None),
+            Answer::Ended => Poll::Ready(None),
             Answer::Stream { body, pace } => {
-                ready!(pace.poll_turn(&this.share, task));
+                ready!(pace.poll_turn(&self.share, task));
                 let frame = ready!(Pin::new(body).poll_frame(task));
                 Poll::Ready(
                     frame.map(|frame| {
-                        frame.map(|frame| frame.map_data(|data| pace.counted(&this.share, data)))
+                        frame.map(|frame| frame.map_data(|data| pace.counted(&self.share, data)))
                     }),
                 )
             }
@@ -202,30 +257,15 @@ impl Body for Sent {
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 };
                 let permit = match kind {
-                    Kind::Read => this.share.take(data.len()),
-                    Kind::Write | Kind::Stream => Ok(this.share.take_anyway(data.len())),
+                    Kind::Read => self.share.take(data.len()),
+                    Kind::Write | Kind::Stream => Ok(self.share.take_anyway(data.len())),
                 };
                 let Ok(permit) = permit else {
-                    this.answer = Answer::Refused;
+                    self.answer = Answer::Ended;
                     return Poll::Ready(Some(trailers(&EtcdError::TooManyRequests.into())));
                 };
                 Poll::Ready(Some(Ok(Frame::data(counted(permit, data)))))
             }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.answer {
-            Answer::Whole { body, .. } | Answer::Stream { body, .. } => body.is_end_stream(),
-            Answer::Pieces(pieces) => pieces.is_end(),
-            Answer::Refused => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.answer {
-            Answer::Whole { body, .. } => body.size_hint(),
-            Answer::Stream { .. } | Answer::Pieces(_) | Answer::Refused => SizeHint::default(),
         }
     }
 }
@@ -291,18 +331,33 @@ mod tests {
     fn of_a_stream_only_the_message_under_way_is_held() {
         let whole = [message(3), message(0), message(70), message(9)].concat();
         for cut in 0..whole.len() {
-            let mut messages = Messages::Passed { header: [0; HEADER_BYTES], header_bytes: 0, rest: 0 };
+            let mut messages = Messages::new(Kind::Stream, 1_000);
             let held = messages.held_after(0, &whole[..cut]);
-            let begun = [0, 8, 13, 88].into_iter().rfind(|begin| *begin <= cut).unwrap();
-            assert_eq!(held, cut - begun, "cut at {cut}");
+            let begins = [(0, 8), (8, 5), (13, 75), (88, 14)];
+            let (begun, bytes) = begins.into_iter().rfind(|(begin, _)| *begin <= cut).unwrap();
+            let come = cut - begun;
+            let counted = if come < HEADER_BYTES { come } else { bytes };
+            assert_eq!(held, counted, "cut at {cut}");
             assert_eq!(messages.held_after(held, &whole[cut..]), 0);
         }
     }
 
     #[test]
     fn of_a_call_with_one_message_everything_is_held() {
-        let mut messages = Messages::Kept;
-        assert_eq!(messages.held_after(5, &message(3)), 13);
+        let mut messages = Messages::new(Kind::Write, 1_000);
+        let held = messages.held_after(0, &message(70)[..9]);
+        assert_eq!(held, 75, "as soon as its length is known");
+        assert_eq!(messages.held_after(held, &message(70)[9..]), 75);
+        assert_eq!(messages.held_after(75, &message(3)), 83, "and what comes behind it");
+    }
+
+    #[test]
+    fn what_is_announced_counts_up_to_what_a_message_may_take_and_then_as_it_comes() {
+        let mut messages = Messages::new(Kind::Write, 100);
+        let large = message(150);
+        assert_eq!(messages.held_after(0, &large[..HEADER_BYTES]), 105);
+        assert_eq!(messages.held_after(105, &large[HEADER_BYTES..115]), 115);
+        assert_eq!(messages.held_after(115, &large[115..]), 155);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -113,15 +113,20 @@ impl Node {
         println!("{} MiB of it are left", self.memory().saturating_sub(self.quiet) / MIB);
     }
 
-    /// A client with small wishes, on a connection of its own, is served.
+    /// A client with small wishes, on a connection of its own, is served. How soon is printed.
     pub(crate) async fn serves_the_polite(&self) {
         let serving = async {
             let mut client = self.client().await;
-            for number in 0..20 {
+            let mut times = Vec::new();
+            for number in 0..50 {
                 let key = format!("polite-{number}");
                 assert_eq!(put(&mut client, &key, 100).await, 0);
+                let asked = Instant::now();
                 assert_eq!(get(&mut client, &key).await.0, 0);
+                times.push(asked.elapsed());
             }
+            times.sort();
+            println!("a polite client's gets took {:?} at the median, {:?} at most", times[25], times[49]);
         };
         tokio::time::timeout(PATIENCE, serving).await.expect("the polite are served");
     }

@@ -129,6 +129,9 @@ pub(crate) const COMPACT: &str = "/etcdserverpb.KV/Compact";
 pub(crate) const TXN: &str = "/etcdserverpb.KV/Txn";
 pub(crate) const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
+pub(crate) const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+pub(crate) const NATIVE: &str = "/ruvector.v1.Native/Exchange";
+
 pub(crate) fn put_request(key: &str, value_bytes: usize) -> pb::PutRequest {
     pb::PutRequest { key: key.to_owned().into(), value: vec![7; value_bytes].into(), ..Default::default() }
 }
@@ -148,6 +151,20 @@ pub(crate) async fn put(client: &mut Client, key: &str, value_bytes: usize) -> i
 
 pub(crate) async fn get(client: &mut Client, key: &str) -> (i32, usize) {
     client.call(RANGE, &range_request(key, "")).await
+}
+
+/// Sends frames of a kind that there is not, for ever.
+pub(crate) fn flood(address: SocketAddr) -> JoinHandle<()> {
+    /// How a client begins, and its empty settings (RFC 9113, 3.4).
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    /// Without contents, on the connection itself.
+    const NOTHING: [u8; 9] = [0, 0, 0, 0xbb, 0, 0, 0, 0, 0];
+    tokio::spawn(async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        let frames = NOTHING.repeat(1_000);
+        while stream.write_all(&frames).await.is_ok() {}
+    })
 }
 
 /// Asks for a page as simple programs do; answers with its status.

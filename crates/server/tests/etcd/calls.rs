@@ -1,12 +1,14 @@
 //! Calls as gRPC defines them, whatever they ask: deadlines, metadata, names that are not known.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::watch_request::RequestUnion;
 use tonic::Code;
 
 use crate::harness::{TestServer, bytes, on_key, put_request, without_quorum};
-use crate::raw::{First, call, call_by_authority, encoded};
+use crate::raw::{First, call, call_by_authority, call_taken_after, encoded};
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -47,6 +49,21 @@ async fn a_stream_ends_when_its_time_is_over() {
     let ended =
         call(&server, "/etcdserverpb.Watch/Watch", &timeout("300m"), &[encoded(&watch)]).await.unwrap();
     assert_eq!((ended.code, ended.answers.len()), (Code::DeadlineExceeded, 1), "{ended:?}");
+}
+
+/// Such an answer is read piece by piece, and each piece is there at once.
+#[tokio::test]
+async fn a_large_answer_ends_when_its_time_is_over() {
+    let server = TestServer::start().await;
+    for number in 0..30 {
+        server.put(&format!("a{number}"), &"v".repeat(100_000)).await;
+    }
+    let all = [encoded(&pb::RangeRequest { key: bytes("a"), range_end: bytes("b"), ..Default::default() })];
+    for (limit, code, answers) in [("100m", Code::DeadlineExceeded, 0), ("1H", Code::Ok, 1)] {
+        let time = Duration::from_millis(300);
+        let ended = call_taken_after(time, &server, RANGE, &timeout(limit), &all).await.unwrap();
+        assert_eq!((ended.code, ended.answers.len()), (code, answers), "{}", ended.message);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Calls whose messages are bytes: for what no generated client says.
 
+use std::time::Duration;
+
 use axum::http::uri::PathAndQuery;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -41,6 +43,17 @@ pub(crate) async fn call(
     headers: &[(&'static str, String)],
     messages: &[Bytes],
 ) -> Option<Ended> {
+    call_taken_after(Duration::ZERO, server, path, headers, messages).await
+}
+
+/// The same, and of the answer's body no more is taken before that time than fits HTTP/2's first window.
+pub(crate) async fn call_taken_after(
+    time: Duration,
+    server: &TestServer,
+    path: &str,
+    headers: &[(&'static str, String)],
+    messages: &[Bytes],
+) -> Option<Ended> {
     let called = async {
         let stream = TcpStream::connect(server.address()).await.unwrap();
         let (client, connection) = h2::client::handshake(stream).await.unwrap();
@@ -61,7 +74,9 @@ pub(crate) async fn call(
             sending.send_data(frame.into(), false).ok()?;
         }
         sending.send_data(Bytes::new(), true).ok()?;
-        let ended = ended(response.await.ok()?).await;
+        let response = response.await.ok()?;
+        tokio::time::sleep(time).await;
+        let ended = ended(response).await;
         connection.abort();
         ended
     };
@@ -78,10 +93,13 @@ async fn ended(response: axum::http::Response<h2::RecvStream>) -> Option<Ended> 
     }
     let trailers = body.trailers().await.ok()?.unwrap_or(head.headers);
     let mut answers = Vec::new();
-    while bytes.has_remaining() {
-        let _compressed = bytes.get_u8();
-        let length = bytes.get_u32();
-        answers.push(bytes.split_to(length as usize).freeze());
+    while let Some(length) = bytes.get(1..5) {
+        let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
+        if bytes.len() < 5 + length {
+            break;
+        }
+        bytes.advance(5);
+        answers.push(bytes.split_to(length).freeze());
     }
     let status = Status::from_header_map(&trailers)?;
     Some(Ended { code: status.code(), message: status.message().to_owned(), answers })
