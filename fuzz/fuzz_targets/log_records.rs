@@ -151,5 +151,5 @@ fn next_write(group: GroupId, held: &RecoveredGroup) -> Write {
     let last = held.entries.last().map_or(held.base.position, Entry::position);
     let time = held.entries.last().map_or(held.base.time, |entry| entry.time);
     let entry = Entry { term: last.term, index: last.index.next(), time, payload: Payload::Noop };
-    Write { id: WriteId(0), group, hard_state: None, snapshot: None, entries: vec![entry] }
+    Write { id: WriteId(0), group, hard_state: None, remembered: None, snapshot: None, entries: vec![entry] }
 }

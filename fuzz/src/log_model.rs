@@ -158,7 +158,9 @@ fn a_write(
         time: ClusterTime(u64::from(choice)),
         payload: payload(choice, usize::from(shape)),
     });
-    Write { id: WriteId(0), group, hard_state, snapshot, entries: entries.collect() }
+    let remembered = (flags & 0b101 == 0b101)
+        .then(|| (1..=u64::from(shape % 4)).map(|node| (NodeId(node), last.index)).collect());
+    Write { id: WriteId(0), group, hard_state, remembered, snapshot, entries: entries.collect() }
 }
 
 fn payload(choice: u8, bytes: usize) -> Payload {
@@ -187,5 +189,8 @@ fn apply(state: &mut Option<RecoveredGroup>, write: &Write) {
     if let Some(first) = write.entries.first() {
         state.entries.retain(|entry| entry.index < first.index);
         state.entries.extend_from_slice(&write.entries);
+    }
+    if let Some(remembered) = &write.remembered {
+        state.remembered.clone_from(remembered);
     }
 }

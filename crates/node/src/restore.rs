@@ -115,6 +115,7 @@ fn bootstrap_log(disk: &Arc<dyn Disk>, owner: Owner, meta: &SnapshotMeta) -> Res
         id: WriteId(0),
         group: ruvector_protocol::GroupId::METADATA,
         hard_state: Some(hard_state),
+        remembered: None,
         snapshot: Some(meta.clone()),
         entries: Vec::new(),
     })?;

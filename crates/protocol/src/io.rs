@@ -1,10 +1,12 @@
 //! What enters the core and what leaves it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::message::Envelope;
 use crate::types::{
-    Entry, GroupId, HardState, Incarnation, Index, LogPosition, NodeId, Origin, Proposal, Reign,
+    ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, NodeId, Origin, Proposal, Reign,
     SnapshotMeta, Term, WriteId,
 };
 
@@ -206,6 +208,21 @@ pub enum Contradiction {
         /// Where the leader's log ended.
         leader_last: LogPosition,
     },
+    /// The leader's entries continue an entry that is here, and their cluster time goes back from this one's: it is another one of
+    /// the same term, which two replicas led then.
+    #[error(
+        "entry {} of term {} is another one here than at the leader, though each term has one leader: its time is {}, \
+         and the leader's next entry is of time {}",
+        own.index, own.term, own_time.0, next_time.0
+    )]
+    Time {
+        /// The entry.
+        own: LogPosition,
+        /// Its time here.
+        own_time: ClusterTime,
+        /// The time of the leader's next entry.
+        next_time: ClusterTime,
+    },
     /// The term is another reign's.
     #[error("this term was led before: by {:x}, and not since the same election", known.leader.0)]
     Reign {
@@ -242,6 +259,8 @@ pub struct Write {
     pub group: GroupId,
     /// The new hard state, if it changed.
     pub hard_state: Option<HardState>,
+    /// How far each replica is known to have come, if that is news: see [`Restored::remembered`](crate::Restored::remembered).
+    pub remembered: Option<BTreeMap<NodeId, Index>>,
     /// The log now begins behind this snapshot: what was in it before is dropped.
     pub snapshot: Option<SnapshotMeta>,
     /// Consecutive entries; they replace everything from the first one's index on.

@@ -168,8 +168,13 @@ impl Progress {
         if incarnation < self.incarnation {
             return false;
         }
-        if incarnation > self.incarnation && is_newcomer {
-            *self = Self::new(last);
+        if incarnation > self.incarnation {
+            if is_newcomer {
+                *self = Self::new(last);
+            } else if self.is_replicating() {
+                // It commits nothing before it has seen that the logs match.
+                self.probe_again();
+            }
         }
         self.incarnation = incarnation;
         self.is_newcomer = is_newcomer;

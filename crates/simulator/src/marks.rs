@@ -97,6 +97,8 @@ counters! {
         losses_noticed: "rolled-back disks that lost what was committed, and were noticed",
         /// A node's disk was rolled back while the others ran and knew how far it had come.
         rollbacks_remembered: "rolled-back disks whose nodes were known to have come further",
+        /// The same, and all others had been started again meanwhile.
+        rollbacks_remembered_by_disks: "rolled-back disks whose nodes were known from others' disks to have come further",
         /// Two replicas differed, and no majority could decide.
         differences_undecided: "turns of replicas that differ while no majority can decide",
         /// Disks were rolled back, and nothing was lost by it.

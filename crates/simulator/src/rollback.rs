@@ -34,6 +34,8 @@ pub enum Rollback {
     AnothersLog,
     /// It is a copy from right before the writes that are lost with it, while the others go on and are led by others.
     OneAlone,
+    /// The same, and all others are started again before it comes back: they know only what they wrote down.
+    OneAmongRestarted,
     /// Nothing is wrong with it, but its node restores another state from it than it was.
     OtherState,
 }
@@ -83,6 +85,7 @@ impl Rollback {
             Self::ZeroedLog,
             Self::AnothersLog,
             Self::OneAlone,
+            Self::OneAmongRestarted,
             Self::OtherState,
         ];
         if random.chance(WORLDS_PER_MILLE) { random.pick(&kinds).copied() } else { None }
@@ -107,9 +110,9 @@ impl World {
         if nodes < 3 || nodes.is_multiple_of(2) || !is_whole {
             return Ok(());
         }
-        if kind == Rollback::OneAlone {
-            self.roll_back_one()?;
-            return self.await_notice();
+        if matches!(kind, Rollback::OneAlone | Rollback::OneAmongRestarted) {
+            self.roll_back_one(kind)?;
+            return self.await_notice(kind);
         }
         let (victims, absent) = self.cast();
         self.trace.remark(self.now_us, Place::World, || {
@@ -118,7 +121,7 @@ impl World {
         self.statistics.rolled_back_disks += victims.len() as u64;
         self.lose_writes(kind, &victims, &absent)?;
         self.bring_back(&victims, &absent)?;
-        self.await_notice()
+        self.await_notice(kind)
     }
 
     /// Those whose disks are rolled back, and those who miss what is lost: a majority together, neither of them one.
@@ -147,7 +150,9 @@ impl World {
         for &victim in victims {
             match kind {
                 Rollback::OldCopy => self.give_disk(victim, self.disk_copies[victim].fork()),
-                Rollback::RecentCopy | Rollback::OneAlone => self.give_disk(victim, recent[victim].fork()),
+                Rollback::RecentCopy | Rollback::OneAlone | Rollback::OneAmongRestarted => {
+                    self.give_disk(victim, recent[victim].fork());
+                }
                 Rollback::ZeroedLog => self.zero_log(victim),
                 Rollback::AnothersLog => self.swap_log(victim, absent[0]),
                 Rollback::OtherState => {
@@ -170,8 +175,9 @@ impl World {
         });
     }
 
-    /// One goes down, its disk is rolled back, and meanwhile its leader is replaced or started again, or not.
-    fn roll_back_one(&mut self) -> Result<(), Violation> {
+    /// One goes down, its disk is rolled back, and meanwhile its leader is replaced or started again, or not; or all others
+    /// are started again at once.
+    fn roll_back_one(&mut self, kind: Rollback) -> Result<(), Violation> {
         self.statistics.rolled_back_disks += 1;
         let victim = self.random.index(self.hosts.len());
         let copy = self.hosts[victim].disk.fork();
@@ -183,6 +189,11 @@ impl World {
         self.take_down(victim);
         self.begin_last_act(&[victim]);
         self.give_disk(victim, copy);
+        if kind == Rollback::OneAmongRestarted {
+            let others: Vec<usize> = (0..self.hosts.len()).filter(|node| *node != victim).collect();
+            others.iter().for_each(|node| self.take_down(*node));
+            others.iter().for_each(|node| self.bring_up(*node));
+        }
         for _ in 0..self.random.between(0, 2) {
             self.run_until(self.now_us + self.election_timeout_us() * 8)?;
             if let Some(leader) = (0..self.hosts.len()).find(|node| self.leads(*node)) {
@@ -198,7 +209,13 @@ impl World {
         let last = self.replica(victim).map(|replica| replica.raft().status().last.index);
         if let Some(act) = &mut self.last_act {
             act.forgotten = last.is_some_and(|last| last < applied).then_some(applied);
-            self.marks.rollbacks_remembered += u64::from(act.forgotten.is_some());
+            let is_forgotten = u64::from(act.forgotten.is_some());
+            let mark = if kind == Rollback::OneAmongRestarted {
+                &mut self.marks.rollbacks_remembered_by_disks
+            } else {
+                &mut self.marks.rollbacks_remembered
+            };
+            *mark += is_forgotten;
         }
         Ok(())
     }
@@ -291,7 +308,7 @@ impl World {
         }
     }
 
-    fn await_notice(&mut self) -> Result<(), Violation> {
+    fn await_notice(&mut self, kind: Rollback) -> Result<(), Violation> {
         let chunks_us = self.transfer_us_max();
         let until_us = self.now_us + self.election_timeout_us() * NOTICE_TIMEOUTS_MAX + chunks_us;
         while self.now_us < until_us {
@@ -302,6 +319,10 @@ impl World {
                 return Ok(());
             }
             self.run_until(self.now_us + 20_000)?;
+            // Replicas compare their states when something is written.
+            if kind == Rollback::OtherState {
+                self.write_some()?;
+            }
             if self.lost().is_none() && self.unrest().is_none() {
                 self.marks.rollbacks_survived += 1;
                 return Ok(());

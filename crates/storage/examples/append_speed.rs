@@ -120,6 +120,7 @@ fn log_appends(log: &mut LogStore, first: u64, load: Load) -> Result<Times, Box<
             id: WriteId(index),
             group,
             hard_state: (index == 1).then(HardState::default),
+            remembered: None,
             snapshot: (index == 1).then(|| base(0)),
             entries: vec![entry(index, load.bytes)],
         };

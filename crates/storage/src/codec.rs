@@ -3,7 +3,7 @@
 //! Written out by hand on purpose: a derived encoding would let a change of a protocol type change the disk
 //! format unnoticed. Here a new field does not compile until its place on disk has been decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, TryGetError};
 use ruvector_protocol::{
@@ -111,6 +111,29 @@ pub(crate) fn get_meta(input: &mut &[u8]) -> Result<SnapshotMeta, Malformed> {
         voters.insert(NodeId(input.try_get_u64_le()?));
     }
     Ok(SnapshotMeta { position, time, membership: Membership { voters } })
+}
+
+/// Bytes that [`put_remembered`] writes.
+pub(crate) fn remembered_bytes(remembered: &BTreeMap<NodeId, Index>) -> usize {
+    4 + 16 * remembered.len()
+}
+
+pub(crate) fn put_remembered(out: &mut Vec<u8>, remembered: &BTreeMap<NodeId, Index>) {
+    out.put_u32_le(u32::try_from(remembered.len()).expect("a group has fewer than 2^32 voters"));
+    for (node, index) in remembered {
+        out.put_u64_le(node.0);
+        out.put_u64_le(index.0);
+    }
+}
+
+pub(crate) fn get_remembered(input: &mut &[u8]) -> Result<BTreeMap<NodeId, Index>, Malformed> {
+    let count = input.try_get_u32_le()?;
+    let mut remembered = BTreeMap::new();
+    for _ in 0..count {
+        let node = NodeId(input.try_get_u64_le()?);
+        remembered.insert(node, Index(get_number(input)?));
+    }
+    Ok(remembered)
 }
 
 #[cfg(test)]

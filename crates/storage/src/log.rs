@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use ruvector_protocol::{Entry, GroupId, HardState, Index, SnapshotMeta, Write};
+use ruvector_protocol::{Entry, GroupId, HardState, Index, NodeId, SnapshotMeta, Write};
 
 use crate::disk::Disk;
 use crate::error::StorageError;
@@ -45,6 +45,8 @@ impl Default for LogOptions {
 pub struct RecoveredGroup {
     /// The newest durable hard state.
     pub hard_state: HardState,
+    /// How far each replica is known to have come.
+    pub remembered: BTreeMap<NodeId, Index>,
     /// The snapshot the log begins behind; at index 0 it only carries the first membership.
     pub base: SnapshotMeta,
     /// All entries behind it, consecutive.
@@ -90,7 +92,8 @@ impl LogStore {
         for (&group, held) in &log.groups {
             let base = held.base().clone();
             let entries = log.read(group, base.position.index.next(), held.last().index, usize::MAX)?;
-            recovered.insert(group, RecoveredGroup { hard_state: held.hard_state(), base, entries });
+            let (hard_state, remembered) = (held.hard_state(), held.remembered().clone());
+            recovered.insert(group, RecoveredGroup { hard_state, remembered, base, entries });
         }
         Ok((log, recovered))
     }
@@ -108,7 +111,9 @@ impl LogStore {
         let reset = write.snapshot.iter().map(Record::Reset);
         let hard_state = write.hard_state.iter().map(Record::HardState);
         let entries = write.entries.iter().map(Record::Entry);
-        let records = reset.chain(hard_state).chain(entries);
+        // Behind the entries that it may speak of.
+        let remembered = write.remembered.iter().map(Record::Remembered);
+        let records = reset.chain(hard_state).chain(entries).chain(remembered);
         if write.snapshot.is_some() {
             self.release_due = true;
         }
@@ -233,6 +238,9 @@ impl LogStore {
         if current.is_fresh() {
             for (&group, log) in &self.groups {
                 self.batch.push(group, Record::Carried(&log.carried()));
+                if !log.remembered().is_empty() {
+                    self.batch.push(group, Record::Remembered(log.remembered()));
+                }
             }
         }
     }

@@ -20,6 +20,8 @@ fn what_was_synced_is_there_after_reopening() {
         first_write(2),
         entries(1, [entry(1, 1, 0), entry(1, 2, 100), entry(1, 3, 1)]),
         entries(2, [entry(1, 1, 9)]),
+        remembering(1, [(1, 3), (2, 3)]),
+        remembering(1, [(1, 3), (2, 2), (3, 1)]),
         entries(1, [entry(2, 2, 50)]),
     ] {
         log.append(&write).unwrap();
@@ -32,6 +34,30 @@ fn what_was_synced_is_there_after_reopening() {
     assert_eq!(recovered, twin.groups);
     assert_eq!(log.bounds(GroupId(1)), Some((Index(1), Index(2))));
     assert_eq!(log.bounds(GroupId(3)), None);
+}
+
+#[test]
+fn what_is_remembered_of_others_is_kept_when_its_segment_is_given_up() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    let mut twin = Twin::default();
+    let mut append = |log: &mut LogStore, write: Write| {
+        log.append(&write).unwrap();
+        twin.append(&write);
+        log.sync().unwrap();
+    };
+    append(&mut log, first_write(1));
+    append(&mut log, remembering(1, [(1, 8), (2, 7)]));
+    for index in 1..=60 {
+        append(&mut log, entries(1, [entry(1, index, 500)]));
+    }
+    log.compact(GroupId(1), &meta(1, 60)).unwrap();
+    log.sync().unwrap();
+    twin.compact(1, &meta(1, 60));
+    assert!(disk.contents("log/00000000000000000001.segment").is_none(), "the first segment is gone");
+    drop(log);
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(open(&disk).unwrap().1, twin.groups);
 }
 
 #[test]

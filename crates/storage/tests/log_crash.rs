@@ -24,6 +24,7 @@ fn script() -> Vec<Step> {
         let state = hard_state(term, Some(2), index - 1);
         let opened = Write { hard_state: Some(state), ..entries(1, [entry(term, index, 0)]) };
         steps.push(Append(opened));
+        steps.push(Append(remembering(1, [(1, index - 1), (3, index - 2)])));
         steps.push(Append(entries(2, (0..2).map(|at| entry(term, round * 2 + at + 1, 250)))));
         steps.push(Sync);
         steps.push(Append(entries(1, (1..7).map(|at| entry(term, index + at, 150)))));

@@ -59,6 +59,7 @@ impl<M: StateMachine> Replica<M> {
             raft_config(&config),
             Restored {
                 hard_state: recovered.hard_state,
+                remembered: recovered.remembered,
                 base: recovered.base,
                 entries: recovered.entries,
                 applied: start.position.index,
@@ -130,6 +131,7 @@ fn bootstrap(log: &mut LogStore, config: &ReplicaConfig) -> Result<RecoveredGrou
         id: WriteId(0),
         group: GROUP,
         hard_state: Some(hard_state),
+        remembered: None,
         snapshot: Some(base.clone()),
         entries: Vec::new(),
     })?;

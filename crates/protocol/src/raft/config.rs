@@ -1,5 +1,7 @@
 //! What a replica is told when it starts.
 
+use std::collections::BTreeMap;
+
 use super::planted::PlantedBug;
 use crate::types::{Entry, GroupId, HardState, Incarnation, Index, NodeId, SnapshotMeta, WriteId};
 
@@ -81,6 +83,8 @@ impl Config {
 pub struct Restored {
     /// The durable hard state.
     pub hard_state: HardState,
+    /// What each replica had acknowledged, and was committed, as far as this one had heard: only ever too little.
+    pub remembered: BTreeMap<NodeId, Index>,
     /// The snapshot that the log begins behind; at index 0 it only carries the first membership.
     pub base: SnapshotMeta,
     /// All entries behind it.

@@ -50,6 +50,16 @@ impl Core {
         (own != theirs).then_some(Contradiction::Entry { own, theirs: theirs.term })
     }
 
+    /// Where cluster time would go back from what this log holds to the first of a leader's entries that it does not hold. The one
+    /// before has the leader's term and index, and can't be the leader's: time never falls along a log.
+    pub(super) fn time_goes_back(&self, entries: &[Entry]) -> Option<Contradiction> {
+        let first = entries.iter().find(|entry| !self.log.matches(entry.position()))?;
+        let before = first.index.previous()?;
+        let own_time = self.log.time_at(before).filter(|time| *time > first.time)?;
+        let own = LogPosition { term: self.log.term_at(before)?, index: before };
+        Some(Contradiction::Time { own, own_time, next_time: first.time })
+    }
+
     /// What is committed here and can't be in the log of a leader that was elected when it ended at `elected_with`. What is
     /// committed of the leader's own term it made later.
     fn missing_at_leader(&self, elected_with: LogPosition) -> Option<Contradiction> {

@@ -47,10 +47,14 @@ pub(crate) struct Core {
     pub(super) reign: Option<Reign>,
     /// Since when this process knows that the term's leader has all that is committed here.
     pub(super) is_leader_compared: bool,
+    /// Through where this process has seen that its log equals that of the term's leader.
+    pub(super) matched: Index,
     /// This replica's state may be wrong: see [`Input::Suspect`](crate::Input::Suspect).
     pub(super) is_suspect: bool,
     /// How far replicas had come, each of them: what it acknowledged and was committed.
     pub(super) remembered: BTreeMap<NodeId, Index>,
+    /// It is time to write that down, if there is news.
+    pub(super) is_memory_due: bool,
     /// What followers had committed that this replica, when it led, did not have.
     pub(super) contradicted_by: BTreeMap<NodeId, LogPosition>,
     pub(crate) log: Log,
@@ -75,7 +79,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: Config, restored: Restored, now: Timestamp) -> Self {
-        let Restored { hard_state, base, entries, applied, last_write } = restored;
+        let Restored { hard_state, remembered, base, entries, applied, last_write } = restored;
         let log = Log::new(&base, entries);
         let last = log.last();
         assert!(
@@ -98,13 +102,15 @@ impl Core {
             voted_for,
             reign: hard_state.reign.filter(|_| hard_state.term >= last.term),
             is_leader_compared: false,
-            remembered: BTreeMap::new(),
+            matched: Index(0),
+            is_memory_due: false,
             contradicted_by: BTreeMap::new(),
             is_suspect: false,
             commit: hard_state.commit.min(last.index).max(applied),
             handed: applied,
             applied,
-            writes: Writes::new(last_write, hard_state, last.index),
+            writes: Writes::new(last_write, hard_state, remembered.clone(), last.index),
+            remembered,
             held: HeldReplies::default(),
             clock: ClusterClock::new(log.last_time(), now),
             freshness: Freshness::default(),
@@ -218,6 +224,7 @@ impl Core {
         self.voted_for = None;
         self.reign = None;
         self.is_leader_compared = false;
+        self.matched = Index(0);
     }
 
     /// Gives this term's vote.
@@ -298,6 +305,7 @@ impl Core {
 
     /// Tells the leader that the log matches through `matched` as soon as that is durable.
     pub(crate) fn accept_append(&mut self, leader: NodeId, matched: Index, stamp: &LeaderStamp) {
+        self.matched = self.matched.max(matched);
         let is_durable = matched <= self.writes.durable_index() && self.writes.is_vote_durable(self.vote());
         if is_durable || self.config.planted(PlantedBug::AcknowledgeBeforeDurable) {
             let stamp = self.follower_stamp(stamp);
@@ -408,14 +416,18 @@ impl Core {
     /// Writes what changed, in one write.
     pub(crate) fn write_changes(&mut self) {
         let hard_state = self.hard_state();
-        if !self.writes.is_write_due(&hard_state) {
+        let is_memory_news = self.takes_memory_down();
+        if !is_memory_news && !self.writes.is_write_due(&hard_state) {
             return;
         }
         let entries = match self.writes.unwritten_from() {
             Some(first) => self.log.entries(first, self.log.last().index).cloned().collect(),
             None => Vec::new(),
         };
-        let write = self.writes.issue(self.config.group, hard_state, entries);
+        let mut write = self.writes.issue(self.config.group, hard_state, entries);
+        if is_memory_news {
+            self.writes.remember(&mut write, &self.remembered);
+        }
         self.persist(write);
     }
 

@@ -144,7 +144,9 @@ impl Follower {
         hear_stamp(core, &heartbeat.stamp, heartbeat.commit);
         let last = core.log.last().index;
         if heartbeat.commit <= last {
-            core.commit_through(heartbeat.commit);
+            // It may be an earlier start that was known to have so much, on a disk that is gone, and the leader's log may be
+            // another one than this: an append will tell.
+            core.commit_through(heartbeat.commit.min(core.matched));
         } else if core.is_newcomer() {
             // Sent before the leader heard that all was forgotten.
             core.drop_message();
@@ -182,8 +184,8 @@ impl Follower {
             core.send(leader, Message::AppendResponse(AppendResponse { outcome, stamp }));
             return;
         }
-        if takes_time_back(core, &entries) {
-            core.drop_message();
+        if let Some(contradiction) = core.time_goes_back(&entries) {
+            core.contradict(leader, contradiction, &stamp);
             return;
         }
         let matched = entries.last().map_or(previous.index, |entry| entry.index);
@@ -243,15 +245,6 @@ fn is_continuous(previous: LogPosition, entries: &[Entry], leader_term: Term) ->
         time = Some(entry.time);
     }
     last.term <= leader_term
-}
-
-/// Whether cluster time would go back from what this log holds to the first entry that it does not hold.
-fn takes_time_back(core: &Core, entries: &[Entry]) -> bool {
-    let first = entries.iter().find(|entry| !core.log.matches(entry.position()));
-    first.is_some_and(|first| {
-        let before = first.index.previous().and_then(|before| core.log.time_at(before));
-        before > Some(first.time)
-    })
 }
 
 /// The highest position at which the leader's log, which holds `previous`, can equal this one.

@@ -4,14 +4,16 @@
 //! it. So a leader notes the lower of the two for each follower, and for itself, and says it with every message to that
 //! follower. A replica whose log ends before has lost durable entries: its disk was rolled back. It stops
 //! ([`Effect::EntriesLost`]), for its promises are forgotten with the entries. Now and then a leader tells all that it remembers to all
-//! others, with a heartbeat; who remembers more answers so. Whoever leads next knows it then, and so does, a little later, one that was
-//! started again while another ran.
+//! others, with a heartbeat; who remembers more answers so, and each writes down what is news. Whoever leads next knows it then, also
+//! when all were started again. The write carries the commit index, too, so that the last entries before a pause are known to be
+//! committed by all who have them.
 //!
 //! There is no false alarm. What was not synced was not acknowledged, and what was not committed is not
 //! remembered. A newcomer, which may have had anything, is not concerned; when it becomes a member again it has all that was
 //! committed before, and so whatever is remembered of it.
 //!
-//! What nobody wrote down is forgotten when all replicas that know it have been started again.
+//! What nobody had written down yet is forgotten when all replicas that know it have been started again: that is what was acknowledged in
+//! the last second or so. A log that is rolled back forgets what its own replica remembered, and nothing that others did.
 
 use super::core::Core;
 use super::follower::Follower;
@@ -62,6 +64,14 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Whether the next write is to tell what is remembered. Asked once for each time that it is due.
+    pub(super) fn takes_memory_down(&mut self) -> bool {
+        let is_due = std::mem::take(&mut self.is_memory_due);
+        is_due && self.writes.is_news(&self.remembered) && !self.config.planted(PlantedBug::MemoryNotWritten)
+    }
+}
+
 impl Follower {
     /// Hears what its leader remembers, and returns what to tell it.
     pub(super) fn remind(core: &mut Core, told: &[(NodeId, Index)]) -> Vec<(NodeId, Index)> {
@@ -69,6 +79,7 @@ impl Follower {
             return Vec::new();
         }
         core.hear_remembered(told);
+        core.is_memory_due = true;
         let is_news =
             |&(node, index): &(NodeId, Index)| told.iter().all(|known| known.0 != node || known.1 < index);
         core.remembered.iter().map(|(node, index)| (*node, *index)).filter(is_news).collect()
@@ -87,6 +98,7 @@ impl Leader {
         for (node, progress) in &self.followers {
             core.remember(*node, progress.counted(progress.matched));
         }
+        core.is_memory_due = true;
         core.remembered.iter().map(|(node, index)| (*node, *index)).collect()
     }
 }

@@ -21,6 +21,9 @@
 //!   the leader's term is `T`, it is the leader that counted the acknowledgement, and from the moment
 //!   it answered the introduction it counts none of the forgotten self: what it had committed is in the answer.
 //!   If all logs were empty after the start, the forgotten self had acknowledged nothing.
+//! - *Nothing else is taken for committed.* A leader may still tell what the forgotten self had acknowledged, while the newcomer has a
+//!   log of another leader, cut off and not deposed yet. So a follower commits by a heartbeat only as far as an append of the
+//!   term's leader has shown to this start that the logs match (`Core::matched`).
 //! - *No lease is broken.* A leader counts no answer of the forgotten self once it answered the introduction, and
 //!   no vote is given for an election timeout since the start, as after any start.
 //!

@@ -39,6 +39,8 @@ pub enum PlantedBug {
     ContradictionIgnored,
     /// A leader tells nobody how far replicas had come.
     RollbackForgotten,
+    /// Nobody writes down how far replicas had come.
+    MemoryNotWritten,
     /// A leader takes in more than it may hold uncommitted.
     UncommittedUnbounded,
 
@@ -122,7 +124,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::EmptyDiskTrusted,
         Self::JoinsBelowTarget,
         Self::VoteBeforeDurable,
@@ -137,6 +139,7 @@ impl PlantedBug {
         Self::CommitBeyondMatch,
         Self::ContradictionIgnored,
         Self::RollbackForgotten,
+        Self::MemoryNotWritten,
         Self::UncommittedUnbounded,
         Self::ReadIndexBeforeNoop,
         Self::MinorityConfirmsRead,
@@ -189,6 +192,7 @@ impl PlantedBug {
             Self::CommitBeyondMatch => "commit-beyond-match",
             Self::ContradictionIgnored => "contradiction-ignored",
             Self::RollbackForgotten => "rollback-forgotten",
+            Self::MemoryNotWritten => "memory-not-written",
             Self::UncommittedUnbounded => "uncommitted-unbounded",
             Self::ReadIndexBeforeNoop => "read-before-noop",
             Self::MinorityConfirmsRead => "minority-confirms-read",

@@ -1,6 +1,6 @@
 //! What is durable, what is on its way to the disk, and what waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::Write;
 use crate::types::{Entry, GroupId, HardState, Index, NodeId, SnapshotMeta, Term, WriteId};
@@ -18,6 +18,8 @@ pub(crate) struct Writes {
     pending: VecDeque<PendingWrite>,
     /// What the newest write carries.
     written: HardState,
+    /// How far replicas had come, as the newest write says that tells of it.
+    remembered: BTreeMap<NodeId, Index>,
     durable_vote: Vote,
     durable_promise_us: u64,
     durable_index: Index,
@@ -43,12 +45,18 @@ struct PendingWrite {
 }
 
 impl Writes {
-    pub(crate) fn new(last_write: WriteId, hard_state: HardState, durable_index: Index) -> Self {
+    pub(crate) fn new(
+        last_write: WriteId,
+        hard_state: HardState,
+        remembered: BTreeMap<NodeId, Index>,
+        durable_index: Index,
+    ) -> Self {
         Self {
             issued: last_write,
             completed: last_write,
             pending: VecDeque::new(),
             written: hard_state,
+            remembered,
             durable_vote: vote_of(&hard_state),
             durable_promise_us: hard_state.promised_us,
             durable_index,
@@ -104,6 +112,11 @@ impl Writes {
             || self.written.promised_us < hard_state.promised_us
     }
 
+    /// Whether no write carries this yet.
+    pub(crate) fn is_news(&self, remembered: &BTreeMap<NodeId, Index>) -> bool {
+        self.remembered != *remembered
+    }
+
     /// The write after which everything that was changed until now is durable.
     pub(crate) fn covering(&self, hard_state: &HardState) -> WriteId {
         if self.is_write_due(hard_state) { self.issued.next() } else { self.issued }
@@ -114,6 +127,12 @@ impl Writes {
         let through = entries.last().map(|entry| entry.index);
         self.unwritten_from = None;
         self.number(group, hard_state, None, entries, through)
+    }
+
+    /// The write that was just issued also tells how far replicas had come.
+    pub(crate) fn remember(&mut self, write: &mut Write, remembered: &BTreeMap<NodeId, Index>) {
+        self.remembered.clone_from(remembered);
+        write.remembered = Some(remembered.clone());
     }
 
     /// The next write, of a snapshot that replaces the whole log.
@@ -149,7 +168,8 @@ impl Writes {
         });
         let changed = self.written != hard_state;
         self.written = hard_state;
-        Write { id: self.issued, group, hard_state: changed.then_some(hard_state), snapshot, entries }
+        let hard_state = changed.then_some(hard_state);
+        Write { id: self.issued, group, hard_state, remembered: None, snapshot, entries }
     }
 
     /// Everything up to and with `id` is durable.
@@ -200,6 +220,10 @@ mod tests {
         Write,
         /// The disk completes so many writes, and says so only once.
         Complete(usize),
+    }
+
+    fn new(last_write: WriteId) -> Writes {
+        Writes::new(last_write, HardState::default(), BTreeMap::new(), Index(0))
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -255,7 +279,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_counts_as_durable_is_on_the_disk(events in prop::collection::vec(event(), 0..60)) {
-            let writes = Writes::new(WriteId(0), HardState::default(), Index(0));
+            let writes = new(WriteId(0));
             let mut replica =
                 Replica { writes, log: Vec::new(), disk: Vec::new(), queue: VecDeque::new(), term: Term(0) };
             for event in events {
@@ -272,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_commit_index_alone_is_not_written() {
-        let mut writes = Writes::new(WriteId(0), HardState::default(), Index(0));
+        let mut writes = new(WriteId(0));
         let hard_state = HardState { commit: Index(5), ..HardState::default() };
         assert!(!writes.is_write_due(&hard_state));
         writes.log_changed_from(Index(1));
@@ -283,6 +307,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "write 2 completed")]
     fn a_write_that_was_never_issued_can_not_complete() {
-        Writes::new(WriteId(1), HardState::default(), Index(0)).complete(WriteId(2));
+        new(WriteId(1)).complete(WriteId(2));
     }
 }

@@ -1,10 +1,10 @@
 //! One node of the cluster in memory: a replica, its disk, its clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use ruvector_protocol::{
-    Config, Entry, HardState, Incarnation, Index, LogPosition, Membership, Raft, Restored, SnapshotMeta,
-    Timestamp, Write, WriteId,
+    Config, Entry, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Raft, Restored,
+    SnapshotMeta, Timestamp, Write, WriteId,
 };
 
 pub struct Node {
@@ -31,6 +31,7 @@ pub struct Node {
 #[derive(Clone, Default)]
 pub struct Disk {
     pub hard_state: HardState,
+    pub remembered: BTreeMap<NodeId, Index>,
     pub base: SnapshotMeta,
     pub entries: Vec<Entry>,
 }
@@ -44,6 +45,9 @@ impl Disk {
     pub fn write(&mut self, write: Write) {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
+        }
+        if let Some(remembered) = &write.remembered {
+            self.remembered.clone_from(remembered);
         }
         if let Some(meta) = write.snapshot {
             self.base = meta;
@@ -105,6 +109,7 @@ impl Node {
         self.snapshot = (self.disk.base.position.index > Index(0)).then(|| self.disk.base.clone());
         let restored = Restored {
             hard_state: self.disk.hard_state,
+            remembered: self.disk.remembered.clone(),
             base: self.disk.base.clone(),
             entries: self.disk.entries.clone(),
             applied: self.disk.base.position.index,

@@ -76,6 +76,9 @@ fn write(write: &Write) -> String {
     }
     parts.extend(write.snapshot.as_ref().map(|meta| format!("snapshot {}", position(meta.position))));
     parts.extend((!write.entries.is_empty()).then(|| entries(&write.entries)));
+    for (node, index) in write.remembered.iter().flatten() {
+        parts.push(format!("{node} had {index}"));
+    }
     parts.join(" ")
 }
 

@@ -156,6 +156,41 @@ fn a_leader_remembers_what_was_acknowledged_and_committed_only() {
     let stamp = replica.follower_stamp();
     replica.receive(2, 1, Message::AppendResponse(AppendResponse { outcome, stamp }));
     assert_eq!(reminders(&mut replica), of(2, 2, 0), "one of them is");
+    let written: Vec<Vec<_>> = replica
+        .written
+        .iter()
+        .map(|known| known.iter().map(|(node, index)| (*node, *index)).collect())
+        .collect();
+    assert_eq!(written, [of(1, 1, 0), of(2, 2, 0)], "each time that it tells news");
+}
+
+/// All of them are started again, and only one of them knew.
+#[test]
+fn what_replicas_had_acknowledged_is_remembered_over_restarts() {
+    let told: Vec<_> = [(2, 7), (3, 5)].map(|(node, index)| (NodeId(node), Index(index))).into();
+    let mut replica = with_two_committed();
+    for (remembered, writes) in [(told.clone(), 1), (told.clone(), 1), (Vec::new(), 1)] {
+        let stamp = elected_with(position(9, 1));
+        replica.receive(3, 2, Message::Heartbeat(Heartbeat { commit: Index(0), remembered, stamp }));
+        assert_eq!(replica.written.len(), writes, "what is no news is not written");
+    }
+    let remembered = replica.written.pop().unwrap();
+    assert_eq!(remembered, told.into_iter().collect());
+
+    let mut restarted = Replica::restored(Restored { remembered, ..Restored::default() });
+    let nobody_knows = vec![(NodeId(2), Index(0))];
+    let stamp = elected_with(position(9, 1));
+    restarted.receive(
+        3,
+        2,
+        Message::Heartbeat(Heartbeat { commit: Index(0), remembered: nobody_knows, stamp }),
+    );
+    let tells = |message: &Message| {
+        matches!(message, Message::HeartbeatResponse(response)
+            if response.remembered == [(NodeId(2), Index(7)), (NodeId(3), Index(5))])
+    };
+    assert_eq!(restarted.count_sent(tells), 1, "it tells its leader");
+    assert!(restarted.written.is_empty(), "it has it on its disk");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 mod contradictions;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use ruvector_protocol::message::{
@@ -29,6 +31,8 @@ struct Replica {
     contradiction: Option<Contradiction>,
     /// What followers had committed that it does not have.
     lacking: Vec<(NodeId, LogPosition)>,
+    /// What it wrote down of how far replicas had come, each time.
+    written: Vec<BTreeMap<NodeId, Index>>,
 }
 
 impl Replica {
@@ -49,6 +53,7 @@ impl Replica {
             superseded_by: None,
             contradiction: None,
             lacking: Vec::new(),
+            written: Vec::new(),
         }
     }
 
@@ -60,7 +65,10 @@ impl Replica {
             for effect in effects {
                 match effect {
                     Effect::Send(envelope) => self.sent.push(envelope),
-                    Effect::Persist(write) => inputs.insert(0, Input::Persisted(write.id)),
+                    Effect::Persist(write) => {
+                        self.written.extend(write.remembered);
+                        inputs.insert(0, Input::Persisted(write.id));
+                    }
                     Effect::Apply(entries) => {
                         inputs.insert(0, Input::Applied(entries.last().unwrap().index));
                     }
@@ -217,17 +225,20 @@ fn what_can_not_be_right_is_dropped_and_counted() {
 }
 
 #[test]
-fn entries_that_take_cluster_time_back_are_dropped() {
+fn entries_that_take_cluster_time_back_continue_another_entry_than_the_one_here() {
     let at = |index, time| Entry { time: ClusterTime(time), ..entry(index, 1) };
     let mut replica = Replica::new();
     replica.receive(2, 1, append(position(0, 0), vec![at(1, 10), at(2, 2_100)], 0));
     for entries in [vec![at(3, 8)], vec![at(1, 5), at(2, 6), at(3, 7)]] {
         let previous = position(entries[0].index.0 - 1, u64::from(entries.len() == 1));
+        let next_time = entries.last().unwrap().time;
         replica.receive(2, 1, append(previous, entries, 0));
+        let time = Contradiction::Time { own: position(2, 1), own_time: ClusterTime(2_100), next_time };
+        assert_eq!(replica.contradiction.take(), Some(time));
     }
     assert_eq!((replica.raft.dropped_messages(), replica.raft.status().last), (2, position(2, 1)));
     replica.receive(2, 1, append(position(2, 1), vec![at(3, 2_100)], 0));
-    assert_eq!(replica.raft.status().last, position(3, 1));
+    assert_eq!((replica.contradiction, replica.raft.status().last), (None, position(3, 1)));
 }
 
 #[test]
@@ -346,6 +357,39 @@ fn a_replica_whose_log_ends_before_what_it_acknowledged_says_so() {
     shortened.receive(2, 1, heartbeat);
     assert_eq!(shortened.lost, Some((Index(9), Index(2))));
     assert_eq!(shortened.raft.commit(), Index(1));
+}
+
+/// The start that had it may be gone with its disk, and this one's log may be that of an older leader.
+#[test]
+fn what_a_heartbeat_says_is_committed_counts_as_far_as_the_logs_were_seen_to_match() {
+    for is_newcomer in [false, true] {
+        let hard_state = HardState { is_newcomer, ..HardState::default() };
+        let mut replica = Replica::restored(Restored { hard_state, ..Restored::default() });
+        replica.receive(3, 1, append(position(0, 0), vec![entry(1, 1), entry(2, 1), entry(3, 1)], 0));
+        let heartbeat =
+            Message::Heartbeat(Heartbeat { commit: Index(3), remembered: Vec::new(), stamp: leader_stamp() });
+        replica.receive(2, 2, heartbeat.clone());
+        assert_eq!(replica.raft.commit(), Index(0), "before an append of this leader");
+        replica.receive(2, 2, append(position(2, 1), Vec::new(), 0));
+        replica.receive(2, 2, heartbeat.clone());
+        assert_eq!(replica.raft.commit(), Index(2));
+        replica.receive(2, 2, append(position(2, 1), vec![entry(3, 2)], 0));
+        replica.receive(2, 2, heartbeat.clone());
+        assert_eq!(replica.raft.commit(), Index(3));
+    }
+}
+
+#[test]
+fn a_leader_sees_again_whether_the_logs_match_when_its_follower_was_started_again() {
+    let mut replica = Replica::leader();
+    let probes = |message: &Message| matches!(message, Message::AppendRequest(request) if request.previous == position(1, 1));
+    for (incarnation, count) in [(1, 0), (2, 1), (2, 0)] {
+        replica.sent.clear();
+        let stamp = FollowerStamp { incarnation: Incarnation(incarnation), ..replica.follower_stamp() };
+        let alive = HeartbeatResponse { remembered: Vec::new(), stamp };
+        replica.receive(2, 1, Message::HeartbeatResponse(alive));
+        assert_eq!(replica.count_sent(probes), count, "start {incarnation}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a group's log holds and where in the segments its entries are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use ruvector_protocol::{Entry, HardState, Index, LogPosition, SnapshotMeta, Term};
+use ruvector_protocol::{Entry, HardState, Index, LogPosition, NodeId, SnapshotMeta, Term};
 
 use super::record::Carried;
 
@@ -26,6 +26,7 @@ pub(crate) struct Location {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupLog {
     hard_state: HardState,
+    remembered: BTreeMap<NodeId, Index>,
     base: SnapshotMeta,
     last: LogPosition,
     held: VecDeque<Held>,
@@ -45,7 +46,7 @@ impl GroupLog {
     /// A log that begins behind `base` and has no entries.
     pub(crate) fn new(base: SnapshotMeta) -> Self {
         let last = base.position;
-        Self { hard_state: HardState::default(), base, last, held: VecDeque::new(), bytes: 0 }
+        Self::held_nowhere(HardState::default(), base, last)
     }
 
     /// A log as a segment's beginning tells of it: its entries are known to have been and are not held.
@@ -58,7 +59,11 @@ impl GroupLog {
         if last != start && (last.index <= start.index || last.term < start.term) {
             return Err(format!("a log that begins behind {start:?} ends at {last:?}"));
         }
-        Ok(Self { hard_state, base, last, held: VecDeque::new(), bytes: 0 })
+        Ok(Self::held_nowhere(hard_state, base, last))
+    }
+
+    fn held_nowhere(hard_state: HardState, base: SnapshotMeta, last: LogPosition) -> Self {
+        Self { hard_state, remembered: BTreeMap::new(), base, last, held: VecDeque::new(), bytes: 0 }
     }
 
     pub(crate) fn carried(&self) -> Carried {
@@ -67,6 +72,14 @@ impl GroupLog {
 
     pub(crate) fn hard_state(&self) -> HardState {
         self.hard_state
+    }
+
+    pub(crate) fn remembered(&self) -> &BTreeMap<NodeId, Index> {
+        &self.remembered
+    }
+
+    pub(crate) fn set_remembered(&mut self, remembered: BTreeMap<NodeId, Index>) {
+        self.remembered = remembered;
     }
 
     pub(crate) fn base(&self) -> &SnapshotMeta {

@@ -1,5 +1,7 @@
 //! Log records: what they say and how they are written. docs/DISK_FORMAT.md, "Records".
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, BufMut, Bytes};
 use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, NodeId, Origin, Payload,
@@ -16,6 +18,7 @@ const KIND_HARD_STATE: u8 = 2;
 const KIND_RESET: u8 = 3;
 const KIND_BASE: u8 = 4;
 const KIND_CARRIED: u8 = 5;
+const KIND_REMEMBERED: u8 = 6;
 
 const PAYLOAD_NOOP: u8 = 0;
 const PAYLOAD_TICK: u8 = 1;
@@ -37,9 +40,11 @@ pub(crate) enum Record<'a> {
     Base(&'a SnapshotMeta),
     /// All there is to know of a group but its entries, at the beginning of every segment.
     Carried(&'a Carried),
+    /// How far each replica is known to have come; takes the place of what was said before.
+    Remembered(&'a BTreeMap<NodeId, Index>),
 }
 
-/// A group's state but for the entries themselves.
+/// A group's state but for the entries themselves, and for what is remembered of other replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Carried {
     pub(crate) hard_state: HardState,
@@ -55,6 +60,7 @@ pub(crate) enum Decoded {
     Reset(SnapshotMeta),
     Base(SnapshotMeta),
     Carried(Carried),
+    Remembered(BTreeMap<NodeId, Index>),
 }
 
 impl Decoded {
@@ -66,6 +72,7 @@ impl Decoded {
             Self::Reset(meta) => Record::Reset(meta),
             Self::Base(meta) => Record::Base(meta),
             Self::Carried(carried) => Record::Carried(carried),
+            Self::Remembered(remembered) => Record::Remembered(remembered),
         }
     }
 }
@@ -102,6 +109,7 @@ impl Record<'_> {
                 Self::Carried(carried) => {
                     codec::HARD_STATE_BYTES + codec::POSITION_BYTES + codec::meta_bytes(&carried.base)
                 }
+                Self::Remembered(remembered) => codec::remembered_bytes(remembered),
             }
     }
 
@@ -122,6 +130,7 @@ impl Record<'_> {
                 codec::put_position(out, carried.last);
                 codec::put_meta(out, &carried.base);
             }
+            Self::Remembered(remembered) => codec::put_remembered(out, remembered),
         }
         assert_eq!(out.len() - start, self.encoded_bytes(), "a record has the size it was announced with");
         let checksum = crc32c::crc32c_append(seed, &out[start + 4..]);
@@ -135,6 +144,7 @@ impl Record<'_> {
             Self::Reset(_) => KIND_RESET,
             Self::Base(_) => KIND_BASE,
             Self::Carried(_) => KIND_CARRIED,
+            Self::Remembered(_) => KIND_REMEMBERED,
         }
     }
 }
@@ -167,6 +177,7 @@ pub(crate) fn decode(
             last: codec::get_position(&mut body)?,
             base: codec::get_meta(&mut body)?,
         }),
+        KIND_REMEMBERED => Decoded::Remembered(codec::get_remembered(&mut body)?),
         unknown => return Err(RecordDefect::UnknownKind(unknown)),
     };
     if !body.is_empty() {

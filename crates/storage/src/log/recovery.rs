@@ -105,6 +105,10 @@ pub(super) fn apply(
         Record::Entry(entry) => log.push(entry, location),
         Record::HardState(state) => log.set_hard_state(*state),
         Record::Base(base) => log.compact(base.clone()),
+        Record::Remembered(remembered) => {
+            log.set_remembered(remembered.clone());
+            Ok(())
+        }
         Record::Reset(_) | Record::Carried(_) => Ok(()),
     }
 }

@@ -77,7 +77,14 @@ pub(crate) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
 }
 
 pub(crate) fn write(group: u64) -> Write {
-    Write { id: WriteId(1), group: GroupId(group), hard_state: None, snapshot: None, entries: Vec::new() }
+    Write {
+        id: WriteId(1),
+        group: GroupId(group),
+        hard_state: None,
+        remembered: None,
+        snapshot: None,
+        entries: Vec::new(),
+    }
 }
 
 pub(crate) fn first_write(group: u64) -> Write {
@@ -86,6 +93,12 @@ pub(crate) fn first_write(group: u64) -> Write {
 
 pub(crate) fn entries(group: u64, entries: impl IntoIterator<Item = Entry>) -> Write {
     Write { entries: entries.into_iter().collect(), ..write(group) }
+}
+
+/// Tells how far nodes had come.
+pub(crate) fn remembering(group: u64, told: impl IntoIterator<Item = (u64, u64)>) -> Write {
+    let remembered = told.into_iter().map(|(node, index)| (NodeId(node), Index(index))).collect();
+    Write { remembered: Some(remembered), ..write(group) }
 }
 
 /// What the log does, as simply as can be said.
@@ -107,6 +120,9 @@ impl Twin {
         if let Some(first) = write.entries.first() {
             group.entries.retain(|held| held.index < first.index);
             group.entries.extend(write.entries.iter().cloned());
+        }
+        if let Some(remembered) = &write.remembered {
+            group.remembered.clone_from(remembered);
         }
     }
 
