@@ -8,7 +8,7 @@ use ruvector_simulator::pool::{available_threads, simulate_many};
 use ruvector_simulator::{Options, Outcome, simulate};
 
 /// Within how many seeds a bug must be found.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1_000;
 
 /// The first outcome with a violation.
 fn first_failure(options: Options) -> Option<Outcome> {
