@@ -17,6 +17,7 @@ const EFFECTS_MAX: usize = 1_000;
 #[derive(Clone, Debug, Default)]
 struct Disk {
     hard_state: HardState,
+    remembered: BTreeMap<NodeId, Index>,
     base: SnapshotMeta,
     entries: Vec<Entry>,
 }
@@ -25,6 +26,9 @@ impl Disk {
     fn write(&mut self, write: Write) {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
+        }
+        if let Some(remembered) = write.remembered {
+            self.remembered = remembered;
         }
         if let Some(meta) = write.snapshot {
             self.base = meta;
@@ -326,6 +330,7 @@ fn started(node: NodeId, disk: &Disk, now: Timestamp) -> Raft {
     };
     let restored = Restored {
         hard_state: disk.hard_state,
+        remembered: disk.remembered.clone(),
         base: disk.base.clone(),
         entries: disk.entries.clone(),
         applied: disk.base.position.index,
