@@ -4,7 +4,7 @@ use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use ruvector_api::etcdserverpb::request_op::Request;
 
-use crate::comparison::Difference;
+use crate::difference::Difference;
 use crate::fields::Fields;
 use crate::program::{Action, Step};
 

@@ -1,9 +1,9 @@
 //! Two answers side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use crate::announced::{self, Meeting};
+use crate::difference::Difference;
 use crate::fields::Fields;
 use crate::program::{Action, Step};
 
@@ -15,17 +15,6 @@ const TIME_LEFT_TOLERANCE: i64 = 10;
 const CODE: &str = "code";
 /// The fields of an error.
 const ERROR: [&str; 2] = [CODE, "message"];
-
-/// A field that is not the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The way to the field.
-    pub way: String,
-    /// What etcd has there.
-    pub etcd: Option<String>,
-    /// What our nodes have there.
-    pub ours: Option<String>,
-}
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,13 +73,6 @@ fn is_tolerable(step: &Step, difference: &Difference) -> bool {
         && etcd >= 0
         && ours >= 0
         && etcd.abs_diff(ours) <= TIME_LEFT_TOLERANCE.unsigned_abs()
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        write!(formatter, "{}: etcd {}, ours {}", self.way, shown(&self.etcd), shown(&self.ours))
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod announced;
 pub mod campaign;
 mod chance;
 pub mod comparison;
+pub mod difference;
 pub mod fields;
 pub mod generate;
 pub mod pair;

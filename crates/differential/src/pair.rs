@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use ruvector_api::etcdserverpb as pb;
 
-use crate::comparison::{Comparison, Difference, compare};
+use crate::comparison::{Comparison, compare};
+use crate::difference::Difference;
 use crate::fields::Fields;
 use crate::player::Player;
 use crate::program::{Action, Program, Step};

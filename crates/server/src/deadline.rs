@@ -1,15 +1,9 @@
 //! The time that a client gives a call, in gRPC's header for it.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, Response};
-use tokio::time::{Instant, Sleep, timeout_at};
+use axum::http::HeaderMap;
 use tonic::Status;
-use tonic::body::Body;
-
-use crate::frontend::Answer;
 
 /// The header: at most eight digits, and a unit.
 const HEADER: &str = "grpc-timeout";
@@ -39,38 +33,9 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
-/// The answer, or at the deadline that there is none. What was asked for may still be done after that. The answer carries its
-/// [`Deadline`] along, for its body must end by then, too.
-pub(crate) fn within(limit: Duration, answer: Answer) -> Answer {
-    Box::pin(async move {
-        let at = Instant::now() + limit;
-        let Ok(answered) = timeout_at(at, answer).await else { return Ok(exceeded().into_http()) };
-        let mut answer = answered?;
-        answer.extensions_mut().insert(Deadline(at));
-        Ok(answer)
-    })
-}
-
-/// When an answer must have come to its end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
-
-impl Deadline {
-    /// Takes an answer's deadline, if it has one.
-    pub(crate) fn of<Body>(answer: &mut Response<Body>) -> Option<Pin<Box<Sleep>>> {
-        let Self(at) = answer.extensions_mut().remove()?;
-        Some(Box::pin(tokio::time::sleep_until(at)))
-    }
-}
-
 /// What a call is told that took longer than its client gives it. In Go's words, which etcd's clients print.
 pub(crate) fn exceeded() -> Status {
     Status::deadline_exceeded("context deadline exceeded")
-}
-
-/// The answer to a call that can't be made.
-pub(crate) fn refused(status: Status) -> Answer {
-    Box::pin(std::future::ready(Ok::<Response<Body>, Infallible>(status.into_http())))
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Brings a request to its service.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, Request, Response, Uri};
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use ruvector_api::etcdserverpb::auth_server::AuthServer;
 use ruvector_api::etcdserverpb::cluster_server::ClusterServer;
@@ -15,12 +14,11 @@ use ruvector_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use ruvector_api::health::v1::health_server::HealthServer;
 use ruvector_api::ruvector::v1::admin_server::AdminServer;
 use ruvector_api::ruvector::v1::native_server::NativeServer;
-use ruvector_node::{Permit, Share};
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower::Service;
 
 use crate::admin::AdminService;
+use crate::call::{Answer, Call};
 use crate::connections::Connection;
 use crate::context::{Client, Context};
 use crate::deadline;
@@ -31,7 +29,7 @@ use crate::etcd::lease::LeaseService;
 use crate::etcd::maintenance::MaintenanceService;
 use crate::etcd::watch::WatchService;
 use crate::health::HealthService;
-use crate::held::{self, CALL_BYTES, Kind, Received, Sent};
+use crate::held::{self, Account, CALL_BYTES, Kind, Received, Sent};
 use crate::native::NativeService;
 
 const KV: &str = "etcdserverpb.KV";
@@ -66,10 +64,6 @@ pub(crate) struct Frontend {
     plain: Router,
 }
 
-/// An answer that is not counted yet.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-type Counted = Pin<Box<dyn Future<Output = Result<Response<Sent>, Infallible>> + Send>>;
-
 impl Frontend {
     pub(crate) fn new(client: Client, connection: Arc<Connection>, plain: Router) -> Self {
         let context: &Arc<Context> = &client.context;
@@ -97,9 +91,9 @@ impl Frontend {
 impl hyper::service::Service<Request<Incoming>> for Frontend {
     type Response = Response<Sent>;
     type Error = Infallible;
-    type Future = Counted;
+    type Future = Call;
 
-    fn call(&self, request: Request<Incoming>) -> Counted {
+    fn call(&self, request: Request<Incoming>) -> Call {
         let path = request.uri().path();
         let service = path.split('/').nth(1).unwrap_or_default();
         let known = SERVICES.into_iter().find(|known| *known == service).unwrap_or_default();
@@ -109,38 +103,28 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
         let looks = !is_grpc || matches!(service, ADMIN | HEALTH);
         let share = if looks { &self.client.looks_share } else { &self.client.share };
         let kind = kind(service, path);
-        let call = share
+        let account = |permit| Account { kind, share: Arc::clone(share), permit };
+        let permit = share
             .take(CALL_BYTES + header_bytes(&request))
             .ok()
             .filter(|_| looks || self.connection.is_usual());
-        let Some(call) = call else {
-            let refused = held::sent(held::refused(), kind, Arc::clone(share), share.take_anyway(0));
-            return Box::pin(std::future::ready(Ok(refused)));
+        let Some(permit) = permit else {
+            return Call::answered(held::refused(), account(share.take_anyway(0)));
         };
+        let limit = match deadline::limit(request.headers()) {
+            Ok(limit) => limit,
+            Err(status) => return Call::answered(status.into_http(), account(permit)),
+        };
+        let unknown = (!self.client.metrics.begun(path)).then(|| request.uri().clone());
         let message_bytes_max = self.client.context.limits.message_bytes();
         let request = request.map(|body| Received::new(body, kind, share, message_bytes_max));
-        let answer = self.answer_in_time(known, request);
-        counted(answer, kind, Arc::clone(share), call)
+        Call::new(self.answer(known, request), unknown, limit, account(permit))
     }
 }
 
 impl Frontend {
-    fn answer_in_time(&self, service: &str, request: Request<Received>) -> Answer {
-        let limit = match deadline::limit(request.headers()) {
-            Ok(limit) => limit,
-            Err(status) => return deadline::refused(status),
-        };
-        let answer = self.answer(service, request);
-        match limit {
-            Some(limit) => deadline::within(limit, answer),
-            None => answer,
-        }
-    }
-
     fn answer(&self, service: &str, request: Request<Received>) -> Answer {
-        let uri = request.uri().clone();
-        self.client.metrics.begun(uri.path());
-        let answer = match service {
+        match service {
             KV => self.kv.clone().call(request),
             WATCH => {
                 let answer = self.watch.clone().call(request);
@@ -155,10 +139,9 @@ impl Frontend {
             HEALTH => self.health.clone().call(request),
             _ => {
                 let answer = self.plain.clone().call(request);
-                return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
+                Box::pin(async move { Ok(answer.await?.map(Body::new)) })
             }
-        };
-        as_go_says_it(answer, uri)
+        }
     }
 }
 
@@ -175,46 +158,4 @@ fn kind(service: &str, path: &str) -> Kind {
         (KV, "Put" | "DeleteRange" | "Txn") => Kind::Write,
         _ => Kind::Read,
     }
-}
-
-/// Counts the answer until it is sent, and the call with it.
-fn counted(answer: Answer, kind: Kind, share: Arc<Share>, call: Permit) -> Counted {
-    Box::pin(async move { Ok(held::sent(answer.await?, kind, share, call)) })
-}
-
-/// Some refusals are told by tonic in another way than by Go's gRPC, which etcd's clients know: a message beyond the
-/// limit of the wire has another code, and a method that there is not is not named.
-fn as_go_says_it(answer: Answer, uri: Uri) -> Answer {
-    Box::pin(async move {
-        let mut response = answer.await?;
-        // Only a refusal has its status in the headers.
-        let Some(code) =
-            response.headers().get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
-        else {
-            return Ok(response);
-        };
-        if code == Code::OutOfRange && is_too_large(&response) {
-            let code = HeaderValue::from(Code::ResourceExhausted as i32);
-            response.headers_mut().insert(Status::GRPC_STATUS, code);
-        }
-        if code == Code::Unimplemented && is_without_message(&response) {
-            return Ok(unknown_method(&uri).into_http());
-        }
-        Ok(response)
-    })
-}
-
-fn unknown_method(uri: &Uri) -> Status {
-    let (service, method) = uri.path().trim_start_matches('/').split_once('/').unwrap_or_default();
-    Status::unimplemented(format!("unknown method {method} for service {service}"))
-}
-
-fn is_without_message(response: &Response<Body>) -> bool {
-    response.headers().get(Status::GRPC_MESSAGE).is_none_or(HeaderValue::is_empty)
-}
-
-fn is_too_large(response: &Response<Body>) -> bool {
-    let message = response.headers().get(Status::GRPC_MESSAGE);
-    message
-        .is_some_and(|text| text.as_bytes().starts_with(b"Error,%20decoded%20message%20length%20too%20large"))
 }

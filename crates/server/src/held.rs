@@ -13,7 +13,7 @@ use ruvector_node::{Permit, Share};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
-use crate::deadline::{self, Deadline};
+use crate::deadline;
 use crate::etcd::error::EtcdError;
 use crate::pieces::{Large, Pieces};
 
@@ -142,6 +142,14 @@ pub(crate) enum Kind {
     Stream,
 }
 
+/// What a call is counted as, and on whose account.
+pub(crate) struct Account {
+    pub(crate) kind: Kind,
+    pub(crate) share: Arc<Share>,
+    /// For the call itself.
+    pub(crate) permit: Permit,
+}
+
 /// An answer's body, counted until it is sent. The call is counted with it.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -168,22 +176,21 @@ enum Answer {
     Ended,
 }
 
-/// The answer to a call, counted.
+/// The answer to a call, counted. It must come to its end by the deadline, if there is one.
 pub(crate) fn sent(
     mut response: Response<tonic::body::Body>,
-    kind: Kind,
-    share: Arc<Share>,
-    call: Permit,
+    account: Account,
+    deadline: Option<Pin<Box<Sleep>>>,
 ) -> Response<Sent> {
+    let Account { kind, share, permit } = account;
     let pieces = response.extensions_mut().remove::<Large>().and_then(Large::into_pieces);
-    let deadline = Deadline::of(&mut response);
     response.map(|body| {
         let answer = match (pieces, kind) {
             (Some(pieces), _) => Answer::Pieces(Box::new(pieces)),
             (None, Kind::Stream) => Answer::Stream { body, pace: Pace::default() },
             (None, Kind::Read | Kind::Write) => Answer::Whole { body, kind },
         };
-        Sent { answer, share, deadline, call }
+        Sent { answer, share, deadline, call: permit }
     })
 }
 

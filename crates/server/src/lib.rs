@@ -10,6 +10,7 @@
 //! What this crate does not do: it keeps no state that matters and decides nothing about consensus.
 
 mod admin;
+mod call;
 mod config;
 mod connections;
 mod context;

@@ -176,6 +176,8 @@ async fn serve_connection(
         }
     });
     let ended = tokio::select! {
+        // In order: to draw one costs each turn of every connection a little.
+        biased;
         ended = poll_fn(|task| outlet.drive(connection.as_mut(), task)) => Some(ended),
         () = &mut silent => None,
         _ = stopped_or_closed(&mut stop, &open) => {

@@ -198,11 +198,13 @@ impl Metrics {
         }
     }
 
-    /// Counts a call that begins.
-    pub(crate) fn begun(&self, path: &str) {
-        if let Some(method) = Method::of_path(path) {
+    /// Counts a call that begins. Returns whether there is such a method among those that are counted.
+    pub(crate) fn begun(&self, path: &str) -> bool {
+        let method = Method::of_path(path);
+        if let Some(method) = method {
             self.started[method as usize].inc();
         }
+        method.is_some()
     }
 
     /// Counts a refusal to open a stream, or makes the stream count its own end.
