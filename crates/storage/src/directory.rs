@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::{Buf, BufMut};
 use rustix::fs::{FlockOperation, flock};
-use ruvector_protocol::{Incarnation, NodeId};
+use ruvector_protocol::{GroupId, Incarnation, NodeId};
 
 use crate::codec::Malformed;
 use crate::disk::Disk;
@@ -19,7 +19,9 @@ const IDENTITY_TEMPORARY: &str = "identity.tmp";
 const LOCK_FILE: &str = "lock";
 
 const MAGIC: [u8; 8] = *b"RUVECIDN";
-const FORMAT_VERSION: u32 = 1;
+/// The newest version. One without groups beside the metadata group is written as of the first, as older programs read it.
+const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION_WITHOUT_GROUPS: u32 = 1;
 /// Magic, version, and the number of bytes between this header and the checksum at the end.
 const HEADER_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 4;
@@ -44,6 +46,19 @@ pub struct Identity {
     pub members: Vec<MemberAddress>,
     /// Which start of the node this is: 1 at first.
     pub incarnation: Incarnation,
+    /// The cluster's groups beside the metadata group, of which all members are, by id.
+    pub groups: Vec<GroupMembers>,
+}
+
+/// A group as the identity file knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMembers {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// Those of the cluster's members that are members of it, by id.
+    pub members: Vec<NodeId>,
 }
 
 /// A member as the identity file knows it.
@@ -99,7 +114,7 @@ impl Identity {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let Self { cluster_name, cluster_id, node_name, node_id, members, incarnation } = self;
+        let Self { cluster_name, cluster_id, node_name, node_id, members, incarnation, groups } = self;
         let mut body = Vec::new();
         put_text(&mut body, cluster_name);
         body.put_u64_le(*cluster_id);
@@ -112,9 +127,16 @@ impl Identity {
             put_text(&mut body, name);
             put_text(&mut body, peer_address);
         }
+        let version = match groups.is_empty() {
+            true => FORMAT_VERSION_WITHOUT_GROUPS,
+            false => FORMAT_VERSION,
+        };
+        if version >= FORMAT_VERSION {
+            put_groups(&mut body, groups);
+        }
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len() + CHECKSUM_BYTES);
         out.put_slice(&MAGIC);
-        out.put_u32_le(FORMAT_VERSION);
+        out.put_u32_le(version);
         out.put_u32_le(length(body.len()));
         out.put_slice(&body);
         out.put_u32_le(crc32c::crc32c(&out));
@@ -152,17 +174,17 @@ fn decode(bytes: &[u8]) -> Result<Identity, StorageError> {
     }
     let mut rest = &checked[8..];
     let version = rest.get_u32_le();
-    if version != FORMAT_VERSION {
+    if !(FORMAT_VERSION_WITHOUT_GROUPS..=FORMAT_VERSION).contains(&version) {
         return Err(StorageError::format(IDENTITY_FILE, version, FORMAT_VERSION));
     }
     let body_bytes = rest.get_u32_le() as usize;
     if body_bytes != rest.len() {
         return Err(corrupt(12, "its length is wrong"));
     }
-    decode_body(&mut rest).map_err(|Malformed(what)| corrupt(HEADER_BYTES as u64, what))
+    decode_body(&mut rest, version).map_err(|Malformed(what)| corrupt(HEADER_BYTES as u64, what))
 }
 
-fn decode_body(input: &mut &[u8]) -> Result<Identity, Malformed> {
+fn decode_body(input: &mut &[u8], version: u32) -> Result<Identity, Malformed> {
     let cluster_name = get_text(input)?;
     let cluster_id = input.try_get_u64_le()?;
     let node_name = get_text(input)?;
@@ -174,10 +196,37 @@ fn decode_body(input: &mut &[u8]) -> Result<Identity, Malformed> {
         let id = NodeId(input.try_get_u64_le()?);
         members.push(MemberAddress { id, name: get_text(input)?, peer_address: get_text(input)? });
     }
+    let groups = if version >= FORMAT_VERSION { get_groups(input)? } else { Vec::new() };
     if !input.is_empty() {
         return Err(Malformed("it is longer than its contents"));
     }
-    Ok(Identity { cluster_name, cluster_id, node_name, node_id, members, incarnation })
+    Ok(Identity { cluster_name, cluster_id, node_name, node_id, members, incarnation, groups })
+}
+
+fn put_groups(out: &mut Vec<u8>, groups: &[GroupMembers]) {
+    out.put_u32_le(length(groups.len()));
+    for GroupMembers { id, name, members } in groups {
+        out.put_u64_le(id.0);
+        put_text(out, name);
+        out.put_u32_le(length(members.len()));
+        members.iter().for_each(|member| out.put_u64_le(member.0));
+    }
+}
+
+fn get_groups(input: &mut &[u8]) -> Result<Vec<GroupMembers>, Malformed> {
+    let count = input.try_get_u32_le()?;
+    let mut groups = Vec::new();
+    for _ in 0..count {
+        let id = GroupId(input.try_get_u64_le()?);
+        let name = get_text(input)?;
+        let member_count = input.try_get_u32_le()?;
+        let mut members = Vec::new();
+        for _ in 0..member_count {
+            members.push(NodeId(input.try_get_u64_le()?));
+        }
+        groups.push(GroupMembers { id, name, members });
+    }
+    Ok(groups)
 }
 
 fn get_text(input: &mut &[u8]) -> Result<String, Malformed> {

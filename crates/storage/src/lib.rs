@@ -16,7 +16,7 @@ pub mod log;
 mod owner;
 pub mod snapshot;
 
-pub use directory::{DirectoryLock, Identity, MemberAddress};
+pub use directory::{DirectoryLock, GroupMembers, Identity, MemberAddress};
 pub use disk::simulated::{Crash, SimulatedDisk};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StorageError;

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use ruvector_protocol::{Incarnation, NodeId};
+use ruvector_protocol::{GroupId, Incarnation, NodeId};
 use ruvector_storage::{
-    Crash, DirectoryLock, Disk, Identity, LogStore, MemberAddress, RealDisk, SimulatedDisk, SnapshotStore,
-    StorageError,
+    Crash, DirectoryLock, Disk, GroupMembers, Identity, LogStore, MemberAddress, RealDisk, SimulatedDisk,
+    SnapshotStore, StorageError,
 };
 use support::*;
 
@@ -27,6 +27,11 @@ fn identity(incarnation: u64) -> Identity {
         node_id: NodeId(2),
         members: (1..=3).map(member).collect(),
         incarnation: Incarnation(incarnation),
+        groups: vec![GroupMembers {
+            id: GroupId(0xfeed),
+            name: "shard-1".to_owned(),
+            members: vec![NodeId(2), NodeId(3)],
+        }],
     }
 }
 

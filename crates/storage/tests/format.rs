@@ -68,6 +68,7 @@ fn an_identity_is_written_as_documented() {
             peer_address: "127.0.0.1:7401".to_owned(),
         }],
         incarnation: Incarnation(3),
+        groups: Vec::new(),
     };
     identity.write(&disk).unwrap();
     assert_documented("an identity", &disk.contents("identity").unwrap());
