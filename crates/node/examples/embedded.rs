@@ -77,12 +77,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             cluster_name: "counters".to_owned(),
             node_name: name.clone(),
             initial_members: members.clone(),
+            groups: Vec::new(),
             data_directory: directory.path().join(name),
             peer_listener: listener,
             client_address: String::new(),
             tuning: Tuning::default(),
         };
-        nodes.push(Node::start(config, Counter::default())?);
+        nodes.push(Node::start(config, |_| Counter::default())?);
     }
     // Any node takes commands: a follower forwards them to the leader.
     for (node, number) in nodes.iter().cycle().zip(["1", "20", "300", "-4000", "many"]) {

@@ -10,7 +10,7 @@ use ruvector_state_machine::StateMachine;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::handle::{Applied, NodeError, ReadResult};
+use crate::outcome::{Applied, NodeError, ReadResult};
 use crate::publication::Published;
 
 /// Where an answer goes. A caller that no longer waits has dropped its end, which is fine.

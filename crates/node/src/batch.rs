@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::budget::Permit;
-use crate::handle::{Applied, NodeError};
+use crate::outcome::{Applied, NodeError};
 
 /// Commands to be committed and applied, each answered on its own.
 #[derive(Debug)]

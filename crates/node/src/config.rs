@@ -35,6 +35,9 @@ pub struct NodeConfig {
     /// All first members with their peer addresses, this node among them. May be empty if the data
     /// directory was used before; if given then, names and addresses must be those it was made with.
     pub initial_members: Vec<(String, String)>,
+    /// The groups that the cluster has beside the one that every member is in. Names and members must be those that the data
+    /// directory was made with; may be left out then.
+    pub groups: Vec<NewGroup>,
     /// Where everything is kept. Made if it does not exist.
     pub data_directory: PathBuf,
     /// The bound listener for peers.
@@ -44,6 +47,18 @@ pub struct NodeConfig {
     /// Intervals and limits.
     pub tuning: Tuning,
 }
+
+/// A group that a cluster is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewGroup {
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// The names of its members; all of the cluster's if empty.
+    pub members: Vec<String>,
+}
+
+/// The name of the group that every cluster has and every member is in.
+pub const METADATA: &str = "metadata";
 
 /// Intervals and limits, with defaults that suit most.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,53 +1,33 @@
-//! The thread that owns a replica: it takes everything that waits, feeds the replica, sends, applies, syncs
+//! The thread that owns a node's groups: it takes everything that waits, feeds the replicas, sends, applies, syncs
 //! and answers, and then waits again.
 
-use std::collections::HashMap;
+mod status;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
-use ruvector_protocol::{Index, Timestamp};
+use ruvector_protocol::{GroupId, Index};
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{SnapshotInfo, SnapshotListing};
+use ruvector_storage::SnapshotInfo;
 use ruvector_transport::{Transport, TransportEvent};
 
 use crate::answer::{Answered, Courier, Reply};
-use crate::batch::{Answers, Batch};
+use crate::batch::Answers;
 use crate::budget::Permit;
 use crate::clock;
-use crate::flusher::{FlushOutcome, Flusher};
-use crate::handle::{Applied, NodeError, ReadLevel, ReadResult};
+use crate::flusher::Flusher;
+use crate::host::Host;
 use crate::jobs;
 use crate::mailbox::Mailbox;
+use crate::outcome::{Applied, NodeError, ReadLevel, ReadResult};
 use crate::publication::Published;
 use crate::replica::{Event, Output, ReadGrant, Replica, ReplicaError, SnapshotJob, Ticket};
-use crate::shared::Shared;
-use crate::status::{LogRecord, NodeStatus, PeerStatus};
+use crate::request::{Administration, Ask, Request};
+use crate::shared::{GroupShared, NodeShared};
 use crate::stretch::Stretch;
-
-/// What reaches the driver from this node; what peers say comes by the transport.
-#[derive(Debug)]
-pub(crate) enum Request<M: StateMachine> {
-    Propose { command: Bytes, permit: Option<Permit>, reply: Reply<Applied<M::Response>> },
-    ProposeBatch(Batch<M::Response>),
-    Read { level: ReadLevel, reply: Reply<ReadResult<M::View>> },
-    Publish { reply: Reply<Arc<Published<M::View>>> },
-    Administration(Administration),
-    Job(Event),
-    Flushed(FlushOutcome),
-    Stop,
-}
-
-/// What operators ask.
-#[derive(Debug)]
-pub(crate) enum Administration {
-    Status { reply: Reply<NodeStatus> },
-    LogTail { count: usize, reply: Reply<Vec<LogRecord>> },
-    CompactLog { before: Index, reply: Reply<Index> },
-    CreateSnapshot { name: String, reply: Reply<SnapshotInfo> },
-    ListSnapshots { reply: Reply<SnapshotListing> },
-}
 
 /// Who waits for what a replica was asked under a ticket.
 #[derive(Debug)]
@@ -61,7 +41,7 @@ enum Waiter<M: StateMachine> {
         number: u64,
         answers: Answers<M::Response>,
     },
-    Read(Reply<ReadResult<M::View>>),
+    Read(GroupId, Reply<ReadResult<M::View>>),
     Snapshot(Reply<SnapshotInfo>),
     Compaction(Reply<Index>),
 }
@@ -76,10 +56,10 @@ const CROWDED_TURN: usize = 4;
 /// How long a node that is contradicted waits at most for a connection to tell its leader so.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
-/// The owner of a running replica.
+/// The owner of a node's running groups.
 #[derive(Debug)]
 pub(crate) struct Driver<M: StateMachine> {
-    replica: Replica<M>,
+    host: Host<M>,
     requests: Receiver<Request<M>>,
     /// For jobs to hand in what they did.
     own_requests: Mailbox<M>,
@@ -93,13 +73,36 @@ pub(crate) struct Driver<M: StateMachine> {
     sync_waits: bool,
     /// How long one turn may apply.
     apply_longest: Duration,
-    shared: Arc<Shared<M::View>>,
+    node: Arc<NodeShared>,
+    groups: BTreeMap<GroupId, Arc<GroupShared<M::View>>>,
     courier: Arc<Courier<M>>,
     waiters: HashMap<Ticket, Waiter<M>>,
     next_ticket: u64,
     outputs: Vec<Output<M>>,
     /// Not handed over yet.
     answered: Vec<Answered<M>>,
+}
+
+/// What a turn took for a group, so that it shares an append and a round.
+#[derive(Debug, Default)]
+struct Gathered {
+    proposals: Vec<(Ticket, Bytes)>,
+    reads: Vec<(Ticket, ReadLevel)>,
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+pub(crate) struct Parts<M: StateMachine> {
+    pub(crate) host: Host<M>,
+    pub(crate) requests: Receiver<Request<M>>,
+    pub(crate) own_requests: Mailbox<M>,
+    pub(crate) transport: Transport,
+    pub(crate) flusher: Flusher,
+    pub(crate) apply_longest: Duration,
+    pub(crate) node: Arc<NodeShared>,
+    /// One for each group of the host.
+    pub(crate) groups: BTreeMap<GroupId, Arc<GroupShared<M::View>>>,
+    pub(crate) courier: Arc<Courier<M>>,
 }
 
 /// What a driver that settles does next.
@@ -128,18 +131,15 @@ enum Turn {
 }
 
 impl<M: StateMachine> Driver<M> {
-    pub(crate) fn new(
-        replica: Replica<M>,
-        requests: Receiver<Request<M>>,
-        own_requests: Mailbox<M>,
-        transport: Transport,
-        flusher: Flusher,
-        shared: Arc<Shared<M::View>>,
-        courier: Arc<Courier<M>>,
-    ) -> Self {
-        let apply_longest = Duration::from_micros(replica.apply_turn_us());
+    pub(crate) fn new(parts: Parts<M>) -> Self {
+        let Parts { host, requests, own_requests, transport, flusher, apply_longest, node, groups, courier } =
+            parts;
+        assert!(
+            host.groups().eq(groups.keys().copied()),
+            "every group of the host, and no other, is published"
+        );
         Self {
-            replica,
+            host,
             requests,
             own_requests,
             transport,
@@ -148,7 +148,8 @@ impl<M: StateMachine> Driver<M> {
             taken: 0,
             sync_waits: false,
             apply_longest,
-            shared,
+            node,
+            groups,
             courier,
             waiters: HashMap::new(),
             next_ticket: 0,
@@ -186,7 +187,9 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn run_turns(&mut self) -> Result<(), ReplicaError> {
-        self.handle(Event::Wake)?;
+        for group in self.host.groups().collect::<Vec<_>>() {
+            self.handle(group, Event::Wake)?;
+        }
         self.settle()?;
         loop {
             self.wait();
@@ -205,84 +208,95 @@ impl<M: StateMachine> Driver<M> {
     /// Waits for a request, a message or the replica's deadline; only looks for them if there is something to do already.
     fn wait(&mut self) {
         let now = clock::now();
-        let longest = self.replica.deadline(now).map(|at| Duration::from_micros(at.micros_since(now)));
+        let longest = self.host.deadline(now).map(|at| Duration::from_micros(at.micros_since(now)));
         let nothing_to_do = !self.has_more_to_do();
         self.transport.wait(longest, || nothing_to_do && self.requests.is_empty());
     }
 
     /// Whether settling was left off to look for what has come.
     fn has_more_to_do(&self) -> bool {
-        self.sync_waits || !self.outputs.is_empty() || self.replica.needs_apply()
+        self.sync_waits || !self.outputs.is_empty() || self.host.needs_apply()
     }
 
     /// Takes everything that waits. Proposals and reads are gathered, so that they share an append and a
     /// round.
     fn turn(&mut self) -> Result<Turn, ReplicaError> {
         self.hear_peers()?;
-        let mut proposals = Vec::new();
-        let mut reads = Vec::new();
+        let mut gathered = BTreeMap::new();
         let mut taken = 0;
         while taken < TURN_REQUESTS_MAX
             && let Ok(request) = self.requests.try_recv()
         {
             match request {
-                Request::Propose { command, permit, reply } => {
-                    proposals.push((self.ticket(Waiter::Proposal(reply, permit)), command));
-                }
-                Request::ProposeBatch(batch) => {
-                    taken += batch.commands.len();
-                    for (number, command) in batch.commands {
-                        let answers = batch.answers.clone();
-                        proposals.push((self.ticket(Waiter::Batched { number, answers }), command));
-                    }
-                }
-                Request::Read { level, reply } => reads.push((self.ticket(Waiter::Read(reply)), level)),
-                Request::Publish { reply } => {
-                    let version = self.newest_version();
-                    self.answered.push(Answered::Version(reply, Ok(version)));
+                Request::Ask(group, ask) => {
+                    taken += self.take(group, ask, gathered.entry(group).or_default())?
                 }
                 Request::Stop => return Ok(Turn::Stop),
-                Request::Job(done) => self.handle(done)?,
+                Request::Job(group, done) => self.handle(group, done)?,
                 Request::Flushed(outcome) => {
                     let flushed = self.flusher.take(outcome);
-                    self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
+                    self.host.flushed(clock::now(), flushed, &mut self.outputs)?;
                 }
-                Request::Administration(request) => self.administrate(request)?,
             }
             taken += 1;
         }
         self.taken += taken;
-        if !proposals.is_empty() {
-            self.handle(Event::Propose(proposals))?;
-        }
-        if !reads.is_empty() {
-            self.handle(Event::Read(reads))?;
+        for (group, Gathered { proposals, reads }) in gathered {
+            if !proposals.is_empty() {
+                self.handle(group, Event::Propose(proposals))?;
+            }
+            if !reads.is_empty() {
+                self.handle(group, Event::Read(reads))?;
+            }
         }
         // Last: what has just been proposed carries to the followers what a wake would have to tell on its own.
-        let now = clock::now();
-        if self.replica.deadline(now).is_some_and(|deadline| deadline <= now) {
-            self.handle(Event::Wake)?;
-        }
+        self.host.wake(clock::now(), &mut self.outputs)?;
         Ok(Turn::Continue)
     }
 
-    fn administrate(&mut self, request: Administration) -> Result<(), ReplicaError> {
+    /// Takes what is asked of a group. Returns how much it is beside one request.
+    fn take(&mut self, group: GroupId, ask: Ask<M>, gathered: &mut Gathered) -> Result<usize, ReplicaError> {
+        match ask {
+            Ask::Propose { command, permit, reply } => {
+                gathered.proposals.push((self.ticket(Waiter::Proposal(reply, permit)), command));
+            }
+            Ask::ProposeBatch(batch) => {
+                let count = batch.commands.len();
+                for (number, command) in batch.commands {
+                    let answers = batch.answers.clone();
+                    gathered.proposals.push((self.ticket(Waiter::Batched { number, answers }), command));
+                }
+                return Ok(count);
+            }
+            Ask::Read { level, reply } => {
+                gathered.reads.push((self.ticket(Waiter::Read(group, reply)), level));
+            }
+            Ask::Publish { reply } => {
+                let version = self.newest_version(group);
+                self.answered.push(Answered::Version(reply, Ok(version)));
+            }
+            Ask::Administration(request) => self.administrate(group, request)?,
+        }
+        Ok(0)
+    }
+
+    fn administrate(&mut self, group: GroupId, request: Administration) -> Result<(), ReplicaError> {
         match request {
-            Administration::Status { reply } => drop(reply.send(Ok(self.status()))),
+            Administration::Status { reply } => drop(reply.send(Ok(self.status(group)))),
             Administration::LogTail { count, reply } => {
-                drop(reply.send(Ok(self.replica.log_tail(count)?)));
+                drop(reply.send(Ok(self.replica(group).log_tail(count)?)));
             }
             Administration::CompactLog { before, reply } => {
                 let ticket = self.ticket(Waiter::Compaction(reply));
-                self.handle(Event::CompactLog { ticket, before })?;
+                self.handle(group, Event::CompactLog { ticket, before })?;
             }
             Administration::CreateSnapshot { name, reply } => {
                 let ticket = self.ticket(Waiter::Snapshot(reply));
-                self.handle(Event::CreateSnapshot { ticket, name })?;
+                self.handle(group, Event::CreateSnapshot { ticket, name })?;
             }
             Administration::ListSnapshots { reply } => {
-                let list = self.replica.snapshots().map_err(|error| NodeError::Refused(error.to_string()));
-                drop(reply.send(list));
+                let list = self.replica(group).snapshots();
+                drop(reply.send(list.map_err(|error| NodeError::Refused(error.to_string()))));
             }
         }
         Ok(())
@@ -294,19 +308,23 @@ impl<M: StateMachine> Driver<M> {
         self.taken = arrived.len();
         for event in arrived.drain(..) {
             match event {
-                TransportEvent::Received(envelope) => self.handle(Event::Message(envelope))?,
-                TransportEvent::PeerConnected { peer, client_address } => {
-                    self.shared.learn_client_address(peer, client_address);
+                TransportEvent::Received(envelope) => {
+                    self.handle(envelope.group, Event::Message(envelope))?
                 }
-                TransportEvent::PeerLost(peer) => self.handle(Event::PeerLost(peer))?,
+                TransportEvent::PeerConnected { peer, client_address } => {
+                    self.node.learn_client_address(peer, client_address);
+                }
+                TransportEvent::PeerLost(peer) => {
+                    self.host.peer_lost(clock::now(), peer, &mut self.outputs)?
+                }
             }
         }
         self.arrived = arrived;
         Ok(())
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
-        self.replica.handle(clock::now(), event, &mut self.outputs)
+    fn handle(&mut self, group: GroupId, event: Event) -> Result<(), ReplicaError> {
+        self.host.handle(clock::now(), group, event, &mut self.outputs)
     }
 
     /// Sends, applies, syncs and answers until nothing is left to do but what runs elsewhere, or until it is time to look for what
@@ -323,15 +341,18 @@ impl<M: StateMachine> Driver<M> {
                 Next::Look | Next::Rest => break,
             }
         }
-        self.shared.set_leader(self.replica.raft().term(), self.replica.raft().leader());
+        for (&group, shared) in &self.groups {
+            let raft = self.replica(group).raft();
+            shared.set_leader(raft.term(), raft.leader());
+        }
         Ok(())
     }
 
     /// What settling does next, now that everything is said.
     fn next(&mut self, applying: &Stretch) -> Next {
-        if self.replica.needs_apply() && !applying.is_over {
+        if self.host.needs_apply() && !applying.is_over {
             Next::Apply
-        } else if self.replica.needs_flush() && !self.flusher.is_busy() {
+        } else if self.host.needs_flush() && !self.flusher.is_busy() {
             self.sync_waits = !self.sync_waits && self.taken >= CROWDED_TURN;
             if self.sync_waits { Next::Look } else { Next::Sync }
         } else if !self.outputs.is_empty() {
@@ -343,16 +364,16 @@ impl<M: StateMachine> Driver<M> {
 
     fn apply(&mut self, applying: &mut Stretch) -> Result<(), ReplicaError> {
         let begun = applying.begin();
-        self.replica.apply(clock::now(), || applying.is_over_now(), &mut self.outputs)?;
-        self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
+        self.host.apply(clock::now(), || applying.is_over_now(), &mut self.outputs)?;
+        self.node.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Has what waits made durable. Returns what is next: if that was done here, to look before anything is said of it.
     fn sync(&mut self) -> Result<Next, ReplicaError> {
-        let reads_begun = self.replica.reads_begun();
-        if let Some(flushed) = self.flusher.flush(self.replica.flush_job(), reads_begun) {
-            self.replica.flushed(clock::now(), flushed, &mut self.outputs)?;
+        let reads_begun = self.host.reads_begun();
+        if let Some(flushed) = self.flusher.flush(self.host.flush_job(), reads_begun) {
+            self.host.flushed(clock::now(), flushed, &mut self.outputs)?;
             if !self.outputs.is_empty() {
                 return Ok(Next::Look);
             }
@@ -361,7 +382,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn dispatch(&mut self) -> Result<(), ReplicaError> {
-        let mut again = Vec::new();
+        let mut again: BTreeMap<GroupId, Vec<_>> = BTreeMap::new();
         let mut not_begun = Vec::new();
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
@@ -372,9 +393,13 @@ impl<M: StateMachine> Driver<M> {
                         self.answered.push(Answered::Proposal(reply, result));
                     }
                     Some(Waiter::Batched { number, answers }) => answers.answer(number, result),
-                    Some(Waiter::Read(_) | Waiter::Snapshot(_) | Waiter::Compaction(_)) | None => {}
+                    Some(Waiter::Read(..) | Waiter::Snapshot(_) | Waiter::Compaction(_)) | None => {}
                 },
-                Output::ReadReady { ticket, result } => again.extend(self.read_ready(ticket, result)),
+                Output::ReadReady { ticket, result } => {
+                    if let Some(group) = self.read_ready(ticket, result) {
+                        again.entry(group).or_default().push((ticket, ReadLevel::Strong));
+                    }
+                }
                 Output::SnapshotCreated { ticket, result } => {
                     if let Some(Waiter::Snapshot(reply)) = self.waiters.remove(&ticket) {
                         drop(reply.send(result));
@@ -385,53 +410,61 @@ impl<M: StateMachine> Driver<M> {
                         drop(reply.send(result));
                     }
                 }
-                Output::Run(job) => not_begun.extend(self.run_job(job)),
-                Output::Published => {
-                    self.shared.publication.advance(self.replica.applied().index, || self.version());
+                Output::Run { group, job } => {
+                    not_begun.extend(self.run_job(group, job).map(|done| (group, done)));
+                }
+                Output::Published { group } => {
+                    let applied = self.replica(group).applied().index;
+                    self.shared(group).publication.advance(applied, || self.version(group));
                 }
             }
         }
         self.outputs = outputs;
         self.courier.hand_over(&mut self.answered);
-        for done in not_begun {
-            self.handle(done)?;
+        for (group, done) in not_begun {
+            self.handle(group, done)?;
         }
-        if again.is_empty() { Ok(()) } else { self.handle(Event::Read(again)) }
+        again.into_iter().try_for_each(|(group, reads)| self.handle(group, Event::Read(reads)))
     }
 
-    /// Gives a reader the present version; or returns the read, to be made safe another way, if the lease
+    /// Gives a reader the present version; or returns the group of a read that is to be made safe another way, as the lease
     /// that it rests on ended before the version was taken.
-    fn read_ready(
-        &mut self,
-        ticket: Ticket,
-        result: Result<ReadGrant, NodeError>,
-    ) -> Option<(Ticket, ReadLevel)> {
-        let published = self.newest_version();
+    fn read_ready(&mut self, ticket: Ticket, result: Result<ReadGrant, NodeError>) -> Option<GroupId> {
+        let Some(Waiter::Read(group, reply)) = self.waiters.remove(&ticket) else { return None };
+        let published = self.newest_version(group);
         if let Ok(grant) = &result
             && grant.lease_until.is_some_and(|until| clock::now() >= until)
         {
-            return Some((ticket, ReadLevel::Strong));
+            self.waiters.insert(ticket, Waiter::Read(group, reply));
+            return Some(group);
         }
-        if let Some(Waiter::Read(reply)) = self.waiters.remove(&ticket) {
-            let result = result.map(|grant| ReadResult { published, staleness_us: grant.staleness_us });
-            self.answered.push(Answered::Read(reply, result));
-        }
+        let result = result.map(|grant| ReadResult { published, staleness_us: grant.staleness_us });
+        self.answered.push(Answered::Read(reply, result));
         None
     }
 
-    fn newest_version(&self) -> Arc<Published<M::View>> {
-        let publication = &self.shared.publication;
-        publication.for_driver().unwrap_or_else(|| publication.publish(self.version()))
+    fn newest_version(&self, group: GroupId) -> Arc<Published<M::View>> {
+        let publication = &self.shared(group).publication;
+        publication.for_driver().unwrap_or_else(|| publication.publish(self.version(group)))
     }
 
-    fn version(&self) -> Published<M::View> {
-        Published { view: self.replica.view(), applied: self.replica.applied() }
+    fn version(&self, group: GroupId) -> Published<M::View> {
+        let replica = self.replica(group);
+        Published { view: replica.view(), applied: replica.applied() }
     }
 
     /// Has a job run beside this thread; returns its end if it could not begin.
-    fn run_job(&self, job: SnapshotJob<M>) -> Option<Event> {
+    fn run_job(&self, group: GroupId, job: SnapshotJob<M>) -> Option<Event> {
         let requests = self.own_requests.clone();
-        jobs::begin(job, move |done| requests.send(Request::Job(done)), jobs::spawn)
+        jobs::begin(job, move |done| requests.send(Request::Job(group, done)), jobs::spawn)
+    }
+
+    fn replica(&self, group: GroupId) -> &Replica<M> {
+        self.host.replica(group).expect(HANDLES)
+    }
+
+    fn shared(&self, group: GroupId) -> &GroupShared<M::View> {
+        self.groups.get(&group).expect(HANDLES)
     }
 
     fn ticket(&mut self, waiter: Waiter<M>) -> Ticket {
@@ -440,64 +473,6 @@ impl<M: StateMachine> Driver<M> {
         self.waiters.insert(ticket, waiter);
         ticket
     }
-
-    fn status(&self) -> NodeStatus {
-        let now = clock::now();
-        let raft = self.replica.raft().status();
-        let (log_bytes, log_syncs) = self.replica.log_counters();
-        NodeStatus {
-            node: self.shared.identity.node_id,
-            cluster_id: self.shared.identity.cluster_id,
-            role: raft.role,
-            leader: raft.leader,
-            term: raft.term,
-            commit: raft.commit,
-            applied: self.replica.applied().index,
-            last: raft.last,
-            first: self.replica.first_index(),
-            voters: raft.membership.voters.iter().copied().collect(),
-            cluster_time: self.replica.raft().cluster_time(now),
-            state_hash: self.replica.state_hash(),
-            staleness_us: self.replica.raft().staleness_us(now),
-            log_bytes,
-            log_syncs,
-            pending_proposals: self.replica.pending_proposals(),
-            leader_changes: self.replica.leader_changes(),
-            snapshot: self.replica.newest_snapshot(),
-            unheard: raft.unheard,
-            differs_at: self.replica.differs_at(),
-            peers: self.peer_statuses(now),
-        }
-    }
-
-    fn peer_statuses(&self, now: Timestamp) -> Vec<PeerStatus> {
-        let raft = self.replica.raft().status();
-        let counters = self.transport.counters();
-        raft.membership
-            .voters
-            .iter()
-            .filter(|peer| **peer != self.shared.identity.node_id)
-            .map(|peer| {
-                let follower = raft.followers.iter().find(|follower| follower.node == *peer);
-                let counters = counters.get(peer).cloned().unwrap_or_default();
-                PeerStatus {
-                    node: *peer,
-                    connected: counters.connected,
-                    matched: follower.map(|follower| follower.matched),
-                    commit: follower.and_then(|follower| follower.commit).map(|commit| commit.index),
-                    contradicts: raft.contradicted_by.get(peer).copied(),
-                    unmatched_us: follower
-                        .and_then(|follower| follower.unmatched_since)
-                        .map(|since| now.micros_since(since)),
-                    state: follower.map(|follower| follower.state),
-                    heard_us_ago: follower
-                        .and_then(|follower| follower.heard_at)
-                        .map(|heard| now.micros_since(heard)),
-                    sent_bytes: counters.sent_bytes,
-                    received_bytes: counters.received_bytes,
-                    dropped_messages: counters.dropped_messages,
-                }
-            })
-            .collect()
-    }
 }
+
+const HANDLES: &str = "there are handles only of groups that are here";

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::replica::{FlushJob, Flushed};
+use crate::journal::{FlushJob, Flushed};
 
 /// What became of a job on the thread.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Flusher {
     inline_max: Duration,
     /// How long flushes took of late.
     average: Duration,
-    /// [`reads_begun`](crate::replica::Replica::reads_begun) at the last flush.
+    /// [`reads_begun`](crate::host::Host::reads_begun) at the last flush.
     reads_begun: u64,
     /// How many flushes there were since it rose.
     flushes_since_read: u32,
@@ -78,8 +78,8 @@ impl Flusher {
         self.is_busy
     }
 
-    /// Runs a job here and returns what it did; or has the thread run it. Wants to know how many reads the replica
-    /// [has had](crate::replica::Replica::reads_begun).
+    /// Runs a job here and returns what it did; or has the thread run it. Wants to know how many reads the groups
+    /// [have had](crate::host::Host::reads_begun).
     ///
     /// # Panics
     /// If the thread has one.

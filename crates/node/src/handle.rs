@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossbeam_channel::TrySendError;
-use ruvector_protocol::{Index, LogPosition, NodeId, Term};
+use ruvector_protocol::{GroupId, Index, NodeId, Term};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotListing};
 use tokio::sync::{oneshot, watch};
@@ -13,89 +13,17 @@ use crate::answer::{self, Courier};
 use crate::batch::Batch;
 use crate::budget::Permit;
 use crate::config::Member;
-use crate::driver::{Administration, Request};
 use crate::mailbox::Mailbox;
+use crate::outcome::{Applied, NodeError, ReadLevel, ReadResult};
 use crate::publication::Published;
-use crate::shared::Shared;
+use crate::request::{Administration, Ask, Request};
+use crate::shared::GroupShared;
 use crate::status::{LogRecord, NodeStatus};
 
-/// How fresh a read must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadLevel {
-    /// Linearizable: leadership is confirmed by a quorum after the read arrived.
-    Strong,
-    /// Linearizable as long as clocks drift no more than configured: the leader's lease is trusted.
-    Lease,
-    /// This node's own state, if it is at most this old; `None` for however old.
-    Stale {
-        /// The bound, in milliseconds.
-        max_staleness_ms: Option<u64>,
-    },
-}
-
-/// What a read gives.
-#[derive(Clone, Debug)]
-pub struct ReadResult<V> {
-    /// The version that may be read.
-    pub published: Arc<Published<V>>,
-    /// For a stale read: how old it is at most, in microseconds, if known.
-    pub staleness_us: Option<u64>,
-}
-
-/// What a proposal gives.
-#[derive(Clone, Debug)]
-pub struct Applied<R> {
-    /// Where in the log it was committed.
-    pub position: LogPosition,
-    /// What the state machine answered.
-    pub response: R,
-}
-
-/// Why a node could not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NodeError {
-    /// Not certain: the command may have been applied or may yet be.
-    #[error("timed out; whether the command was applied is unknown")]
-    OutcomeUnknown,
-    /// No leader could be reached in time; nothing was done.
-    #[error("no leader could be reached in time")]
-    NoLeader,
-    /// Too much is waiting already; nothing was done.
-    #[error("too many requests are waiting")]
-    TooBusy,
-    /// The command is larger than the log takes; nothing was done.
-    #[error("the command has {bytes} bytes, at most {bytes_max} are taken")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// This node's state is older than was asked for.
-    #[error("this node's state is older than asked for: {}", age(*staleness_ms))]
-    TooStale {
-        /// Its age at most, in milliseconds, if known.
-        staleness_ms: Option<u64>,
-    },
-    /// An administrative request makes no sense; the text says why and what to do.
-    #[error("{0}")]
-    Refused(String),
-    /// The node has stopped; the text says why.
-    #[error("the node has stopped: {0}")]
-    Stopped(String),
-}
-
-fn age(staleness_ms: Option<u64>) -> String {
-    match staleness_ms {
-        Some(milliseconds) => format!("it may be {milliseconds} ms old"),
-        None => "how old it is is not known, for want of a leader".to_owned(),
-    }
-}
-
-/// A cheap, cloneable way to use a running node from any thread.
+/// A cheap, cloneable way to use a group of a running node from any thread.
 #[derive(Debug)]
 pub struct Handle<M: StateMachine> {
-    shared: Arc<Shared<M::View>>,
+    shared: Arc<GroupShared<M::View>>,
     requests: Mailbox<M>,
     courier: Arc<Courier<M>>,
 }
@@ -111,7 +39,11 @@ impl<M: StateMachine> Clone for Handle<M> {
 }
 
 impl<M: StateMachine> Handle<M> {
-    pub(crate) fn new(shared: Arc<Shared<M::View>>, requests: Mailbox<M>, courier: Arc<Courier<M>>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<GroupShared<M::View>>,
+        requests: Mailbox<M>,
+        courier: Arc<Courier<M>>,
+    ) -> Self {
         Self { shared, requests, courier }
     }
 
@@ -139,7 +71,7 @@ impl<M: StateMachine> Handle<M> {
         if command.len() > bytes_max {
             return Err(NodeError::TooLarge { bytes: command.len(), bytes_max });
         }
-        self.ask(|reply| Request::Propose { command, permit, reply }).await
+        self.ask(|reply| Ask::Propose { command, permit, reply }).await
     }
 
     /// Has many commands committed and applied, as [`propose`](Self::propose) has one. Returns at once; every command
@@ -149,10 +81,12 @@ impl<M: StateMachine> Handle<M> {
         if batch.commands.is_empty() {
             return;
         }
-        match self.requests.try_send(Request::ProposeBatch(batch)) {
-            Err(TrySendError::Full(Request::ProposeBatch(batch))) => batch.refuse(&NodeError::TooBusy),
-            Err(TrySendError::Disconnected(Request::ProposeBatch(batch))) => {
-                batch.refuse(&self.shared.stopped_error());
+        match self.requests.try_send(Request::Ask(self.shared.group, Ask::ProposeBatch(batch))) {
+            Err(TrySendError::Full(Request::Ask(_, Ask::ProposeBatch(batch)))) => {
+                batch.refuse(&NodeError::TooBusy);
+            }
+            Err(TrySendError::Disconnected(Request::Ask(_, Ask::ProposeBatch(batch)))) => {
+                batch.refuse(&self.shared.node.stopped_error());
             }
             Ok(()) | Err(_) => {}
         }
@@ -177,7 +111,7 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`NodeError::NoLeader`], [`NodeError::TooStale`], [`NodeError::TooBusy`], [`NodeError::Stopped`].
     pub async fn read(&self, level: ReadLevel) -> Result<ReadResult<M::View>, NodeError> {
-        self.ask(|reply| Request::Read { level, reply }).await
+        self.ask(|reply| Ask::Read { level, reply }).await
     }
 
     /// The newest version of this node's own state: at once if it was read of late, otherwise as soon as the
@@ -188,7 +122,7 @@ impl<M: StateMachine> Handle<M> {
     pub async fn published(&self) -> Result<Arc<Published<M::View>>, NodeError> {
         match self.shared.publication.newest() {
             Some(published) => Ok(published),
-            None => self.ask(|reply| Request::Publish { reply }).await,
+            None => self.ask(|reply| Ask::Publish { reply }).await,
         }
     }
 
@@ -198,34 +132,46 @@ impl<M: StateMachine> Handle<M> {
         self.shared.publication.subscribe()
     }
 
+    /// The group's id.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.shared.group
+    }
+
+    /// The group's name.
+    #[must_use]
+    pub fn group_name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// This node's id.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        self.shared.identity.node_id
+        self.shared.node.identity.node_id
     }
 
     /// The cluster's id.
     #[must_use]
     pub fn cluster_id(&self) -> u64 {
-        self.shared.identity.cluster_id
+        self.shared.node.identity.cluster_id
     }
 
     /// This node's name.
     #[must_use]
     pub fn node_name(&self) -> &str {
-        &self.shared.identity.node_name
+        &self.shared.node.identity.node_name
     }
 
     /// The cluster's name.
     #[must_use]
     pub fn cluster_name(&self) -> &str {
-        &self.shared.identity.cluster_name
+        &self.shared.node.identity.cluster_name
     }
 
     /// The members, by name, with the client addresses known so far.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        self.shared.members()
+        self.shared.node.members()
     }
 
     /// The term, as last published.
@@ -285,32 +231,32 @@ impl<M: StateMachine> Handle<M> {
     /// Waits until the node stops by itself, which it does only on a failed disk, corrupt data or a broken
     /// invariant, and says why; or after [`Node::stop`](crate::Node::stop), with `None`.
     pub async fn stopped(&self) -> Option<String> {
-        self.shared.stopped().await
+        self.shared.node.stopped().await
     }
 
     /// Registers the node's own histograms, under etcd's names where those exist.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        self.shared.metrics.register(registry);
+        self.shared.node.metrics.register(registry);
     }
 
     async fn administrate<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, NodeError>>) -> Administration,
     ) -> Result<T, NodeError> {
-        self.ask(|reply| Request::Administration(request(reply))).await
+        self.ask(|reply| Ask::Administration(request(reply))).await
     }
 
     /// Queues a request for the driver and waits for its answer.
     async fn ask<T>(
         &self,
-        request: impl FnOnce(oneshot::Sender<Result<T, NodeError>>) -> Request<M>,
+        request: impl FnOnce(oneshot::Sender<Result<T, NodeError>>) -> Ask<M>,
     ) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
-        match self.requests.try_send(request(reply)) {
+        match self.requests.try_send(Request::Ask(self.shared.group, request(reply))) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(NodeError::TooBusy),
-            Err(TrySendError::Disconnected(_)) => return Err(self.shared.stopped_error()),
+            Err(TrySendError::Disconnected(_)) => return Err(self.shared.node.stopped_error()),
         }
-        answer.await.unwrap_or_else(|_| Err(self.shared.stopped_error()))
+        answer.await.unwrap_or_else(|_| Err(self.shared.node.stopped_error()))
     }
 }

@@ -1,11 +1,15 @@
 //! Who a node is: derived from names when its data directory is made, read from there ever after.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use ruvector_protocol::{Incarnation, Membership, NodeId};
-use ruvector_storage::{Disk, Identity, MemberAddress, StorageError};
+use ruvector_protocol::{GroupId, Incarnation, Membership, NodeId};
+use ruvector_storage::{Disk, GroupMembers, Identity, MemberAddress, StorageError};
 
-use crate::config::NodeConfig;
+use crate::config::{METADATA, NewGroup, NodeConfig};
+
+/// The longest name of a group.
+const GROUP_NAME_BYTES_MAX: usize = 64;
 
 /// Reads or makes the identity for a start of the node, and counts the start.
 ///
@@ -34,6 +38,15 @@ fn since_1970() -> Incarnation {
 }
 
 fn check(config: &NodeConfig, identity: &Identity) -> Result<(), StorageError> {
+    let given = groups(config, &identity.members)?;
+    if !given.is_empty() && given != identity.groups {
+        return Err(StorageError::Mismatch(format!(
+            "data directory {} was made with the groups {}; leave the groups out to continue, or name another data \
+             directory",
+            config.data_directory.display(),
+            shown(&identity.groups, &identity.members)
+        )));
+    }
     let directory = config.data_directory.display();
     if config.cluster_name != identity.cluster_name || config.node_name != identity.node_name {
         return Err(StorageError::Mismatch(format!(
@@ -98,14 +111,70 @@ fn new_identity(config: &NodeConfig, disk: &dyn Disk) -> Result<Identity, Storag
         cluster_name: config.cluster_name.clone(),
         node_id: member_id(&config.cluster_name, &config.node_name),
         node_name: config.node_name.clone(),
+        groups: groups(config, &members)?,
         members,
         incarnation: Incarnation(0),
     })
 }
 
+/// The groups that are configured beside the metadata group, by id.
+fn groups(config: &NodeConfig, members: &[MemberAddress]) -> Result<Vec<GroupMembers>, StorageError> {
+    let mut groups = BTreeMap::new();
+    for NewGroup { name, members: named } in &config.groups {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > GROUP_NAME_BYTES_MAX || !name.bytes().all(plain) {
+            return Err(StorageError::Mismatch(format!(
+                "{name:?} is no name for a group: it has 1 to {GROUP_NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
+            )));
+        }
+        let of_group = |member: &&MemberAddress| named.is_empty() || named.contains(&member.name);
+        let found: Vec<_> = members.iter().filter(of_group).collect();
+        if let Some(unknown) = named.iter().find(|name| members.iter().all(|member| member.name != **name)) {
+            return Err(StorageError::Mismatch(format!(
+                "group {name} names {unknown}, which is not among the cluster's members"
+            )));
+        }
+        let mut parts = vec!["group", &config.cluster_name, name];
+        parts.extend(found.iter().map(|member| member.name.as_str()));
+        let id = GroupId(hash_of(&parts));
+        let mut members: Vec<_> = found.iter().map(|member| member.id).collect();
+        members.sort();
+        let is_twice = groups.values().any(|group: &GroupMembers| group.name == *name);
+        let group = GroupMembers { id, name: name.clone(), members };
+        if name == METADATA || id == GroupId::METADATA || is_twice || groups.insert(id, group).is_some() {
+            return Err(StorageError::Mismatch(format!(
+                "the groups name {name} twice ({METADATA} is always there)"
+            )));
+        }
+    }
+    Ok(groups.into_values().collect())
+}
+
+fn shown(groups: &[GroupMembers], members: &[MemberAddress]) -> String {
+    let name = |id: &NodeId| {
+        let member = members.iter().find(|member| member.id == *id);
+        member.map_or_else(|| format!("{id:x}", id = id.0), |member| member.name.clone())
+    };
+    let group = |group: &GroupMembers| {
+        format!("{}={}", group.name, group.members.iter().map(name).collect::<Vec<_>>().join("+"))
+    };
+    let all: Vec<_> = std::iter::once(METADATA.to_owned()).chain(groups.iter().map(group)).collect();
+    all.join(",")
+}
+
 /// The voters among an identity's members: all of them.
 pub(crate) fn membership(identity: &Identity) -> Membership {
     Membership { voters: identity.members.iter().map(|member| member.id).collect() }
+}
+
+/// The groups that this node is a member of, by id.
+pub(crate) fn own_groups(identity: &Identity) -> BTreeMap<GroupId, (String, Membership)> {
+    let own = identity.groups.iter().filter(|group| group.members.contains(&identity.node_id));
+    let named = own.map(|group| {
+        let voters = group.members.iter().copied().collect();
+        (group.id, (group.name.clone(), Membership { voters }))
+    });
+    std::iter::once((GroupId::METADATA, (METADATA.to_owned(), membership(identity)))).chain(named).collect()
 }
 
 /// A member's id: every node derives the same from the names.

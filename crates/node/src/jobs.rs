@@ -68,7 +68,14 @@ mod tests {
     fn receipt() -> SnapshotJob<KvMachine> {
         let meta = SnapshotMeta::default();
         let receiver = store().receive(crate::GroupId::METADATA, &meta, 10).unwrap();
-        SnapshotJob::Complete { from: NodeId(2), term: Term(3), meta, transfer: 4, receiver }
+        SnapshotJob::Complete {
+            group: crate::GroupId::METADATA,
+            from: NodeId(2),
+            term: Term(3),
+            meta,
+            transfer: 4,
+            receiver,
+        }
     }
 
     fn no_thread(_: Work) -> io::Result<()> {

@@ -1,30 +1,33 @@
-//! The replica's way to its log: writes wait here, and are written and synced together by whoever has the time.
+//! The way of all groups to the node's one log: writes wait here, and are written and synced together by whoever has the time.
 //!
-//! A sync takes much longer than anything else a replica does. So it may run on another thread ([`FlushJob`]) while the replica
-//! goes on: takes messages, counts acknowledgements, applies. Nothing is said of a write before the core was told that it is
-//! durable, whichever way that came about.
+//! A sync takes much longer than anything else a replica does. So it may run on another thread ([`FlushJob`]) while the
+//! replicas go on: take messages, count acknowledgements, apply. Nothing is said of a write before its core was told that it
+//! is durable, whichever way that came about. One sync makes durable what waits of all groups.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ruvector_protocol::{Index, Write, WriteId};
+use ruvector_protocol::{Entry, GroupId, Index, SnapshotMeta, Write, WriteId};
 use ruvector_storage::{LogStore, StorageError};
-
-use super::GROUP;
 
 /// The log, and what is to be written to it.
 ///
-/// Invariant: writes reach the log in the order in which they were queued, each once. They are taken from the queue only by
-/// whoever holds the log.
+/// Invariants:
+/// - writes reach the log in the order in which they were queued, each once: they are taken from the queue only by whoever
+///   holds the log;
+/// - what counts as durable was synced, and so was all of its group that was queued before it.
 #[derive(Clone, Debug)]
-pub(super) struct Journal(Arc<Shared>);
+pub(crate) struct Journal(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     held: Mutex<Held>,
-    /// Locked for moments only, also by those who hold the log.
+    /// Locked for moments only, also by those who hold the log. So are those below.
     queue: Mutex<Vec<Write>>,
-    extent: Mutex<LogExtent>,
+    /// Of each group the newest write that is durable and that its replica was not told of.
+    durable: Mutex<BTreeMap<GroupId, WriteId>>,
+    extent: Mutex<Extent>,
     /// The jobs that may be at work.
     jobs: AtomicUsize,
 }
@@ -33,21 +36,25 @@ struct Shared {
 #[derive(Debug)]
 struct Held {
     log: LogStore,
-    /// The newest write that the log took and that no sync was made for.
-    unsynced: Option<WriteId>,
+    /// Of each group the newest write that the log took and that no sync was made for.
+    unsynced: BTreeMap<GroupId, WriteId>,
 }
 
 /// How much log there is, as of the last write.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LogExtent {
+#[derive(Debug, Default)]
+struct Extent {
+    file_bytes: u64,
+    syncs: u64,
+    groups: BTreeMap<GroupId, GroupExtent>,
+}
+
+/// How much log there is of a group, as of the last write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupExtent {
     /// The first index held; 1 in a new log.
-    pub(super) first: Index,
+    pub(crate) first: Index,
     /// Bytes of the entries held.
-    pub(super) entry_bytes: u64,
-    /// Bytes of all files.
-    pub(super) file_bytes: u64,
-    /// Syncs since the start.
-    pub(super) syncs: u64,
+    pub(crate) entry_bytes: u64,
 }
 
 /// Writing and syncing what waits; may run on any thread. If it is dropped instead, what waits goes on waiting.
@@ -64,22 +71,21 @@ struct JobMark(Journal);
 /// What a [`FlushJob`] did.
 #[derive(Debug)]
 pub struct Flushed {
-    /// Everything through this write is durable; `None` if nothing waited any more.
-    result: Result<Option<WriteId>, StorageError>,
-    /// Until the replica knows of it the job counts as at work.
+    result: Result<(), StorageError>,
+    /// Until the host knows of it the job counts as at work.
     mark: JobMark,
 }
 
 impl Flushed {
     /// The job is at work no more.
-    pub(super) fn into_result(self) -> Result<Option<WriteId>, StorageError> {
+    pub(crate) fn into_result(self) -> Result<(), StorageError> {
         drop(self.mark);
         self.result
     }
 }
 
 impl FlushJob {
-    /// Does the work. The replica must be told of the outcome: [`Replica::flushed`](super::Replica::flushed).
+    /// Does the work. The host must be told of the outcome: [`Host::flushed`](crate::host::Host::flushed).
     #[must_use]
     pub fn run(self) -> Flushed {
         Flushed { result: self.journal.flush(), mark: self.mark }
@@ -87,67 +93,154 @@ impl FlushJob {
 }
 
 impl Journal {
-    pub(super) fn new(log: LogStore) -> Self {
-        let extent = Mutex::new(LogExtent::of(&log));
-        let held = Mutex::new(Held { log, unsynced: None });
-        Self(Arc::new(Shared { held, queue: Mutex::default(), extent, jobs: AtomicUsize::new(0) }))
+    /// The way to a log that holds something of these groups.
+    pub(crate) fn new(log: LogStore, groups: impl Iterator<Item = GroupId>) -> Self {
+        let extent = Extent {
+            file_bytes: log.size_bytes(),
+            syncs: log.sync_count(),
+            groups: groups.map(|group| (group, GroupExtent::of(&log, group))).collect(),
+        };
+        Self(Arc::new(Shared {
+            held: Mutex::new(Held { log, unsynced: BTreeMap::new() }),
+            queue: Mutex::default(),
+            durable: Mutex::default(),
+            extent: Mutex::new(extent),
+            jobs: AtomicUsize::new(0),
+        }))
     }
 
-    /// Queues a write.
-    pub(super) fn push(&self, write: Write) {
-        self.queue().push(write);
+    /// A group's part of it.
+    pub(crate) fn of_group(&self, group: GroupId) -> GroupJournal {
+        GroupJournal { journal: self.clone(), group }
     }
 
-    pub(super) fn job(&self) -> FlushJob {
+    pub(crate) fn job(&self) -> FlushJob {
         self.0.jobs.fetch_add(1, Ordering::Relaxed);
         FlushJob { journal: self.clone(), mark: JobMark(self.clone()) }
     }
 
-    /// Whether a job may be at work, so that [`with`](Self::with) would wait for it. It ends with [`Flushed::into_result`], or when it
-    /// is dropped.
-    pub(super) fn is_busy(&self) -> bool {
-        self.0.jobs.load(Ordering::Relaxed) > 0
-    }
-
-    /// Writes and syncs everything that is queued, behind a job that is at work; returns the newest write, if any was not
-    /// synced before.
-    pub(super) fn flush(&self) -> Result<Option<WriteId>, StorageError> {
+    /// Writes and syncs everything that is queued, behind a job that is at work.
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
         let mut held = self.hold()?;
         held.log.sync()?;
-        self.measure(&held.log);
-        Ok(held.unsynced.take())
+        let synced = std::mem::take(&mut held.unsynced);
+        self.measure(&held.log, synced.keys().copied());
+        self.durable().extend(synced);
+        Ok(())
     }
 
-    /// Does something with the log as it is with everything that was queued. Waits for a job that is at work.
-    pub(super) fn with<T>(
-        &self,
-        action: impl FnOnce(&mut LogStore) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        let mut held = self.hold()?;
-        let done = action(&mut held.log)?;
-        self.measure(&held.log);
-        Ok(done)
+    /// Of each group the newest write that is durable and that its replica was not told of.
+    pub(crate) fn take_durable(&self) -> BTreeMap<GroupId, WriteId> {
+        std::mem::take(&mut self.durable())
     }
 
-    pub(super) fn extent(&self) -> LogExtent {
-        *self.0.extent.lock().expect(NO_PANIC)
+    /// Bytes of all files, and how many syncs there were since the start.
+    pub(crate) fn counters(&self) -> (u64, u64) {
+        let extent = self.extent();
+        (extent.file_bytes, extent.syncs)
     }
 
     fn hold(&self) -> Result<MutexGuard<'_, Held>, StorageError> {
         let mut held = self.0.held.lock().expect("a broken invariant of the log has ended the node");
         for write in std::mem::take(&mut *self.queue()) {
             held.log.append(&write)?;
-            held.unsynced = Some(write.id);
+            held.unsynced.insert(write.group, write.id);
         }
         Ok(held)
     }
 
-    fn measure(&self, log: &LogStore) {
-        *self.0.extent.lock().expect(NO_PANIC) = LogExtent::of(log);
+    fn measure(&self, log: &LogStore, changed: impl Iterator<Item = GroupId>) {
+        let mut extent = self.extent();
+        extent.file_bytes = log.size_bytes();
+        extent.syncs = log.sync_count();
+        extent.groups.extend(changed.map(|group| (group, GroupExtent::of(log, group))));
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<Write>> {
         self.0.queue.lock().expect(NO_PANIC)
+    }
+
+    fn durable(&self) -> MutexGuard<'_, BTreeMap<GroupId, WriteId>> {
+        self.0.durable.lock().expect(NO_PANIC)
+    }
+
+    fn extent(&self) -> MutexGuard<'_, Extent> {
+        self.0.extent.lock().expect(NO_PANIC)
+    }
+}
+
+/// A group's part of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupJournal {
+    journal: Journal,
+    group: GroupId,
+}
+
+impl GroupJournal {
+    /// Queues a write.
+    pub(crate) fn push(&self, write: Write) {
+        assert_eq!(write.group, self.group, "a replica writes of its own group");
+        self.journal.queue().push(write);
+    }
+
+    /// Whether a job may be at work, so that reading would wait for it. It ends with [`Flushed::into_result`], or when it
+    /// is dropped.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.journal.0.jobs.load(Ordering::Relaxed) > 0
+    }
+
+    /// Writes and syncs everything that is queued, also of other groups. Returns the newest write of this one that is durable
+    /// and that its replica was not told of.
+    pub(crate) fn flush(&self) -> Result<Option<WriteId>, StorageError> {
+        self.journal.flush()?;
+        Ok(self.journal.durable().remove(&self.group))
+    }
+
+    /// Entries, durable or not, as many as fit `bytes_max`. Waits for a job that is at work.
+    pub(crate) fn read(
+        &self,
+        from: Index,
+        through: Index,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, StorageError> {
+        self.with(|log| log.read(self.group, from, through, bytes_max))
+    }
+
+    /// First and last index held. Waits for a job that is at work.
+    pub(crate) fn bounds(&self) -> Result<Option<(Index, Index)>, StorageError> {
+        self.with(|log| Ok(log.bounds(self.group)))
+    }
+
+    /// Has the group's log begin behind `base`, durably. Waits for a job that is at work.
+    pub(crate) fn compact(&self, base: &SnapshotMeta) -> Result<(), StorageError> {
+        self.with(|log| {
+            log.compact(self.group, base)?;
+            log.sync()
+        })
+    }
+
+    /// Makes the group's first write, durably.
+    pub(crate) fn begin(&self, write: &Write) -> Result<(), StorageError> {
+        self.with(|log| {
+            log.append(write)?;
+            log.sync()
+        })
+    }
+
+    pub(crate) fn extent(&self) -> GroupExtent {
+        let none = GroupExtent { first: Index(1), entry_bytes: 0 };
+        self.journal.extent().groups.get(&self.group).copied().unwrap_or(none)
+    }
+
+    /// Does something with the log as it is with everything that was queued.
+    fn with<T>(
+        &self,
+        action: impl FnOnce(&mut LogStore) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut held = self.journal.hold()?;
+        let done = action(&mut held.log)?;
+        self.journal.measure(&held.log, std::iter::once(self.group));
+        Ok(done)
     }
 }
 
@@ -159,13 +252,11 @@ impl Drop for JobMark {
 
 const NO_PANIC: &str = "nothing panics while holding this lock";
 
-impl LogExtent {
-    fn of(log: &LogStore) -> Self {
+impl GroupExtent {
+    fn of(log: &LogStore, group: GroupId) -> Self {
         Self {
-            first: log.bounds(GROUP).map_or(Index(1), |(first, _)| first),
-            entry_bytes: log.group_bytes(GROUP),
-            file_bytes: log.size_bytes(),
-            syncs: log.sync_count(),
+            first: log.bounds(group).map_or(Index(1), |(first, _)| first),
+            entry_bytes: log.group_bytes(group),
         }
     }
 }

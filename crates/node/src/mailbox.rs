@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use ruvector_state_machine::StateMachine;
 use ruvector_transport::Bell;
 
-use crate::driver::Request;
+use crate::request::Request;
 use crate::ringer::Ringer;
 
 /// A bounded queue whose driver is woken if it waits for peers meanwhile.

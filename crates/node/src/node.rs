@@ -1,23 +1,27 @@
 //! Starting and stopping a node.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ruvector_protocol::{GroupId, Membership};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{DirectoryLock, Disk, Identity, RealDisk};
 use ruvector_transport::{Transport, TransportConfig};
 
 use crate::answer::Courier;
-use crate::config::NodeConfig;
-use crate::driver::{Driver, Request};
+use crate::config::{METADATA, NodeConfig};
+use crate::driver::{Driver, Parts};
 use crate::flusher::Flusher;
 use crate::handle::Handle;
+use crate::host::{Host, HostConfig};
 use crate::mailbox::Mailbox;
 use crate::publication::Published;
-use crate::replica::{Replica, ReplicaConfig, ReplicaError};
-use crate::shared::Shared;
+use crate::replica::ReplicaError;
+use crate::request::Request;
+use crate::shared::{GroupShared, NodeShared};
 use crate::{clock, identity};
 
 /// How many requests may wait for the driver. When it is full clients are refused.
@@ -28,7 +32,8 @@ const PEER_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// A running node.
 #[derive(Debug)]
 pub struct Node<M: StateMachine> {
-    handle: Handle<M>,
+    /// By the group's name.
+    handles: BTreeMap<String, Handle<M>>,
     requests: Mailbox<M>,
     driver: Option<JoinHandle<()>>,
     /// Held until the driver has ended.
@@ -36,23 +41,34 @@ pub struct Node<M: StateMachine> {
 }
 
 impl<M: StateMachine> Node<M> {
-    /// Starts a node on a new or used data directory. The machine must be empty.
+    /// Starts a node on a new or used data directory. `machine` makes an empty machine for the group of a name.
     ///
     /// # Errors
     /// If the directory is locked, damaged or another node's, or the configuration contradicts it.
-    pub fn start(config: NodeConfig, machine: M) -> Result<Self, ReplicaError> {
+    pub fn start(config: NodeConfig, mut machine: impl FnMut(&str) -> M) -> Result<Self, ReplicaError> {
         let lock = DirectoryLock::acquire(&config.data_directory)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(config.data_directory.clone()));
         let identity = identity::begin_incarnation(&config, disk.as_ref())?;
-        let replica = Replica::open(replica_config(&config, &identity), disk, machine, clock::now())?;
-        let published = Published { view: replica.view(), applied: replica.applied() };
-        let shared = Arc::new(Shared::new(
-            identity.clone(),
-            published,
-            &config.client_address,
-            config.tuning.command_bytes_max,
-        ));
+        let own_groups = identity::own_groups(&identity);
+        let machine_of = |group| own_groups.get(&group).map_or(METADATA, |(name, _)| name);
+        let host = Host::open(
+            host_config(&config, &identity, &own_groups),
+            disk,
+            |group| machine(machine_of(group)),
+            clock::now(),
+        )?;
+        let shared = Arc::new(NodeShared::new(identity.clone(), &config.client_address));
+        let groups: BTreeMap<_, _> = own_groups
+            .iter()
+            .filter_map(|(&group, (name, _))| {
+                let replica = host.replica(group)?;
+                let published = Published { view: replica.view(), applied: replica.applied() };
+                let (node, bytes_max) = (Arc::clone(&shared), config.tuning.command_bytes_max);
+                Some((group, Arc::new(GroupShared::new(node, group, name.clone(), published, bytes_max))))
+            })
+            .collect();
         let inline_sync_max = Duration::from_micros(config.tuning.inline_sync_max_us);
+        let apply_longest = Duration::from_micros(config.tuning.apply_turn_us());
         let transport = start_transport(config, &identity)?;
         let (requests, receiver) = Mailbox::new(REQUESTS_MAX, transport.bell());
         let tell = {
@@ -62,24 +78,43 @@ impl<M: StateMachine> Node<M> {
         let flusher = Flusher::start(inline_sync_max, shared.metrics.log_sync_seconds.clone(), tell)
             .map_err(|source| thread_error("the log", source))?;
         let courier = Arc::<Courier<M>>::default();
-        let driver = Driver::new(
-            replica,
-            receiver,
-            requests.clone(),
+        let handles = groups
+            .values()
+            .map(|group| {
+                let handle = Handle::new(Arc::clone(group), requests.clone(), Arc::clone(&courier));
+                (group.name.clone(), handle)
+            })
+            .collect();
+        let driver = Driver::new(Parts {
+            host,
+            requests: receiver,
+            own_requests: requests.clone(),
             transport,
             flusher,
-            Arc::clone(&shared),
-            Arc::clone(&courier),
-        );
-        let driver = spawn(driver, Arc::clone(&shared))?;
-        let handle = Handle::new(shared, requests.clone(), courier);
-        Ok(Self { handle, requests, driver: Some(driver), _lock: lock })
+            apply_longest,
+            node: Arc::clone(&shared),
+            groups,
+            courier,
+        });
+        let driver = spawn(driver, shared)?;
+        Ok(Self { handles, requests, driver: Some(driver), _lock: lock })
     }
 
-    /// What to propose and read with.
+    /// What to propose and read with in the group that every cluster has.
     #[must_use]
     pub fn handle(&self) -> Handle<M> {
-        self.handle.clone()
+        self.group(METADATA).expect("every node is a member of it")
+    }
+
+    /// What to propose and read with in the group of a name, if this node is a member of it.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<Handle<M>> {
+        self.handles.get(name).cloned()
+    }
+
+    /// Of all groups that this node is a member of, by name.
+    pub fn groups(&self) -> impl Iterator<Item = Handle<M>> {
+        self.handles.values().cloned()
     }
 
     /// Stops the node and waits for its threads, as dropping it does.
@@ -98,12 +133,16 @@ impl<M: StateMachine> Drop for Node<M> {
     }
 }
 
-fn replica_config(config: &NodeConfig, identity: &Identity) -> ReplicaConfig {
-    ReplicaConfig {
+fn host_config(
+    config: &NodeConfig,
+    identity: &Identity,
+    groups: &BTreeMap<GroupId, (String, Membership)>,
+) -> HostConfig {
+    HostConfig {
         cluster_id: identity.cluster_id,
         node: identity.node_id,
         incarnation: identity.incarnation,
-        membership: identity::membership(identity),
+        groups: groups.iter().map(|(group, (_, membership))| (*group, membership.clone())).collect(),
         tuning: config.tuning.clone(),
         seed: identity.node_id.0 ^ identity.incarnation.0.rotate_left(32),
         #[cfg(feature = "planted-bugs")]
@@ -131,7 +170,7 @@ fn start_transport(config: NodeConfig, identity: &Identity) -> Result<Transport,
 
 fn spawn<M: StateMachine>(
     driver: Driver<M>,
-    shared: Arc<Shared<M::View>>,
+    shared: Arc<NodeShared>,
 ) -> Result<JoinHandle<()>, ReplicaError> {
     let run = move || {
         let reason = match catch_unwind(AssertUnwindSafe(|| driver.run())) {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use ruvector_protocol::{HardState, Incarnation, NodeId, SnapshotMeta, Write, WriteId};
+use ruvector_protocol::{GroupId, HardState, Incarnation, NodeId, SnapshotMeta, Write, WriteId};
 use ruvector_storage::{
     DirectoryLock, Disk, Identity, LogOptions, LogStore, Owner, RealDisk, SnapshotInfo, SnapshotStore,
     StorageError,
@@ -29,6 +29,7 @@ pub struct RestoredNode {
 /// the data directory of any member. To restore a cluster, stop it, call this once for each member with the
 /// same snapshot and `restore_label`, and start the members on the new directories.
 ///
+/// A snapshot is of one group, whichever that is: it becomes the metadata group of the restored cluster, which has no other.
 /// Nothing in `source` is changed, and the snapshot in it may be any node's of any cluster. `restore_label` tells this restore from any other, as a time does.
 ///
 /// # Errors
@@ -78,6 +79,8 @@ fn restored_identity(old: &Identity, node_name: &str, restore_label: &str) -> Re
         node_id: member.id,
         node_name: member.name.clone(),
         incarnation: Incarnation(0),
+        // A snapshot is of one group: it becomes the metadata group of a cluster that has no other.
+        groups: Vec::new(),
         ..old.clone()
     })
 }
@@ -91,7 +94,7 @@ fn copy_snapshot(
     identity: &Identity,
 ) -> Result<SnapshotInfo, ReplicaError> {
     let mut reader = SnapshotStore::open_contents_of_any(source, name)?;
-    let group = reader.info().group;
+    let group = GroupId::METADATA;
     let meta = SnapshotMeta { membership: identity::membership(identity), ..reader.info().meta.clone() };
     let store = SnapshotStore::open(Arc::clone(target_disk), identity.owner())?;
     let mut writer = store.create(&SnapshotStore::automatic_name(group, &meta), group, &meta)?;
@@ -113,7 +116,7 @@ fn bootstrap_log(disk: &Arc<dyn Disk>, owner: Owner, meta: &SnapshotMeta) -> Res
     };
     log.append(&Write {
         id: WriteId(0),
-        group: ruvector_protocol::GroupId::METADATA,
+        group: GroupId::METADATA,
         hard_state: Some(hard_state),
         remembered: None,
         snapshot: Some(meta.clone()),

@@ -1,55 +1,60 @@
 //! What the driver publishes and everyone reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use ruvector_protocol::{NodeId, Term};
+use ruvector_protocol::{GroupId, NodeId, Term};
 use ruvector_storage::Identity;
 use tokio::sync::watch;
 
 use crate::config::Member;
-use crate::handle::NodeError;
 use crate::metrics::Metrics;
+use crate::outcome::NodeError;
 use crate::publication::{Publication, Published};
 
 /// Why a node stopped: `None` if it was asked to.
 type StopReason = Option<String>;
 
-/// Written by the driver, read without it.
+/// What there is of a node beside its groups.
 #[derive(Debug)]
-pub(crate) struct Shared<V> {
+pub(crate) struct NodeShared {
     pub(crate) identity: Identity,
-    pub(crate) publication: Publication<V>,
     pub(crate) metrics: Metrics,
-    pub(crate) command_bytes_max: usize,
-    term: AtomicU64,
-    /// The leader's id, 0 if none is known.
-    leader: AtomicU64,
     client_addresses: ArcSwap<BTreeMap<NodeId, String>>,
     stopped: watch::Sender<Option<StopReason>>,
 }
 
-impl<V> Shared<V> {
+/// What there is of a group: written by the driver, read without it.
+#[derive(Debug)]
+pub(crate) struct GroupShared<V> {
+    pub(crate) node: Arc<NodeShared>,
+    pub(crate) group: GroupId,
+    pub(crate) name: String,
+    pub(crate) publication: Publication<V>,
+    pub(crate) command_bytes_max: usize,
+    term: AtomicU64,
+    /// The leader's id, 0 if none is known.
+    leader: AtomicU64,
+}
+
+impl<V> GroupShared<V> {
     pub(crate) fn new(
-        identity: Identity,
+        node: Arc<NodeShared>,
+        group: GroupId,
+        name: String,
         published: Published<V>,
-        client_address: &str,
         command_bytes_max: usize,
     ) -> Self {
-        let mut client_addresses = BTreeMap::new();
-        if !client_address.is_empty() {
-            client_addresses.insert(identity.node_id, client_address.to_owned());
-        }
         Self {
-            identity,
+            node,
+            group,
+            name,
             publication: Publication::new(published),
-            metrics: Metrics::new(),
             command_bytes_max,
             term: AtomicU64::new(0),
             leader: AtomicU64::new(0),
-            client_addresses: ArcSwap::from_pointee(client_addresses),
-            stopped: watch::Sender::new(None),
         }
     }
 
@@ -67,6 +72,21 @@ impl<V> Shared<V> {
     pub(crate) fn set_leader(&self, term: Term, leader: Option<NodeId>) {
         self.term.store(term.0, Ordering::Relaxed);
         self.leader.store(leader.map_or(0, |id| id.0), Ordering::Relaxed);
+    }
+}
+
+impl NodeShared {
+    pub(crate) fn new(identity: Identity, client_address: &str) -> Self {
+        let mut client_addresses = BTreeMap::new();
+        if !client_address.is_empty() {
+            client_addresses.insert(identity.node_id, client_address.to_owned());
+        }
+        Self {
+            identity,
+            metrics: Metrics::new(),
+            client_addresses: ArcSwap::from_pointee(client_addresses),
+            stopped: watch::Sender::new(None),
+        }
     }
 
     pub(crate) fn learn_client_address(&self, node: NodeId, address: String) {

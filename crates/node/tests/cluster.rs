@@ -366,12 +366,13 @@ async fn a_directory_is_used_by_one_node_and_for_one_node() {
             cluster_name: cluster_name.to_owned(),
             node_name: node_name.to_owned(),
             initial_members: members.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            groups: Vec::new(),
             data_directory: directory.clone(),
             peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             client_address: String::new(),
             tuning: Tuning::default(),
         };
-        Node::start(config, support::Recorder::default()).map(Node::stop).unwrap_err().to_string()
+        Node::start(config, |_| support::Recorder::default()).map(Node::stop).unwrap_err().to_string()
     };
     assert!(refusal("test", "node-1", &[]).contains("in use"));
     cluster.stop(0);

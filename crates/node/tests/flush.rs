@@ -7,9 +7,10 @@ mod group;
 mod recorder;
 
 use bytes::Bytes;
-use group::{FIRST, Group, SECOND, THIRD};
+use group::{FIRST, GROUP, Group, SECOND, THIRD};
 use recorder::Recorder;
-use ruvector_node::replica::{Event, FlushJob, Output, Ticket};
+use ruvector_node::FlushJob;
+use ruvector_node::replica::{Event, Output, Ticket};
 use ruvector_node::{Index, ReadLevel, Tuning};
 use ruvector_protocol::message::AppendOutcome;
 use ruvector_protocol::{Envelope, Message};
@@ -31,7 +32,7 @@ fn with_appends(count: u64) -> (Group<Recorder>, Vec<Event>) {
 fn hand(group: &mut Group<Recorder>, event: Event) -> Vec<Output<Recorder>> {
     let mut outputs = Vec::new();
     let now = group.now;
-    group.replica(SECOND).handle(now, event, &mut outputs).unwrap();
+    group.host(SECOND).handle(now, GROUP, event, &mut outputs).unwrap();
     outputs
 }
 
@@ -40,7 +41,7 @@ fn run(group: &mut Group<Recorder>, job: FlushJob) -> Vec<Output<Recorder>> {
     let flushed = job.run();
     let mut outputs = Vec::new();
     let now = group.now;
-    group.replica(SECOND).flushed(now, flushed, &mut outputs).unwrap();
+    group.host(SECOND).flushed(now, flushed, &mut outputs).unwrap();
     outputs
 }
 
@@ -62,17 +63,17 @@ fn only_what_a_flush_wrote_is_acknowledged_when_it_ends() {
     let (mut group, appends) = with_appends(3);
     let [first, second, third] = appends.try_into().unwrap();
     assert_eq!(acknowledged(&hand(&mut group, first)), []);
-    let flushed = group.replica(SECOND).flush_job().run();
+    let flushed = group.host(SECOND).flush_job().run();
     assert_eq!(acknowledged(&hand(&mut group, second)), [], "it came after the log was synced");
     let (now, mut outputs) = (group.now, Vec::new());
-    group.replica(SECOND).flushed(now, flushed, &mut outputs).unwrap();
+    group.host(SECOND).flushed(now, flushed, &mut outputs).unwrap();
     assert_eq!(acknowledged(&outputs), [Index(2)]);
-    assert!(group.replica(SECOND).needs_flush());
+    assert!(group.host(SECOND).needs_flush());
     // The next flush takes what waits when it begins, not what waited when it was wanted.
-    let job = group.replica(SECOND).flush_job();
+    let job = group.host(SECOND).flush_job();
     assert_eq!(acknowledged(&hand(&mut group, third)), []);
     assert_eq!(acknowledged(&run(&mut group, job)).last(), Some(&Index(4)));
-    assert!(!group.replica(SECOND).needs_flush());
+    assert!(!group.host(SECOND).needs_flush());
 }
 
 #[test]
@@ -81,9 +82,9 @@ fn a_flush_that_another_has_overtaken_says_nothing() {
     for append in appends {
         hand(&mut group, append);
     }
-    let job = group.replica(SECOND).flush_job();
+    let job = group.host(SECOND).flush_job();
     let (now, mut outputs) = (group.now, Vec::new());
-    group.replica(SECOND).flush(now, &mut outputs).unwrap();
+    group.host(SECOND).flush(now, &mut outputs).unwrap();
     assert_eq!(acknowledged(&outputs), [Index(2)]);
     assert_eq!(acknowledged(&run(&mut group, job)), []);
 }
@@ -96,7 +97,7 @@ fn what_a_flush_that_never_ran_would_have_written_is_lost_by_a_crash_and_was_nev
     }
     let entries = |group: &mut Group<Recorder>| group.replica(SECOND).log_tail(10).unwrap().len();
     assert_eq!(entries(&mut group), 2, "the log is read with what waits");
-    drop(group.replica(SECOND).flush_job());
+    drop(group.host(SECOND).flush_job());
     group.restart(SECOND, 2);
     assert_eq!(entries(&mut group), 1);
 }
@@ -145,7 +146,7 @@ fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
         outputs.iter().map(count).sum::<usize>()
     };
     // The disk is at work while the third comes back and says where its log ends.
-    let job = group.replica(FIRST).flush_job();
+    let job = group.host(FIRST).flush_job();
     let mut outputs = Vec::new();
     for _ in 0..30 {
         group.now = group.now.after_micros(30_000);
@@ -154,7 +155,7 @@ fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
             if node == FIRST {
                 let from = outputs.len();
                 let now = group.now;
-                group.replica(FIRST).handle(now, event, &mut outputs).unwrap();
+                group.host(FIRST).handle(now, GROUP, event, &mut outputs).unwrap();
                 for output in &outputs[from..] {
                     if let Output::Send(envelope) = output {
                         events.push((envelope.to, Event::Message(envelope.clone())));
@@ -169,6 +170,6 @@ fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
     assert_eq!(entries(&outputs), 0, "they were read though that may take as long as a sync does");
     let flushed = job.run();
     let (now, mut outputs) = (group.now, Vec::new());
-    group.replica(FIRST).flushed(now, flushed, &mut outputs).unwrap();
+    group.host(FIRST).flushed(now, flushed, &mut outputs).unwrap();
     assert!(entries(&outputs) > 0, "nobody has read them");
 }

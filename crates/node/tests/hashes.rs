@@ -7,7 +7,7 @@ mod group;
 mod recorder;
 
 use bytes::Bytes;
-use group::{FIRST, Group, SECOND, THIRD};
+use group::{FIRST, GROUP, Group, SECOND, THIRD};
 use recorder::Recorder;
 use ruvector_node::replica::{Event, Output, Ticket};
 use ruvector_node::{GroupId, Index, NodeId, ReplicaError, Tuning};
@@ -27,18 +27,18 @@ fn compare(group: &mut Group<Recorder>) -> Result<StateHash, ReplicaError> {
     for number in 0..8 {
         let now = group.now;
         let command = vec![(Ticket(number), Bytes::from(number.to_string()))];
-        group.replica(FIRST).handle(now, Event::Propose(command), &mut outputs)?;
-        group.replica(FIRST).flush(now, &mut outputs)?;
+        group.host(FIRST).handle(now, GROUP, Event::Propose(command), &mut outputs)?;
+        group.host(FIRST).flush(now, &mut outputs)?;
         for output in std::mem::take(&mut outputs) {
             let Output::Send(envelope) = output else { continue };
             group.handle(envelope.to, Event::Message(envelope));
         }
         for envelope in std::mem::take(&mut group.network) {
             if envelope.to == FIRST && !matches!(envelope.message, Message::StateHash(_)) {
-                group.replica(FIRST).handle(now, Event::Message(envelope), &mut outputs)?;
+                group.host(FIRST).handle(now, GROUP, Event::Message(envelope), &mut outputs)?;
             }
         }
-        group.replica(FIRST).apply(now, || false, &mut outputs)?;
+        group.host(FIRST).apply(now, || false, &mut outputs)?;
         let told = outputs.iter().find_map(|output| {
             let Output::Send(envelope) = output else { return None };
             let Message::StateHash(hash) = envelope.message else { return None };
@@ -56,7 +56,7 @@ fn tell(group: &mut Group<Recorder>, from: NodeId, index: Index, hash: u128) -> 
     let (now, term) = (group.now, group.replica(FIRST).raft().term());
     let message = Message::StateHash(StateHash { index, hash });
     let envelope = Envelope { group: GroupId::METADATA, from, to: FIRST, term, message };
-    group.replica(FIRST).handle(now, Event::Message(envelope), &mut Vec::new())
+    group.host(FIRST).handle(now, GROUP, Event::Message(envelope), &mut Vec::new())
 }
 
 fn is_divergence(result: Result<(), ReplicaError>) -> bool {

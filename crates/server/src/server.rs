@@ -107,7 +107,7 @@ impl Server {
         let client_address = clients.local_addr().map_err(ServeError::Threads)?;
         let advertised = config.advertise_client.clone().unwrap_or_else(|| client_address.to_string());
         let peer_address = peers.local_addr().map_err(ServeError::Threads)?;
-        let node = Node::start(node_config(&config, peers, advertised.clone()), KvMachine::default())?;
+        let node = Node::start(node_config(&config, peers, advertised.clone()), |_| KvMachine::default())?;
         let handle = node.handle();
         tracing::info!(
             node = handle.node_name(),
@@ -158,6 +158,7 @@ fn node_config(config: &ServerConfig, peer_listener: TcpListener, client_address
         cluster_name: config.cluster.clone(),
         node_name: config.id.clone(),
         initial_members: config.initial_nodes.clone(),
+        groups: Vec::new(),
         data_directory: config.data_dir.clone(),
         peer_listener,
         client_address,

@@ -4,20 +4,22 @@ use ruvector_protocol::{Entry, Input, Origin, Payload, PlantedBug, Timestamp};
 use ruvector_state_machine::{Committed, StateMachine};
 
 use super::{Output, Replica, ReplicaError};
-use crate::handle::{Applied, NodeError};
+use crate::outcome::{Applied, NodeError};
 
 /// How many entries one turn applies at most, whatever they cost.
 const APPLY_COUNT_MAX: usize = 4096;
 
 impl<M: StateMachine> Replica<M> {
-    /// Applies what is committed, answers this node's clients, and lets go the reads that waited for it. After each entry that
-    /// has others behind it, asks whether that is enough for this turn: a long backlog is to keep no heartbeat waiting.
+    /// Applies what is committed, so many entries at most, answers this node's clients, and lets go the reads that waited for
+    /// it. After each entry that has others behind it, asks whether that is enough for this turn: a long backlog is to keep no
+    /// heartbeat waiting.
     ///
     /// # Errors
     /// Any error means that this replica must stop.
     pub fn apply(
         &mut self,
         now: Timestamp,
+        entries_max: usize,
         mut is_enough: impl FnMut() -> bool,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
@@ -25,8 +27,8 @@ impl<M: StateMachine> Replica<M> {
             return Ok(());
         }
         // The version is taken when this output is reached: after everything below was applied.
-        outputs.push(Output::Published);
-        for _ in 0..APPLY_COUNT_MAX {
+        outputs.push(Output::Published { group: self.config.group });
+        for _ in 0..APPLY_COUNT_MAX.min(entries_max) {
             let Some(entry) = self.committed.pop_front() else { break };
             let before = self.applied_time;
             self.apply_entry(entry, outputs);
@@ -54,11 +56,6 @@ impl<M: StateMachine> Replica<M> {
         }
         self.snapshot_if_due(outputs);
         Ok(())
-    }
-
-    /// How long one turn may apply, in microseconds.
-    pub(crate) fn apply_turn_us(&self) -> u64 {
-        self.config.tuning.apply_turn_us()
     }
 
     fn apply_entry(&mut self, entry: Entry, outputs: &mut Vec<Output<M>>) {

@@ -9,7 +9,7 @@ use ruvector_transport::FRAME_BYTES_MAX;
 use crate::config::COMMAND_BYTES_MAX;
 
 use super::loads::Load;
-use super::{GROUP, Output, Replica, ReplicaError};
+use super::{Output, Replica, ReplicaError};
 
 impl<M: StateMachine> Replica<M> {
     /// Gives the core an input, does its effects, and gives it the inputs that answer them.
@@ -112,7 +112,7 @@ impl<M: StateMachine> Replica<M> {
         envelope: Envelope,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        if envelope.group != GROUP || envelope.to != self.config.node {
+        if envelope.group != self.config.group || envelope.to != self.config.node {
             // No warning: a peer could fill the log with them.
             tracing::debug!("dropped a message for group {} of node {:x}", envelope.group, envelope.to.0);
             return Ok(());
@@ -167,7 +167,8 @@ impl<M: StateMachine> Replica<M> {
     }
 
     pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
-        fitting(Envelope { group: GROUP, from: self.config.node, to, term: self.raft.term(), message })
+        let (group, from) = (self.config.group, self.config.node);
+        fitting(Envelope { group, from, to, term: self.raft.term(), message })
     }
 }
 

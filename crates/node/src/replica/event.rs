@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use ruvector_protocol::{Envelope, Index, NodeId, SnapshotMeta, Term, Timestamp};
+use ruvector_protocol::{Envelope, GroupId, Index, NodeId, SnapshotMeta, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
 
 use super::origins::OriginWindow;
-use crate::handle::{Applied, NodeError, ReadLevel};
+use crate::outcome::{Applied, NodeError, ReadLevel};
 
 /// A caller's number for something it waits for; chosen by the caller, unique while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,10 +80,18 @@ pub enum Output<M: StateMachine> {
         result: Result<Index, NodeError>,
     },
     /// Run this where it may take its time, then hand in [`Event::JobDone`].
-    Run(SnapshotJob<M>),
+    Run {
+        /// Whose event that is.
+        group: GroupId,
+        /// What to run.
+        job: SnapshotJob<M>,
+    },
     /// The applied index moved: before going on, see that no reader gets an older
     /// [`view`](super::Replica::view).
-    Published,
+    Published {
+        /// Of which group.
+        group: GroupId,
+    },
 }
 
 /// On what condition a read may be made.
@@ -101,6 +109,8 @@ pub struct ReadGrant {
 pub enum SnapshotJob<M: StateMachine> {
     /// Write a version of the state to a file.
     Write {
+        /// The group.
+        group: GroupId,
         /// Its name.
         name: String,
         /// Who waits for it, if anyone.
@@ -118,6 +128,8 @@ pub enum SnapshotJob<M: StateMachine> {
     },
     /// Verify a received file and give it its name.
     Complete {
+        /// The group.
+        group: GroupId,
         /// Who sent it.
         from: NodeId,
         /// The term it was sent in.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ruvector_protocol::{Index, Input, NodeId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
-use super::{GROUP, Output, Replica, ReplicaError};
+use super::{Output, Replica, ReplicaError};
 
 /// The entries that wait to be read, at most one wish of each follower.
 #[derive(Debug, Default)]
@@ -30,6 +30,11 @@ impl Loads {
 }
 
 impl<M: StateMachine> Replica<M> {
+    /// Whether entries wait to be read until the log is free.
+    pub(crate) fn needs_load(&self) -> bool {
+        !self.loads.0.is_empty()
+    }
+
     /// Reads entries for a follower, now or when the log is free. Returns what the core is to be told now.
     pub(super) fn load_entries(&mut self, to: NodeId, load: Load) -> Result<Option<Input>, ReplicaError> {
         if self.journal.is_busy() {
@@ -37,12 +42,12 @@ impl<M: StateMachine> Replica<M> {
             return Ok(None);
         }
         let Load { from, through, bytes_max } = load;
-        let entries = self.journal.with(|log| log.read(GROUP, from, through, bytes_max))?;
+        let entries = self.journal.read(from, through, bytes_max)?;
         Ok(Some(Input::EntriesLoaded { to, entries }))
     }
 
     /// The log is free, or may be: reads what waited for that.
-    pub(super) fn load_waiting(
+    pub(crate) fn load_waiting(
         &mut self,
         now: Timestamp,
         outputs: &mut Vec<Output<M>>,

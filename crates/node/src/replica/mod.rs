@@ -10,7 +10,6 @@ mod apply;
 mod effects;
 mod event;
 mod hashes;
-mod journal;
 mod loads;
 mod open;
 mod origins;
@@ -32,14 +31,12 @@ use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotListing, SnapshotStore, StorageError};
 
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket, Verdict};
-pub use journal::{FlushJob, Flushed};
-
 pub(crate) use snapshots::copy_machine_contents;
 
 use crate::config::Tuning;
+use crate::journal::GroupJournal;
 use crate::status::LogRecord;
 use hashes::HashChecks;
-use journal::Journal;
 use loads::Loads;
 use origins::OriginWindow;
 use pending::PendingProposals;
@@ -50,8 +47,8 @@ use transfer::Transfers;
 /// What a replica is told once.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
-    /// The cluster, to which with the node all its files are bound.
-    pub cluster_id: u64,
+    /// The group.
+    pub group: GroupId,
     /// This node.
     pub node: NodeId,
     /// Which start of this node it is: greater than at any start before.
@@ -134,7 +131,7 @@ pub enum ReplicaError {
     },
 }
 
-/// One replica of one group.
+/// One replica of one group. It owns no file and no thread: the log and the store of snapshots are its host's.
 ///
 /// Invariants, asserted where they could break:
 /// - `applied.index` never falls and is never above what the core calls committed;
@@ -146,7 +143,7 @@ pub struct Replica<M: StateMachine> {
     /// The other members.
     peers: Vec<NodeId>,
     raft: Raft,
-    journal: Journal,
+    journal: GroupJournal,
     store: SnapshotStore,
     machine: M,
     /// Where the machine's state is in the log, and that entry's cluster time.
@@ -169,9 +166,6 @@ pub struct Replica<M: StateMachine> {
     /// Kept to save an allocation a step.
     effects: Vec<Effect>,
 }
-
-/// The group that this version of a node runs.
-const GROUP: GroupId = GroupId::METADATA;
 
 impl<M: StateMachine> Replica<M> {
     /// Takes one event. What follows is appended to `outputs`; what it wants durable waits for
@@ -208,39 +202,19 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// Any error means that this replica must stop: what reached the disk is unknown.
     pub fn flush(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
-        let durable = self.journal.flush()?;
-        self.durable_through(now, durable, outputs)?;
+        if let Some(durable) = self.journal.flush()? {
+            self.durable_through(now, durable, outputs)?;
+        }
         self.load_waiting(now, outputs)
     }
 
-    /// The same as [`flush`](Self::flush), to be done elsewhere while this replica goes on. A replica may be flushed
-    /// meanwhile, and other jobs may be made: each write is written once, and in order.
-    #[must_use]
-    pub fn flush_job(&self) -> FlushJob {
-        self.journal.job()
-    }
-
-    /// A job has ended: lets the core say what it may now say.
-    ///
-    /// # Errors
-    /// Any error means that this replica must stop: what reached the disk is unknown.
-    pub fn flushed(
+    /// Everything of this group through a write is durable: lets the core say what it may now say.
+    pub(crate) fn durable_through(
         &mut self,
         now: Timestamp,
-        flushed: Flushed,
+        mut write: WriteId,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        self.durable_through(now, flushed.into_result()?, outputs)?;
-        self.load_waiting(now, outputs)
-    }
-
-    fn durable_through(
-        &mut self,
-        now: Timestamp,
-        write: Option<WriteId>,
-        outputs: &mut Vec<Output<M>>,
-    ) -> Result<(), ReplicaError> {
-        let Some(mut write) = write else { return Ok(()) };
         if self.config.planted(PlantedBug::WaitingTakenForDurable) {
             write = self.unsynced.unwrap_or(write);
         }
@@ -307,13 +281,6 @@ impl<M: StateMachine> Replica<M> {
         self.machine.state_hash().wrapping_add(u128::from(self.origins.hash()))
     }
 
-    /// Bytes of the log's files, and how many syncs it has made.
-    #[must_use]
-    pub fn log_counters(&self) -> (u64, u64) {
-        let extent = self.journal.extent();
-        (extent.file_bytes, extent.syncs)
-    }
-
     /// Commands of this node that wait for their answer.
     #[must_use]
     pub fn pending_proposals(&self) -> usize {
@@ -332,12 +299,14 @@ impl<M: StateMachine> Replica<M> {
         self.snapshots.newest()
     }
 
-    /// All snapshots on this node's disk.
+    /// This group's snapshots on this node's disk, and all that can't be used, whosever they are.
     ///
     /// # Errors
     /// If they can't be listed.
     pub fn snapshots(&self) -> Result<SnapshotListing, StorageError> {
-        self.store.listing()
+        let mut listing = self.store.listing()?;
+        listing.usable.retain(|info| info.group == self.config.group);
+        Ok(listing)
     }
 
     /// The first index the log still holds.
@@ -356,7 +325,7 @@ impl<M: StateMachine> Replica<M> {
         through: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.journal.with(|log| log.read(GROUP, from, through, bytes_max))
+        self.journal.read(from, through, bytes_max)
     }
 
     /// The newest entries of the log, durable or not, oldest first.
@@ -364,19 +333,17 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// If what is read back is not what was written.
     pub fn log_tail(&self, count: usize) -> Result<Vec<LogRecord>, StorageError> {
-        self.journal.with(|log| {
-            let Some((first, last)) = log.bounds(GROUP) else { return Ok(Vec::new()) };
-            let count = u64::try_from(count.min(LOG_TAIL_MAX)).unwrap_or(u64::MAX);
-            let mut from = Index(last.0.saturating_add(1).saturating_sub(count).max(first.0));
-            let mut records = Vec::new();
-            while from <= last {
-                let entries = log.read(GROUP, from, last, LOG_TAIL_BYTES_MAX)?;
-                let Some(end) = entries.last().map(|entry| entry.index) else { break };
-                records.extend(entries.into_iter().map(LogRecord::from));
-                from = end.next();
-            }
-            Ok(records)
-        })
+        let Some((first, last)) = self.journal.bounds()? else { return Ok(Vec::new()) };
+        let count = u64::try_from(count.min(LOG_TAIL_MAX)).unwrap_or(u64::MAX);
+        let mut from = Index(last.0.saturating_add(1).saturating_sub(count).max(first.0));
+        let mut records = Vec::new();
+        while from <= last {
+            let entries = self.journal.read(from, last, LOG_TAIL_BYTES_MAX)?;
+            let Some(end) = entries.last().map(|entry| entry.index) else { break };
+            records.extend(entries.into_iter().map(LogRecord::from));
+            from = end.next();
+        }
+        Ok(records)
     }
 }
 

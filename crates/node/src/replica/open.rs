@@ -1,58 +1,50 @@
 //! How a replica begins: from an empty disk, or from what it left there.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use ruvector_protocol::{
-    ClusterTime, Config, HardState, LogPosition, Raft, Restored, SnapshotMeta, Timestamp, Write, WriteId,
+    ClusterTime, Config, GroupId, HardState, LogPosition, Raft, Restored, SnapshotMeta, Timestamp, Write,
+    WriteId,
 };
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{
-    Disk, LogOptions, LogStore, Owner, RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError,
-};
+use ruvector_storage::{RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError};
+
+use crate::journal::GroupJournal;
 
 use super::hashes::HashChecks;
-use super::journal::Journal;
 use super::loads::Loads;
 use super::origins::OriginWindow;
 use super::pending::{Limits, PendingProposals};
 use super::reads::PendingReads;
 use super::snapshots::{Snapshots, restore_contents};
 use super::transfer::Transfers;
-use super::{GROUP, Replica, ReplicaConfig, ReplicaError};
+use super::{Replica, ReplicaConfig, ReplicaError};
 
 /// How many bytes of commands a follower has on their way to its leader at most, so that they fit the queue to it and two
 /// followers leave room for each other.
 const FORWARDED_BYTES_MAX: usize = 32 << 20;
 /// How long to wait after a snapshot failed until it is tried again, the first time.
 const RETRY_ELECTION_TIMEOUTS: u64 = 10;
-/// How many used log segments are kept to be used again.
-const RECYCLED_SEGMENTS_MAX: usize = 2;
 
 impl<M: StateMachine> Replica<M> {
-    /// Opens what is on the disk and continues from it; an empty disk begins with `config.membership`.
+    /// Continues from what was recovered of the group; one of which there is nothing begins with `config.membership`. The machine
+    /// must be empty.
     ///
     /// # Errors
     /// If the disk refuses or what it holds is damaged.
-    pub fn open(
+    pub(crate) fn open(
         config: ReplicaConfig,
-        disk: Arc<dyn Disk>,
+        journal: GroupJournal,
+        store: SnapshotStore,
+        recovered: Option<RecoveredGroup>,
         mut machine: M,
         now: Timestamp,
     ) -> Result<Self, ReplicaError> {
-        config.tuning.assert_messages_fit();
-        let options = LogOptions {
-            segment_bytes: config.tuning.segment_bytes,
-            recycled_segments_max: RECYCLED_SEGMENTS_MAX,
-        };
-        let owner = Owner { cluster_id: config.cluster_id, node: config.node };
-        let (mut log, mut groups) = LogStore::open(Arc::clone(&disk), owner, options)?;
-        let store = SnapshotStore::open(disk, owner)?;
-        let recovered = match groups.remove(&GROUP) {
+        let recovered = match recovered {
             Some(recovered) => recovered,
-            None => bootstrap(&mut log, &config)?,
+            None => bootstrap(&journal, &config)?,
         };
-        let start = restore_newest(&store, &recovered, &mut machine)?;
+        let start = restore_newest(config.group, &store, &recovered, &mut machine)?;
         let peers =
             recovered.base.membership.voters.iter().copied().filter(|id| *id != config.node).collect();
         let raft = Raft::new(
@@ -86,7 +78,7 @@ impl<M: StateMachine> Replica<M> {
         Ok(Self {
             peers,
             raft,
-            journal: Journal::new(log),
+            journal,
             store,
             machine,
             applied: start.position,
@@ -124,24 +116,24 @@ struct Start {
     snapshot: Option<SnapshotInfo>,
 }
 
-fn bootstrap(log: &mut LogStore, config: &ReplicaConfig) -> Result<RecoveredGroup, StorageError> {
+fn bootstrap(journal: &GroupJournal, config: &ReplicaConfig) -> Result<RecoveredGroup, StorageError> {
     let base = SnapshotMeta { membership: config.membership.clone(), ..SnapshotMeta::default() };
     let hard_state = HardState { is_newcomer: true, ..HardState::default() };
-    log.append(&Write {
+    journal.begin(&Write {
         id: WriteId(0),
-        group: GROUP,
+        group: config.group,
         hard_state: Some(hard_state),
         remembered: None,
         snapshot: Some(base.clone()),
         entries: Vec::new(),
     })?;
-    log.sync()?;
     Ok(RecoveredGroup { hard_state, base, ..RecoveredGroup::default() })
 }
 
 /// Restores the machine from the newest usable snapshot. A damaged one is passed over if an older one and
 /// the log together hold the same.
 fn restore_newest<M: StateMachine>(
+    group: GroupId,
     store: &SnapshotStore,
     recovered: &RecoveredGroup,
     machine: &mut M,
@@ -150,8 +142,11 @@ fn restore_newest<M: StateMachine>(
     let mut failure = (listing.unusable.into_iter())
         .find(|snapshot| snapshot.automatic)
         .map(|snapshot| ReplicaError::Storage(snapshot.error));
-    let mut candidates: Vec<_> =
-        listing.usable.into_iter().filter(|info| info.automatic && is_usable(info, recovered)).collect();
+    let mut candidates: Vec<_> = listing
+        .usable
+        .into_iter()
+        .filter(|info| info.automatic && is_usable(info, group, recovered))
+        .collect();
     candidates.sort_by_key(|info| info.meta.position.index);
     for info in candidates.into_iter().rev() {
         match restore_contents(store, &info.name, machine) {
@@ -183,9 +178,9 @@ fn restore_newest<M: StateMachine>(
 
 /// Whether the log continues from a snapshot: it is of an entry that the log holds, or of its base. One that
 /// is ahead of the log was received and not yet installed; the leader will send it again.
-fn is_usable(info: &SnapshotInfo, recovered: &RecoveredGroup) -> bool {
+fn is_usable(info: &SnapshotInfo, group: GroupId, recovered: &RecoveredGroup) -> bool {
     let position = info.meta.position;
-    info.group == GROUP
+    info.group == group
         && (position == recovered.base.position
             || recovered.entries.iter().any(|entry| entry.position() == position))
 }
@@ -203,6 +198,6 @@ fn raft_config(config: &ReplicaConfig) -> Config {
         append_bytes_max: tuning.append_bytes_max,
         #[cfg(feature = "planted-bugs")]
         planted_bug: config.planted_bug,
-        ..Config::new(GROUP, config.node, config.incarnation, config.seed)
+        ..Config::new(config.group, config.node, config.incarnation, config.seed)
     }
 }

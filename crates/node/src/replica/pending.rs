@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ruvector_protocol::{ENTRY_OVERHEAD_BYTES, Incarnation, NodeId, Origin, Proposal, Timestamp};
 
 use super::Ticket;
-use crate::handle::NodeError;
+use crate::outcome::NodeError;
 
 /// The commands that wait, by sequence.
 ///

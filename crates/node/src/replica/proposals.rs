@@ -7,7 +7,7 @@ use ruvector_state_machine::StateMachine;
 
 use super::pending::Taker;
 use super::{Output, Replica, ReplicaError, Ticket};
-use crate::handle::NodeError;
+use crate::outcome::NodeError;
 
 impl<M: StateMachine> Replica<M> {
     pub(super) fn propose(

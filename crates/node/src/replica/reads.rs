@@ -6,7 +6,7 @@ use ruvector_protocol::{Index, Input, Message, ReadId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, ReadGrant, Replica, ReplicaError, Ticket};
-use crate::handle::{NodeError, ReadLevel};
+use crate::outcome::{NodeError, ReadLevel};
 
 /// The reads that wait.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use ruvector_state_machine::{RestoreError, StateMachine};
 use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
 use super::origins::OriginWindow;
-use super::{GROUP, JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
-use crate::handle::NodeError;
+use super::{JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
+use crate::outcome::NodeError;
 use restoring::restore;
 
 /// What a replica knows of its own snapshots.
@@ -161,8 +161,8 @@ impl<M: StateMachine> Replica<M> {
         if !self.snapshots.running {
             self.snapshots.running = true;
             let meta = self.present_meta();
-            let name = SnapshotStore::automatic_name(GROUP, &meta);
-            outputs.push(Output::Run(self.write_job(name, None, meta)));
+            let name = SnapshotStore::automatic_name(self.config.group, &meta);
+            outputs.push(self.run(self.write_job(name, None, meta)));
         }
     }
 
@@ -174,7 +174,7 @@ impl<M: StateMachine> Replica<M> {
         }
         self.snapshots.named_running += 1;
         let meta = self.present_meta();
-        outputs.push(Output::Run(self.write_job(name, Some(ticket), meta)));
+        outputs.push(self.run(self.write_job(name, Some(ticket), meta)));
     }
 
     fn present_meta(&self) -> SnapshotMeta {
@@ -184,6 +184,7 @@ impl<M: StateMachine> Replica<M> {
 
     fn write_job(&self, name: String, ticket: Option<Ticket>, meta: SnapshotMeta) -> SnapshotJob<M> {
         SnapshotJob::Write {
+            group: self.config.group,
             name,
             ticket,
             meta,
@@ -192,6 +193,10 @@ impl<M: StateMachine> Replica<M> {
             applied: Arc::clone(&self.snapshots.applied),
             store: self.store.clone(),
         }
+    }
+
+    pub(super) fn run(&self, job: SnapshotJob<M>) -> Output<M> {
+        Output::Run { group: self.config.group, job }
     }
 
     pub(super) fn job_done(
@@ -316,23 +321,19 @@ impl<M: StateMachine> Replica<M> {
         // What is applied may not yet be durable here, if the others' disks were faster.
         self.flush(now, outputs)?;
         let membership = self.raft.status().membership;
-        let base = self.journal.with(|log| {
-            let entries = log.read(GROUP, through, through, 1)?;
-            let Some(entry) = entries.first() else { return Ok(None) };
-            let base = SnapshotMeta { position: entry.position(), time: entry.time, membership };
-            log.compact(GROUP, &base)?;
-            log.sync()?;
-            Ok(Some(base))
-        })?;
-        let Some(base) = base else { return Ok(()) };
+        let entries = self.journal.read(through, through, 1)?;
+        let Some(entry) = entries.first() else { return Ok(()) };
+        let base = SnapshotMeta { position: entry.position(), time: entry.time, membership };
+        self.journal.compact(&base)?;
         self.step(now, Input::Compacted(base), outputs)
     }
 
     /// Removes the node's own snapshots but for the newest two and those that are being sent. One that is ahead of what
     /// is applied was received and is not installed: a start can't use it, so it takes the place of none that it can.
     fn remove_old_snapshots(&mut self) -> Result<(), StorageError> {
+        let group = self.config.group;
         let is_own = |info: &SnapshotInfo| {
-            info.automatic && info.group == GROUP && info.meta.position.index <= self.applied.index
+            info.automatic && info.group == group && info.meta.position.index <= self.applied.index
         };
         let mut own: Vec<_> = self.store.list()?.into_iter().filter(is_own).collect();
         own.sort_by_key(|info| info.meta.position.index);
@@ -362,7 +363,7 @@ impl<M: StateMachine> Replica<M> {
             "a snapshot of index {index} would take back what is applied, {}",
             self.applied.index
         );
-        let name = SnapshotStore::automatic_name(GROUP, meta);
+        let name = SnapshotStore::automatic_name(self.config.group, meta);
         self.origins = restore_contents(&self.store, &name, &mut self.machine)?;
         if self.config.planted(PlantedBug::SnapshotWithoutOrigins) {
             self.origins = OriginWindow::default();
@@ -373,7 +374,7 @@ impl<M: StateMachine> Replica<M> {
         self.hashes.clear();
         self.snapshots.newest = self.store.list()?.into_iter().find(|info| info.name == name);
         tracing::info!("installed snapshot {name}");
-        outputs.push(Output::Published);
+        outputs.push(Output::Published { group: self.config.group });
         self.release_reads(outputs);
         Ok(Input::Applied(index))
     }

@@ -11,7 +11,7 @@ use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
 
 use super::pace::Pace;
-use super::{GROUP, Output, Replica, ReplicaError, SnapshotJob, Verdict};
+use super::{Output, Replica, ReplicaError, SnapshotJob, Verdict};
 
 /// The transfers of this replica: at most one to each peer, and one from a peer.
 #[derive(Debug)]
@@ -206,9 +206,9 @@ impl<M: StateMachine> Replica<M> {
             None if is_cleared => {}
             None => {
                 doubts.reading = Some(name.clone());
-                let job = SnapshotJob::Verify { name: name.clone(), store: self.store.clone() };
                 transfer.is_doubted = true;
-                outputs.push(Output::Run(job));
+                let job = SnapshotJob::Verify { name: name.clone(), store: self.store.clone() };
+                outputs.push(self.run(job));
             }
         }
     }
@@ -362,7 +362,7 @@ impl<M: StateMachine> Replica<M> {
             if chunk.offset != 0 || chunk.data.is_empty() {
                 return Ok(0);
             }
-            let receiver = self.store.receive(GROUP, &chunk.meta, chunk.total_bytes)?;
+            let receiver = self.store.receive(self.config.group, &chunk.meta, chunk.total_bytes)?;
             self.transfers.incoming_count += 1;
             self.transfers.incoming = Some(Incoming {
                 number: self.transfers.incoming_count,
@@ -386,7 +386,9 @@ impl<M: StateMachine> Replica<M> {
             && let Some(receiver) = incoming.receiver.take()
         {
             let (meta, transfer) = (chunk.meta, incoming.number);
-            outputs.push(Output::Run(SnapshotJob::Complete { from, term, meta, transfer, receiver }));
+            let group = self.config.group;
+            let job = SnapshotJob::Complete { group, from, term, meta, transfer, receiver };
+            outputs.push(Output::Run { group, job });
             return Ok(chunk.total_bytes.saturating_sub(1));
         }
         Ok(next_offset)

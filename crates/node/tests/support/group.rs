@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ruvector_node::replica::{Event, Output, Replica, ReplicaConfig, ReplicaError, SnapshotJob, Ticket};
+use ruvector_node::host::{Host, HostConfig};
+use ruvector_node::replica::{Event, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use ruvector_node::state_machine::StateMachine;
-use ruvector_node::{Applied, NodeError, NodeId, Tuning};
+use ruvector_node::{Applied, GroupId, NodeError, NodeId, Tuning};
 use ruvector_protocol::{Envelope, Incarnation, Membership, Timestamp};
 use ruvector_storage::{Crash, SimulatedDisk};
 
@@ -16,16 +17,18 @@ pub(crate) const THIRD: NodeId = NodeId(3);
 
 pub(crate) const CLUSTER: u64 = 9;
 
+pub(crate) const GROUP: GroupId = GroupId::METADATA;
+
 const VOTERS: [NodeId; 3] = [FIRST, SECOND, THIRD];
 
 /// What a client was told.
 type Answer<T> = (Ticket, Result<T, NodeError>);
 
-/// Three replicas, one clock, and a network that loses what the test says.
+/// Three nodes with one group, one clock, and a network that loses what the test says.
 pub(crate) struct Group<M: StateMachine> {
     tuning: Tuning,
     disks: Vec<SimulatedDisk>,
-    replicas: Vec<Replica<M>>,
+    hosts: Vec<Host<M>>,
     pub(crate) now: Timestamp,
     pub(crate) network: VecDeque<Envelope>,
     /// Jobs take their time: they wait in `jobs`.
@@ -46,11 +49,11 @@ impl<M: StateMachine + Default> Group<M> {
         let tuning = Tuning { gather_max_us: 0, ..tuning.clone() };
         let disks: Vec<_> = VOTERS.iter().map(|_| SimulatedDisk::new()).collect();
         let nodes = VOTERS.iter().zip(&disks);
-        let replicas = nodes.map(|(node, disk)| open(*node, Incarnation(1), &tuning, disk, now)).collect();
+        let hosts = nodes.map(|(node, disk)| open(*node, Incarnation(1), &tuning, disk, now)).collect();
         Self {
             tuning,
             disks,
-            replicas,
+            hosts,
             now,
             network: VecDeque::new(),
             keeps_jobs: false,
@@ -70,7 +73,7 @@ impl<M: StateMachine + Default> Group<M> {
     pub(crate) fn try_restart(&mut self, node: NodeId, incarnation: u64) -> Result<(), ReplicaError> {
         let disk = &self.disks[place(node)];
         disk.crash(Crash::LoseUnsynced);
-        self.replicas[place(node)] = try_open(node, Incarnation(incarnation), &self.tuning, disk, self.now)?;
+        self.hosts[place(node)] = try_open(node, Incarnation(incarnation), &self.tuning, disk, self.now)?;
         Ok(())
     }
 
@@ -84,8 +87,12 @@ impl<M: StateMachine + Default> Group<M> {
         &self.disks[place(node)]
     }
 
-    pub(crate) fn replica(&mut self, node: NodeId) -> &mut Replica<M> {
-        &mut self.replicas[place(node)]
+    pub(crate) fn replica(&self, node: NodeId) -> &Replica<M> {
+        self.hosts[place(node)].replica(GROUP).expect("every node has the group")
+    }
+
+    pub(crate) fn host(&mut self, node: NodeId) -> &mut Host<M> {
+        &mut self.hosts[place(node)]
     }
 
     /// Hands over an event and does at once all that follows from it, but for messages.
@@ -93,11 +100,11 @@ impl<M: StateMachine + Default> Group<M> {
         let (now, mut outputs) = (self.now, std::mem::take(&mut self.outputs));
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let replica = self.replica(node);
-            replica.handle(now, event, &mut outputs).expect("the disk is well");
-            while !replica.is_settled() {
-                replica.flush(now, &mut outputs).expect("the disk is well");
-                replica.apply(now, || false, &mut outputs).expect("the disk is well");
+            let host = self.host(node);
+            host.handle(now, GROUP, event, &mut outputs).expect("the disk is well");
+            while !host.is_settled() {
+                host.flush(now, &mut outputs).expect("the disk is well");
+                host.apply(now, || false, &mut outputs).expect("the disk is well");
             }
             for output in outputs.drain(..) {
                 events.extend(self.take(node, output));
@@ -109,14 +116,14 @@ impl<M: StateMachine + Default> Group<M> {
     fn take(&mut self, node: NodeId, output: Output<M>) -> Option<Event> {
         match output {
             Output::Send(envelope) => self.network.push_back(envelope),
-            Output::Run(job) if self.keeps_jobs => self.jobs.push_back((node, job)),
-            Output::Run(job) => return Some(job.run()),
+            Output::Run { job, .. } if self.keeps_jobs => self.jobs.push_back((node, job)),
+            Output::Run { job, .. } => return Some(job.run()),
             Output::Proposed { ticket, result } => self.proposed.push((ticket, result)),
             Output::ReadReady { ticket, result } => {
                 let view = self.replica(node).view();
                 self.read.push((ticket, result.map(|_| view)));
             }
-            Output::SnapshotCreated { .. } | Output::LogCompacted { .. } | Output::Published => {}
+            Output::SnapshotCreated { .. } | Output::LogCompacted { .. } | Output::Published { .. } => {}
         }
         None
     }
@@ -171,7 +178,7 @@ fn open<M: StateMachine + Default>(
     tuning: &Tuning,
     disk: &SimulatedDisk,
     now: Timestamp,
-) -> Replica<M> {
+) -> Host<M> {
     try_open(node, incarnation, tuning, disk, now).expect("what it wrote opens")
 }
 
@@ -181,16 +188,16 @@ fn try_open<M: StateMachine + Default>(
     tuning: &Tuning,
     disk: &SimulatedDisk,
     now: Timestamp,
-) -> Result<Replica<M>, ReplicaError> {
-    let config = ReplicaConfig {
+) -> Result<Host<M>, ReplicaError> {
+    let config = HostConfig {
         cluster_id: CLUSTER,
         node,
         incarnation,
-        membership: Membership { voters: VOTERS.into() },
+        groups: [(GROUP, Membership { voters: VOTERS.into() })].into(),
         tuning: tuning.clone(),
         seed: node.0,
         #[cfg(feature = "planted-bugs")]
         planted_bug: None,
     };
-    Replica::open(config, Arc::new(disk.clone()), M::default(), now)
+    Host::open(config, Arc::new(disk.clone()), |_| M::default(), now)
 }

@@ -38,7 +38,7 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut cluster = Self { directory, nodes: Vec::new(), members, tuning };
         for (number, listener) in listeners.into_iter().enumerate() {
-            let node = Node::start(cluster.config(number, listener), machine(number));
+            let node = Node::start(cluster.config(number, listener), |_| machine(number));
             cluster.nodes.push(Some(node.expect("the node starts")));
         }
         cluster
@@ -49,6 +49,7 @@ impl Cluster {
             cluster_name: "test".to_owned(),
             node_name: self.members[number].0.clone(),
             initial_members: self.members.clone(),
+            groups: Vec::new(),
             data_directory: self.directory.path().join(&self.members[number].0),
             peer_listener,
             client_address: format!("127.0.0.1:{}", number + 1),
@@ -71,7 +72,9 @@ impl Cluster {
     /// Starts a node with a machine other than a good one.
     pub(crate) fn restart_with(&mut self, number: usize, machine: Recorder) {
         let listener = TcpListener::bind(&self.members[number].1).expect("its port is free again");
-        let node = Node::start(self.config(number, listener), machine);
+        let mut machine = Some(machine);
+        let only = |_: &str| machine.take().expect("one group");
+        let node = Node::start(self.config(number, listener), only);
         self.nodes[number] = Some(node.expect("the node starts"));
     }
 

@@ -3,25 +3,26 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ruvector_protocol::SnapshotMeta;
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
+use ruvector_storage::{SnapshotInfo, SnapshotStore, SnapshotWriter, StorageError};
 
 use super::unhurried::Unhurried;
 use super::write_origins;
 use crate::replica::origins::OriginWindow;
-use crate::replica::{Event, GROUP, JobDone, SnapshotJob, Verdict};
+use crate::replica::{Event, JobDone, SnapshotJob, Verdict};
 
 impl<M: StateMachine> SnapshotJob<M> {
     /// Does the work; it may take long.
     #[must_use]
     pub fn run(self) -> Event {
         Event::JobDone(match self {
-            Self::Write { name, ticket, meta, view, origins, applied, store } => {
-                let result = write_contents::<M>(&store, &name, &meta, &view, &origins, &applied);
+            Self::Write { group, name, ticket, meta, view, origins, applied, store } => {
+                let writer = store.create(&name, group, &meta);
+                let result =
+                    writer.and_then(|writer| write_contents::<M>(writer, &name, &view, &origins, &applied));
                 JobDone::Written { ticket, result }
             }
-            Self::Complete { from, term, meta, transfer, receiver } => {
+            Self::Complete { group: _, from, term, meta, transfer, receiver } => {
                 JobDone::Completed { from, term, meta, transfer, result: receiver.finish() }
             }
             Self::Verify { name, store } => {
@@ -48,12 +49,12 @@ impl<M: StateMachine> SnapshotJob<M> {
             Self::Write { name, ticket, .. } => {
                 JobDone::Written { ticket: *ticket, result: Err(error(name)) }
             }
-            Self::Complete { from, term, meta, transfer, receiver: _ } => JobDone::Completed {
+            Self::Complete { group, from, term, meta, transfer, receiver: _ } => JobDone::Completed {
                 from: *from,
                 term: *term,
                 meta: meta.clone(),
                 transfer: *transfer,
-                result: Err(error(&SnapshotStore::automatic_name(GROUP, meta))),
+                result: Err(error(&SnapshotStore::automatic_name(*group, meta))),
             },
             Self::Verify { name, store: _ } => {
                 JobDone::Verified { name: name.clone(), verdict: Verdict::Unknown }
@@ -70,14 +71,12 @@ fn read_through(store: &SnapshotStore, name: &str) -> io::Result<u64> {
 
 /// A snapshot's contents are what is remembered of origins, with its length before it, and the machine's.
 fn write_contents<M: StateMachine>(
-    store: &SnapshotStore,
+    mut writer: SnapshotWriter,
     name: &str,
-    meta: &SnapshotMeta,
     view: &M::View,
     origins: &OriginWindow,
     applied: &AtomicU64,
 ) -> Result<SnapshotInfo, StorageError> {
-    let mut writer = store.create(name, GROUP, meta)?;
     // Hardly anybody waits for it: a follower that is far behind gets a snapshot that is there.
     let mut seen = applied.load(Ordering::Relaxed);
     let is_busy = || {

@@ -33,12 +33,13 @@ impl Fixture {
             cluster_name: "test".to_owned(),
             node_name: "node-1".to_owned(),
             initial_members: vec![("node-1".to_owned(), "127.0.0.1:1".to_owned())],
+            groups: Vec::new(),
             data_directory: directory.path().join("node-1"),
             peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             client_address: String::new(),
             tuning: Tuning { heartbeat_interval_ms: 20, election_timeout_ms: 100, ..Tuning::default() },
         };
-        let node = Node::start(config, KvMachine::default()).unwrap();
+        let node = Node::start(config, |_| KvMachine::default()).unwrap();
         let handle = node.handle();
         let led = async {
             while handle.read(ReadLevel::Strong).await.is_err() {
