@@ -190,6 +190,7 @@ impl World {
             self.trace.remark(self.now_us, Place::World, || format!("an empty disk for node {}", node + 1));
             self.hosts[node].replace_disk();
             self.invariants.forget_votes(self.hosts[node].id);
+            self.forget_votes_aside(self.hosts[node].id);
         }
     }
 

@@ -54,6 +54,7 @@ impl World {
         self.recover()?;
         self.cut_logs()?;
         self.expire_leases()?;
+        self.check_aside()?;
         self.tell_everything()?;
         let drift_ppm = self.scenario.tuning.clock_drift_ppm;
         self.statistics.undecided_keys = self.history.check(&self.events, drift_ppm)?;
@@ -130,22 +131,7 @@ impl World {
         if down > 0 {
             return Some(format!("{down} nodes are down"));
         }
-        let leaders = running.iter().filter(|replica| Invariants::is_leader(replica)).count();
-        if leaders != 1 {
-            return Some(format!("{leaders} nodes lead"));
-        }
-        let differs = running.windows(2).any(|pair| {
-            pair[0].applied() != pair[1].applied()
-                || pair[0].state_hash() != pair[1].state_hash()
-                || pair[0].raft().leader() != pair[1].raft().leader()
-        });
-        differs.then(|| {
-            let states: Vec<String> = running
-                .iter()
-                .map(|r| format!("{:?} {:032x} {:?}", r.applied(), r.state_hash(), r.raft().leader()))
-                .collect();
-            format!("replicas differ: {}", states.join(", "))
-        })
+        unrest_among(&running).or_else(|| self.unrest_aside())
     }
 
     /// Every running node is asked for every key.
@@ -198,4 +184,25 @@ impl World {
         ensure!(left == 0, Liveness, "{left} leases live long after their time");
         self.recover()
     }
+}
+
+/// What is not yet as it should be among the replicas of a group: one leader that all follow, all equal.
+pub(crate) fn unrest_among(running: &[&Replica<KvMachine>]) -> Option<String> {
+    let leaders = running.iter().filter(|replica| Invariants::is_leader(replica)).count();
+    if leaders != 1 {
+        return Some(format!("{leaders} nodes lead"));
+    }
+
+    let differs = running.windows(2).any(|pair| {
+        pair[0].applied() != pair[1].applied()
+            || pair[0].state_hash() != pair[1].state_hash()
+            || pair[0].raft().leader() != pair[1].raft().leader()
+    });
+    differs.then(|| {
+        let states: Vec<String> = running
+            .iter()
+            .map(|r| format!("{:?} {:032x} {:?}", r.applied(), r.state_hash(), r.raft().leader()))
+            .collect();
+        format!("replicas differ: {}", states.join(", "))
+    })
 }

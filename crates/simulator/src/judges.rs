@@ -16,9 +16,10 @@ impl World {
     pub(crate) fn look_at(&mut self, node: usize) -> Result<(), Violation> {
         let host = &self.hosts[node];
         let Some(process) = &host.process else { return Ok(()) };
-        let is_made_good = !process.replica.raft().is_newcomer();
-        let judged = self.invariants.inspect(host.id, &process.replica);
+        let is_made_good = process.has_joined();
+        let judged = self.invariants.inspect(host.id, process.replica());
         let is_new_leader = self.forgiven(judged)?;
+        self.look_aside(node)?;
         self.watch_last_act(node);
         if is_made_good {
             self.hosts[node].newcomer = false;

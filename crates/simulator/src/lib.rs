@@ -34,6 +34,7 @@ pub mod rollback;
 pub mod scenario;
 mod sessions;
 mod settings;
+mod side_groups;
 pub mod simulation;
 pub mod statistics;
 pub mod trace;

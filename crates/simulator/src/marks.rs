@@ -103,6 +103,12 @@ counters! {
         differences_undecided: "turns of replicas that differ while no majority can decide",
         /// Disks were rolled back, and nothing was lost by it.
         rollbacks_survived: "rolled-back disks that lost nothing",
+        /// Two groups of a node had different leaders.
+        groups_led_apart: "turns of nodes whose groups had different leaders",
+        /// A sync was to make the writes of several groups durable.
+        syncs_of_several_groups: "syncs for several groups at once",
+        /// The power went while several groups had written what was not known to be durable.
+        power_lost_to_several_groups: "power losses with unsynced writes of several groups",
         /// A power loss left a part of the last write to the log.
         log_ends_torn: "ends of logs torn",
     }
@@ -198,12 +204,12 @@ impl Kind {
     fn of(replica: &Replica<KvMachine>, turn: &Turn) -> Self {
         match turn {
             Turn::Apply { .. } => Self::Apply,
-            Turn::Handle(Event::Wake) => Self::Wake,
-            Turn::Handle(Event::Message(envelope)) => Self::of_message(replica, envelope),
-            Turn::Handle(Event::JobDone(JobDone::Completed { from, term, result: Ok(_), .. })) => {
+            Turn::Wake => Self::Wake,
+            Turn::Handle(_, Event::Message(envelope)) => Self::of_message(replica, envelope),
+            Turn::Handle(_, Event::JobDone(JobDone::Completed { from, term, result: Ok(_), .. })) => {
                 Self::Snapshot { from: *from, term: *term }
             }
-            Turn::Handle(_) | Turn::Flush | Turn::Flushed(_) => Self::Other,
+            Turn::Handle(..) | Turn::PeerLost(_) | Turn::Flush | Turn::Flushed(_) => Self::Other,
         }
     }
 
@@ -223,7 +229,7 @@ impl World {
     pub(crate) fn mark_turn(&mut self, node: usize, before: Before, outputs: &[Output<KvMachine>]) {
         let id = self.hosts[node].id;
         let Some(process) = &self.hosts[node].process else { return };
-        let raft = process.replica.raft();
+        let raft = process.replica().raft();
         let leader = raft.leader();
         self.marks.count_kind(before, &raft.status(), outputs);
         if before.leader == Some(id) && leader != Some(id) {
@@ -232,7 +238,7 @@ impl World {
         }
         if before.leader != Some(id) && leader == Some(id) {
             let has_old = raft.commit().next() < raft.status().last.index;
-            let lease_lives = !process.replica.view().leases().is_empty();
+            let lease_lives = !process.replica().view().leases().is_empty();
             self.marks.leaders_with_old_entries += u64::from(has_old);
             self.marks.leases_over_leader_change += u64::from(lease_lives);
         }
@@ -247,9 +253,9 @@ impl World {
         let long_us = self.election_timeout_us();
         let leads = self.leads(node);
         let Some(process) = &mut self.hosts[node].process else { return };
-        let raft = process.replica.raft();
+        let raft = process.replica().raft();
         let term = raft.term();
-        let is_behind = process.replica.applied().index < raft.commit();
+        let is_behind = process.replica().applied().index < raft.commit();
         let since = process.backlog_since.filter(|(of_term, _)| leads && *of_term == term);
         if leads && is_behind {
             process.backlog_since = since.or(Some((term, self.now_us)));

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use ruvector_node::Tuning;
-use ruvector_node::replica::{Output, Replica, ReplicaConfig, ReplicaError};
-use ruvector_protocol::{Incarnation, Index, Membership, NodeId, PlantedBug, Term, Timestamp};
+use ruvector_node::host::{Host as Groups, HostConfig};
+use ruvector_node::replica::{Event, Output, Replica, ReplicaError};
+use ruvector_node::{Flushed, Tuning};
+use ruvector_protocol::{GroupId, Incarnation, Index, Membership, NodeId, PlantedBug, Term, Timestamp};
 use ruvector_state_machine::kv::{KvMachine, KvView, StoreLimits};
 use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, Operation, SimulatedDisk};
@@ -76,17 +77,19 @@ fn is_torn(written: &[u8], left: &[u8]) -> bool {
 /// The pieces in which it is looked for what is left of a write.
 const TORN_PIECE_BYTES: usize = 16;
 
-/// A running replica and what is planned for it.
+/// Running replicas and what is planned for them.
 #[derive(Debug)]
 pub struct Process {
     /// The code that production runs.
-    pub replica: Replica<KvMachine>,
+    pub groups: Groups<KvMachine>,
     /// The version that readers see.
     pub published: KvView,
     /// A flush is under way.
     pub flushing: bool,
     /// A turn of applying is planned.
     pub applying: bool,
+    /// What each group had applied when it last had a turn, and for how many turns it has waited since.
+    pub waited: BTreeMap<GroupId, (Index, u32)>,
     /// As a leader of this term it has not applied all that is committed since this time.
     pub backlog_since: Option<(Term, u64)>,
     /// When the next wake-up is planned.
@@ -98,12 +101,20 @@ pub struct Process {
 /// What all nodes of a simulation are told alike.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// The members.
-    pub membership: Membership,
+    /// The groups with their members.
+    pub groups: BTreeMap<GroupId, Membership>,
     /// The bug that all nodes have.
     pub planted_bug: Option<PlantedBug>,
     /// What bounds the store.
     pub limits: StoreLimits,
+}
+
+impl ClusterSettings {
+    /// The groups that a node is a member of.
+    fn groups_of(&self, node: NodeId) -> BTreeMap<GroupId, Membership> {
+        let is_in = |(_, membership): &(&GroupId, &Membership)| membership.voters.contains(&node);
+        self.groups.iter().filter(is_in).map(|(group, membership)| (*group, membership.clone())).collect()
+    }
 }
 
 impl Host {
@@ -144,34 +155,37 @@ impl Host {
     /// Those of the replica; the machine is then still down.
     pub fn start(&mut self, now_us: u64, cluster: &ClusterSettings, seed: u64) -> Result<(), ReplicaError> {
         self.life += 1;
-        let config = ReplicaConfig {
+        let config = HostConfig {
             cluster_id: CLUSTER_ID,
             node: self.id,
             incarnation: Incarnation(self.life),
-            membership: cluster.membership.clone(),
+            groups: cluster.groups_of(self.id),
             tuning: self.tuning.clone(),
             seed,
             planted_bug: cluster.planted_bug,
         };
         let now = self.now(now_us);
         let machine_bug = self.machine_bug.or(cluster.planted_bug);
-        let replica = Replica::open(
-            config,
-            disk_for(&self.disk, cluster.planted_bug),
-            KvMachine::with_planted_bug(machine_bug).with_limits(cluster.limits),
-            now,
-        )?;
-        let published = replica.view();
+        let machine = |_| KvMachine::with_planted_bug(machine_bug).with_limits(cluster.limits);
+        let groups = Groups::open(config, disk_for(&self.disk, cluster.planted_bug), machine, now)?;
+        let published = metadata(&groups).view();
         self.process = Some(Process {
-            replica,
+            groups,
             published,
             flushing: false,
             applying: false,
+            waited: BTreeMap::new(),
             backlog_since: None,
             wake_at_us: None,
             idle_wakes: 0,
         });
         Ok(())
+    }
+
+    /// How many of its groups have written what is not known to be durable.
+    #[must_use]
+    pub fn unsynced_groups(&self) -> usize {
+        self.process.as_ref().map_or(0, |process| process.groups.unsynced_count())
     }
 
     /// The process ends, and perhaps the machine with it. Returns whether a part of the last write to the log was
@@ -282,12 +296,16 @@ impl Host {
 
 /// What a replica is asked to do in one turn.
 pub enum Turn {
-    /// Take an event.
-    Handle(ruvector_node::replica::Event),
+    /// Take an event of a group.
+    Handle(GroupId, Event),
+    /// Wake the groups whose time has come.
+    Wake,
+    /// Take note of a connection that broke.
+    PeerLost(NodeId),
     /// Make durable what waits.
     Flush,
     /// Take note of what was made durable beside it.
-    Flushed(ruvector_node::replica::Flushed),
+    Flushed(Flushed),
     /// Apply what is committed, so many entries at most.
     Apply {
         /// At least one.
@@ -295,11 +313,35 @@ pub enum Turn {
     },
 }
 
+fn metadata(groups: &Groups<KvMachine>) -> &Replica<KvMachine> {
+    groups.replica(GroupId::METADATA).expect("every node is a member of it")
+}
+
 impl Process {
-    /// Gives the replica one turn.
+    /// The replica of the group that every node is a member of.
+    #[must_use]
+    pub fn replica(&self) -> &Replica<KvMachine> {
+        metadata(&self.groups)
+    }
+
+    /// Whether it takes part in all of its groups: it is no newcomer in any.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        let mut replicas = self.groups.groups().filter_map(|group| self.groups.replica(group));
+        replicas.all(|replica| !replica.raft().is_newcomer())
+    }
+
+    /// How many entries its groups have applied, all together, or were given as snapshots.
+    #[must_use]
+    pub fn applied_count(&self) -> u64 {
+        let replicas = self.groups.groups().filter_map(|group| self.groups.replica(group));
+        replicas.map(|replica| replica.applied().index.0).sum()
+    }
+
+    /// Gives the replicas one turn.
     ///
     /// # Errors
-    /// Those of the replica: it must stop.
+    /// Those of the replicas: the node must stop.
     pub fn take_turn(
         &mut self,
         now: Timestamp,
@@ -307,16 +349,18 @@ impl Process {
         outputs: &mut Vec<Output<KvMachine>>,
     ) -> Result<(), ReplicaError> {
         match turn {
-            Turn::Handle(event) => self.replica.handle(now, event, outputs),
-            Turn::Flush => self.replica.flush(now, outputs),
-            Turn::Flushed(flushed) => self.replica.flushed(now, flushed, outputs),
+            Turn::Handle(group, event) => self.groups.handle(now, group, event, outputs),
+            Turn::Wake => self.groups.wake(now, outputs),
+            Turn::PeerLost(peer) => self.groups.peer_lost(now, peer, outputs),
+            Turn::Flush => self.groups.flush(now, outputs),
+            Turn::Flushed(flushed) => self.groups.flushed(now, flushed, outputs),
             Turn::Apply { entries_max } => {
                 let mut applied = 0;
                 let is_enough = || {
                     applied += 1;
                     applied >= entries_max
                 };
-                self.replica.apply(now, is_enough, outputs)
+                self.groups.apply(now, is_enough, outputs)
             }
         }
     }

@@ -372,15 +372,15 @@ impl World {
         let id = self.hosts[node].id;
         let Some(act) = &mut self.last_act else { return };
         let Some(process) = &self.hosts[node].process else { return };
-        self.marks.differences_undecided += u64::from(process.replica.differs_at().is_some());
-        let commit = process.replica.raft().commit();
+        self.marks.differences_undecided += u64::from(process.replica().differs_at().is_some());
+        let commit = process.replica().raft().commit();
         let compared = act.compared.get(&id).copied().unwrap_or_default();
-        let from = compared.next().max(process.replica.first_index());
+        let from = compared.next().max(process.replica().first_index());
         if from > commit {
             return;
         }
         act.compared.insert(id, commit);
-        for entry in read_log(&process.replica, from, commit).unwrap_or_default() {
+        for entry in read_log(process.replica(), from, commit).unwrap_or_default() {
             let before =
                 act.before.get(usize::try_from(entry.index.0 - 1).expect("a simulated log is small"));
             if before.is_some_and(|before| before.is_some_and(|before| before != CommittedEntry::of(&entry)))

@@ -1,18 +1,19 @@
 //! How the nodes of a world run: what arrives goes into the replica, what comes out goes on its way.
 
+use ruvector_node::FlushJob;
 use ruvector_node::ReplicaError;
-use ruvector_node::replica::{Event, FlushJob, JobDone, Output, SnapshotJob};
-use ruvector_protocol::{Envelope, NodeId};
+use ruvector_node::replica::{Event, JobDone, Output, SnapshotJob};
+use ruvector_protocol::{Envelope, GroupId, NodeId};
 use ruvector_state_machine::kv::KvMachine;
 use ruvector_storage::StorageError;
 use ruvector_storage::disk::simulated::Crash;
 
 use crate::faults::FaultKind;
 use crate::marks::Before;
-use crate::node::Turn;
+use crate::node::{Process, Turn};
 use crate::trace::Place;
 use crate::violation::{Violation, ensure};
-use crate::world::{Due, Happening, World, describe_job, place_of};
+use crate::world::{Arrival, Due, Happening, World, describe_job, place_of};
 
 /// How long a turn of applying takes at most, in microseconds.
 const APPLY_MAX_US: u64 = 200;
@@ -54,6 +55,7 @@ impl World {
         self.mark_start(node);
         self.hosts[node].note_log_writes();
         self.invariants.forget(self.hosts[node].id);
+        self.forget_aside(self.hosts[node].id);
         self.note_known(node);
         self.publish(node)?;
         self.look_at(node)?;
@@ -90,18 +92,31 @@ impl World {
         Ok(())
     }
 
-    /// Gives a node an event.
+    /// Gives a node something for the group that every node is a member of.
     pub(crate) fn give(&mut self, node: usize, event: Event) -> Result<(), Violation> {
+        self.arrive(node, Arrival::Event(GroupId::METADATA, event))
+    }
+
+    /// Gives a node an event.
+    pub(crate) fn arrive(&mut self, node: usize, arrival: Arrival) -> Result<(), Violation> {
         if self.hosts[node].process.is_none() {
             return Ok(());
         }
         let resume_us = self.hosts[node].paused_until_us;
         if resume_us > self.now_us {
             let at_us = resume_us + self.random.between(0, RESUME_MAX_US);
-            self.plan_due(at_us, node, Due::Take(event));
+            self.plan_due(at_us, node, Due::Take(arrival));
             return Ok(());
         }
-        self.take_turn(node, Turn::Handle(event))
+        self.take(node, arrival)
+    }
+
+    fn take(&mut self, node: usize, arrival: Arrival) -> Result<(), Violation> {
+        let turn = match arrival {
+            Arrival::Event(group, event) => Turn::Handle(group, event),
+            Arrival::PeerLost(peer) => Turn::PeerLost(peer),
+        };
+        self.take_turn(node, turn)
     }
 
     /// Something that a node planned in its present life is due.
@@ -118,7 +133,7 @@ impl World {
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
         match due {
             Due::Wake { planned_us } => self.wake(node, planned_us),
-            Due::Take(event) => self.take_turn(node, Turn::Handle(event)),
+            Due::Take(arrival) => self.take(node, arrival),
             Due::Flush => {
                 process.flushing = false;
                 self.statistics.flushes += 1;
@@ -134,7 +149,7 @@ impl World {
                 process.applying = false;
                 self.apply(node)
             }
-            Due::Job(job) => self.run_job(node, job),
+            Due::Job(group, job) => self.run_job(node, group, job),
             Due::Read { ticket, grant, granted_us } => self.make_read(node, ticket, grant, granted_us),
         }
     }
@@ -143,7 +158,7 @@ impl World {
     fn apply(&mut self, node: usize) -> Result<(), Violation> {
         let (cost_us, turn_us) = (self.scenario.apply_cost_us, self.hosts[node].tuning.apply_turn_us());
         let entries_max = turn_us.checked_div(cost_us).map_or(u64::MAX, |entries| entries.max(1));
-        let applied = |world: &Self| world.replica(node).map_or(0, |replica| replica.applied().index.0);
+        let applied = |world: &Self| world.hosts[node].process.as_ref().map_or(0, Process::applied_count);
         let before = applied(self);
         self.take_turn(node, Turn::Apply { entries_max })?;
         let busy_us = applied(self).saturating_sub(before) * cost_us;
@@ -156,7 +171,7 @@ impl World {
         let host = &mut self.hosts[node];
         host.paused_until_us = host.paused_until_us.max(self.now_us + busy_us);
         self.mark_backlog(node);
-        Ok(())
+        self.nobody_waits_for_a_backlog(node)
     }
 
     /// The log is written; a crash may yet come before the node knows.
@@ -175,18 +190,18 @@ impl World {
             return Ok(());
         }
         process.wake_at_us = None;
-        if process.replica.deadline(now).is_some_and(|deadline| deadline > now) {
+        if process.groups.deadline(now).is_some_and(|deadline| deadline > now) {
             self.plan_turns(node);
             return Ok(());
         }
-        self.take_turn(node, Turn::Handle(Event::Wake))?;
+        self.take_turn(node, Turn::Wake)?;
         self.check_for_spinning(node)
     }
 
     fn check_for_spinning(&mut self, node: usize) -> Result<(), Violation> {
         let now = self.hosts[node].now(self.now_us);
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
-        let idle = process.replica.deadline(now).is_some_and(|deadline| deadline <= now);
+        let idle = process.groups.deadline(now).is_some_and(|deadline| deadline <= now);
         process.idle_wakes = if idle { process.idle_wakes + 1 } else { 0 };
         ensure!(
             process.idle_wakes < IDLE_WAKES_MAX,
@@ -197,7 +212,7 @@ impl World {
         Ok(())
     }
 
-    fn run_job(&mut self, node: usize, job: SnapshotJob<KvMachine>) -> Result<(), Violation> {
+    fn run_job(&mut self, node: usize, group: GroupId, job: SnapshotJob<KvMachine>) -> Result<(), Violation> {
         let done = job.run();
         if self.goes_down_halted(node) {
             self.marks.snapshots_cut_short += 1;
@@ -215,7 +230,7 @@ impl World {
                 | JobDone::Verified { .. } => {}
             }
         }
-        self.take_turn(node, Turn::Handle(done))
+        self.take_turn(node, Turn::Handle(group, done))
     }
 
     /// One turn of a running node: the replica works, its outputs go out, its judges look.
@@ -224,10 +239,10 @@ impl World {
         let id = self.hosts[node].id;
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
         let text = if self.trace.is_printed() { describe_turn(&turn) } else { String::new() };
-        let before = Before::of(&process.replica, &turn);
+        let before = Before::of(process.replica(), &turn);
         let mut outputs = Vec::new();
         let result = process.take_turn(now, turn, &mut outputs);
-        let replica = &process.replica;
+        let replica = process.replica();
         let raft = replica.raft();
         let facts = (raft.term(), raft.leader(), raft.commit(), replica.applied(), outputs.len());
         self.trace.record(self.now_us, Place::Node(id.0), facts, || {
@@ -268,21 +283,26 @@ impl World {
                         return Ok(());
                     }
                 }
-                Output::Published => self.publish(node)?,
-                Output::Proposed { ticket, result } => self.proposed(node, ticket, result)?,
+                Output::Published { group: GroupId::METADATA } => self.publish(node)?,
+                Output::Published { .. } => {}
+                Output::Proposed { ticket, result } => {
+                    if !self.proposed_aside(ticket, result.as_ref().err()) {
+                        self.proposed(node, ticket, result)?;
+                    }
+                }
                 Output::ReadReady { ticket, result: Ok(grant) } => {
                     let at_us = self.now_us + self.random.between(0, READ_MAX_US);
                     self.plan_due(at_us, node, Due::Read { ticket, grant, granted_us: self.now_us });
                 }
                 Output::ReadReady { ticket, result: Err(error) } => self.read_refused(ticket, &error),
-                Output::Run(job) => {
+                Output::Run { group, job } => {
                     let at_us = self.now_us
                         + self.random.magnitude(100, self.election_timeout_us() * JOB_TIMEOUTS_MAX);
                     if self.work_random.chance(self.scenario.abandoned_per_mille) {
                         self.marks.jobs_abandoned += 1;
-                        self.plan_due(at_us, node, Due::Take(job.abandoned()));
+                        self.plan_due(at_us, node, Due::Take(Arrival::Event(group, job.abandoned())));
                     } else {
-                        self.plan_due(at_us, node, Due::Job(job));
+                        self.plan_due(at_us, node, Due::Job(group, job));
                     }
                 }
                 Output::SnapshotCreated { .. } | Output::LogCompacted { .. } => {}
@@ -296,30 +316,37 @@ impl World {
         self.trace.remark(self.now_us, Place::Node(envelope.from.0), || {
             format!("  sends to {} in term {}: {:?}", envelope.to, envelope.term, envelope.message)
         });
-        let judged = self.invariants.watch(&envelope);
-        self.forgiven(judged)?;
-        self.chase(&envelope);
+        let is_aside = self.watch_aside(&envelope)?;
+        if !is_aside {
+            let judged = self.invariants.watch(&envelope);
+            self.forgiven(judged)?;
+            self.chase(&envelope);
+        }
         let link = (node, place_of(envelope.to));
         let arrivals = match self.is_starved(&envelope) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, link, &mut self.random),
         };
-        self.mark_message(node, &envelope, arrivals.is_empty());
+        if !is_aside {
+            self.mark_message(node, &envelope, arrivals.is_empty());
+        }
         self.statistics.messages_lost += u64::from(arrivals.is_empty());
         self.statistics.messages_duplicated += u64::from(arrivals.len() > 1);
         for at_us in arrivals {
             self.plan(at_us, Happening::Arrive(envelope.clone()));
         }
-        self.spring_power_trap(&envelope);
-        self.spring_vote_trap(&envelope);
-        self.spring_catch_up_trap(&envelope);
+        if !is_aside {
+            self.spring_power_trap(&envelope);
+            self.spring_vote_trap(&envelope);
+            self.spring_catch_up_trap(&envelope);
+        }
         Ok(())
     }
 
     /// Readers see the replica's newest version.
     fn publish(&mut self, node: usize) -> Result<(), Violation> {
         let Some(process) = &mut self.hosts[node].process else { return Ok(()) };
-        let view = process.replica.view();
+        let view = process.replica().view();
         let seen = std::mem::replace(&mut process.published, view);
         let compacted = process.published.compacted();
         self.marks.retentions_reached +=
@@ -333,22 +360,23 @@ impl World {
         let now = host.now(self.now_us);
         let Some(process) = &mut host.process else { return };
         let (mut flush, mut apply, mut wake) = (None, None, None);
-        if process.replica.needs_flush() && !process.flushing {
+        if process.groups.needs_flush() && !process.flushing {
+            self.marks.syncs_of_several_groups += u64::from(process.groups.unsynced_count() > 1);
             process.flushing = true;
             let sync_us = self.random.magnitude(50, self.scenario.sync_max_us) * host.sync_slowdown;
             flush = Some(if self.random.chance(FLUSHED_INLINE_PER_MILLE) {
                 (self.now_us + sync_us, Due::Flush)
             } else {
                 let told_after_us = self.random.between(0, sync_us);
-                let job = process.replica.flush_job();
+                let job = process.groups.flush_job();
                 (self.now_us + sync_us - told_after_us, Due::FlushBeside { job, told_after_us })
             });
         }
-        if process.replica.needs_apply() && !process.applying {
+        if process.groups.needs_apply() && !process.applying {
             process.applying = true;
             apply = Some(self.now_us + self.random.between(0, APPLY_MAX_US));
         }
-        if let Some(deadline) = process.replica.deadline(now) {
+        if let Some(deadline) = process.groups.deadline(now) {
             let at_us = host.clock.when(deadline, self.now_us).max(self.now_us + WAKE_GAP_US);
             if process.wake_at_us.is_none_or(|planned| planned > at_us) {
                 process.wake_at_us = Some(at_us);
@@ -398,6 +426,8 @@ impl World {
     pub(crate) fn crash(&mut self, node: usize, crash: Crash) {
         let id = self.hosts[node].id;
         self.trace.record(self.now_us, Place::Node(id.0), "crash", || format!("goes down: {crash:?}"));
+        let is_shared = crash != Crash::ProcessOnly && self.hosts[node].unsynced_groups() > 1;
+        self.marks.power_lost_to_several_groups += u64::from(is_shared);
         let is_torn = self.hosts[node].crash(crash);
         self.marks.log_ends_torn += u64::from(is_torn);
         match crash {
@@ -454,11 +484,13 @@ fn is_corruption(error: &ReplicaError) -> bool {
 
 fn describe_turn(turn: &Turn) -> String {
     match turn {
-        Turn::Handle(Event::Message(envelope)) => {
+        Turn::Handle(_, Event::Message(envelope)) => {
             format!("hears from {} in term {}: {:?}", envelope.from, envelope.term, envelope.message)
         }
-        Turn::Handle(Event::JobDone(_)) => "takes note of a finished job".to_owned(),
-        Turn::Handle(event) => format!("handles {event:?}"),
+        Turn::Handle(_, Event::JobDone(_)) => "takes note of a finished job".to_owned(),
+        Turn::Handle(_, event) => format!("handles {event:?}"),
+        Turn::Wake => "is woken".to_owned(),
+        Turn::PeerLost(peer) => format!("learns that the connection to {peer} broke"),
         Turn::Flush => "flushes".to_owned(),
         Turn::Flushed(_) => "learns that its log was flushed".to_owned(),
         Turn::Apply { .. } => "applies".to_owned(),

@@ -1,10 +1,11 @@
 //! Everything that there is in a simulation, and the queue of what happens next.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use ruvector_node::replica::{Event, FlushJob, Flushed, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
-use ruvector_protocol::{Envelope, Membership, NodeId, PlantedBug};
+use ruvector_node::replica::{Event, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
+use ruvector_node::{FlushJob, Flushed};
+use ruvector_protocol::{Envelope, GroupId, Membership, NodeId, PlantedBug};
 use ruvector_state_machine::kv::{KvMachine, Retention};
 use ruvector_storage::disk::simulated::SimulatedDisk;
 
@@ -16,11 +17,12 @@ use crate::history::History;
 use crate::invariants::Invariants;
 use crate::marks::Marks;
 use crate::network::Network;
-use crate::node::{ClusterSettings, Host};
+use crate::node::{ClusterSettings, Host, Process};
 use crate::random::Random;
 use crate::rollback::LastAct;
 use crate::scenario::Scenario;
 use crate::sessions::SessionUse;
+use crate::side_groups::{self, SideGroup};
 use crate::statistics::Statistics;
 use crate::trace::{Place, Trace};
 use crate::traps::{Chase, PowerTrap, VoteTrap};
@@ -39,6 +41,8 @@ pub struct World {
     pub(crate) settings_random: Random,
     /// Chance in whether jobs come to their end, for the same reason.
     pub(crate) work_random: Random,
+    /// Chance in the groups beside, for the same reason.
+    pub(crate) groups_random: Random,
     pub(crate) scenario: Scenario,
     pub(crate) cluster: ClusterSettings,
     pub(crate) hosts: Vec<Host>,
@@ -48,6 +52,8 @@ pub struct World {
     pub(crate) history: History,
     pub(crate) events: EventLog,
     pub(crate) invariants: Invariants,
+    /// The groups beside the one that the clients use.
+    pub(crate) sides: BTreeMap<GroupId, SideGroup>,
     pub(crate) statistics: Statistics,
     pub(crate) marks: Marks,
     pub(crate) trace: Trace,
@@ -84,6 +90,8 @@ const SETTINGS_SEED: u64 = 5 << 32;
 const WORK_SEED: u64 = 11 << 32;
 /// The same for what bounds the store.
 const LIMITS_SEED: u64 = 7 << 32;
+/// The same for the groups beside.
+const GROUPS_SEED: u64 = 17 << 32;
 /// The same for whether and how disks are rolled back.
 const ROLLBACK_SEED: u64 = 13 << 32;
 
@@ -100,6 +108,8 @@ pub(crate) enum Happening {
     Start(usize),
     /// A client has thought enough.
     Act(usize),
+    /// A client of a group beside has thought enough.
+    ActAside(GroupId),
     /// A client sends a write again that it has under way.
     SendAgain(usize),
     /// A client has waited long enough for what it asked for by this ticket.
@@ -124,13 +134,22 @@ pub(crate) enum Happening {
     Cut(Vec<(usize, usize)>),
 }
 
+/// What comes to a node from outside.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// Something for one of its groups.
+    Event(GroupId, Event),
+    /// A connection broke, which concerns all of them.
+    PeerLost(NodeId),
+}
+
 /// Something that a running node has planned.
 #[derive(Debug)]
 pub(crate) enum Due {
     /// Its deadline, as it was when this was planned.
     Wake { planned_us: u64 },
     /// What came while it was paused.
-    Take(Event),
+    Take(Arrival),
     /// Its disk is done syncing, for which the node has waited but for what arrived.
     Flush,
     /// A thread beside it has written and synced the log.
@@ -144,7 +163,7 @@ pub(crate) enum Due {
     /// Its next turn of applying.
     Apply,
     /// Its background thread is done.
-    Job(SnapshotJob<KvMachine>),
+    Job(GroupId, SnapshotJob<KvMachine>),
     /// A client's thread makes a read that was granted.
     Read { ticket: Ticket, grant: ReadGrant, granted_us: u64 },
 }
@@ -208,6 +227,9 @@ impl World {
         );
         let mut work_random = Random::new(seed ^ WORK_SEED);
         scenario.draw_work(&mut work_random);
+        let mut groups_random = Random::new(seed ^ GROUPS_SEED);
+        let beside = side_groups::draw(&scenario, &mut groups_random);
+        let sides = beside.iter().map(|(group, members)| (*group, SideGroup::new(members))).collect();
         let voters = (1..=scenario.nodes as u64).map(NodeId).collect();
         let drift_ppm = scenario.tuning.clock_drift_ppm;
         let hosts: Vec<Host> = (1..=scenario.nodes as u64)
@@ -219,7 +241,7 @@ impl World {
         let mut world = Self {
             now_us: 0,
             cluster: ClusterSettings {
-                membership: Membership { voters },
+                groups: std::iter::once((GroupId::METADATA, Membership { voters })).chain(beside).collect(),
                 planted_bug,
                 limits: scenario.limits,
             },
@@ -230,6 +252,7 @@ impl World {
             history: History::default(),
             events: EventLog::default(),
             invariants: Invariants::default(),
+            sides,
             statistics: Statistics::default(),
             marks: Marks::default(),
             trace: Trace::new(traced),
@@ -250,6 +273,7 @@ impl World {
             session_random,
             settings_random,
             work_random,
+            groups_random,
             scenario,
         };
         world.trace.remark(0, Place::World, || format!("{:#?}", world.scenario));
@@ -265,6 +289,10 @@ impl World {
         for client in 0..self.clients.len() {
             let at_us = self.random.between(0, 200_000);
             self.plan(at_us, Happening::Act(client));
+        }
+        for group in self.sides.keys().copied().collect::<Vec<_>>() {
+            let at_us = self.groups_random.between(0, 200_000);
+            self.plan(at_us, Happening::ActAside(group));
         }
         for watcher in 0..self.watchers.len() {
             self.plan(0, Happening::Look(watcher));
@@ -314,13 +342,14 @@ impl World {
         match happening {
             Happening::Arrive(envelope) => {
                 let node = place_of(envelope.to);
-                self.give(node, Event::Message(envelope))
+                self.arrive(node, Arrival::Event(envelope.group, Event::Message(envelope)))
             }
-            Happening::LosePeer { node, peer } => self.give(node, Event::PeerLost(peer)),
+            Happening::LosePeer { node, peer } => self.arrive(node, Arrival::PeerLost(peer)),
             Happening::Due { node, life, due } if self.hosts[node].life == life => self.due(node, due),
             Happening::Due { .. } => Ok(()),
             Happening::Start(node) => self.start(node),
             Happening::Act(client) => self.act(client),
+            Happening::ActAside(group) => self.act_aside(group),
             Happening::SendAgain(client) => self.send_again(client),
             Happening::LosePatience { client, ticket } => self.lose_patience(client, ticket),
             Happening::Look(_) if self.last_act.is_some() => Ok(()),
@@ -397,7 +426,7 @@ impl World {
 
     /// A node's replica, if it runs.
     pub(crate) fn replica(&self, node: usize) -> Option<&Replica<KvMachine>> {
-        self.hosts[node].process.as_ref().map(|process| &process.replica)
+        self.hosts[node].process.as_ref().map(Process::replica)
     }
 
     /// Whether a node thinks that it leads.
