@@ -344,8 +344,7 @@ impl World {
         let shows = |replica: &Replica<KvMachine>| {
             !replica.raft().status().contradicted_by.is_empty() || replica.differs_at().is_some()
         };
-        self.last_act.as_ref().is_some_and(|act| act.stopped > 0)
-            || (0..self.hosts.len()).filter_map(|node| self.replica(node)).any(shows)
+        self.last_act.as_ref().is_some_and(|act| act.stopped > 0) || self.all_replicas().any(shows)
     }
 
     /// What is lost although one whose disk was left alone knew it to be committed.

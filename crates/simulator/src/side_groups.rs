@@ -76,6 +76,13 @@ impl World {
         processes.filter_map(|process| process.groups.replica(group)).collect()
     }
 
+    /// The replicas of all groups that run.
+    pub(crate) fn all_replicas(&self) -> impl Iterator<Item = &Replica<KvMachine>> {
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        processes
+            .flat_map(|process| process.groups.groups().filter_map(|group| process.groups.replica(group)))
+    }
+
     /// A client puts the next key of a group.
     pub(crate) fn act_aside(&mut self, group: GroupId) -> Result<(), Violation> {
         if !self.clients_work {
