@@ -15,19 +15,26 @@ use tonic::{Request, Response, Status};
 use crate::context::Context;
 use crate::etcd::convert;
 use crate::etcd::error::{EtcdError, store_status};
+use crate::groups::Groups;
 
 /// How many entries of the log one answer has at most.
 const LOG_TAIL_MAX: u32 = 10_000;
 
 /// The service of the command line.
-pub(crate) struct AdminService(pub(crate) Arc<Context>);
+pub(crate) struct AdminService {
+    pub(crate) context: Arc<Context>,
+    /// All groups of the node.
+    pub(crate) groups: Arc<Groups>,
+}
 
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        let status = self.0.handle.status().await.map_err(admin_status)?;
-        let version = self.0.version(true).await?;
-        Ok(Response::new(status_response(&self.0, status, &version.view)))
+        let status = self.context.handle.status().await.map_err(admin_status)?;
+        let version = self.context.version(true).await?;
+        let mut response = status_response(&self.context, status, &version.view);
+        response.groups = self.summaries().await?;
+        Ok(Response::new(response))
     }
 
     async fn log_tail(
@@ -35,7 +42,7 @@ impl Admin for AdminService {
         request: Request<pb::LogTailRequest>,
     ) -> Result<Response<pb::LogTailResponse>, Status> {
         let count = request.get_ref().count.min(LOG_TAIL_MAX) as usize;
-        let records = self.0.handle.log_tail(count).await.map_err(admin_status)?;
+        let records = self.context.handle.log_tail(count).await.map_err(admin_status)?;
         Ok(Response::new(pb::LogTailResponse { entries: records.into_iter().map(log_entry).collect() }))
     }
 
@@ -44,7 +51,7 @@ impl Admin for AdminService {
         request: Request<pb::CompactLogRequest>,
     ) -> Result<Response<pb::CompactLogResponse>, Status> {
         let before = Index(request.get_ref().before_index);
-        let first = self.0.handle.compact_log(before).await.map_err(admin_status)?;
+        let first = self.context.handle.compact_log(before).await.map_err(admin_status)?;
         Ok(Response::new(pb::CompactLogResponse { first_index: first.0 }))
     }
 
@@ -52,7 +59,8 @@ impl Admin for AdminService {
         &self,
         request: Request<pb::SnapshotCreateRequest>,
     ) -> Result<Response<pb::SnapshotCreateResponse>, Status> {
-        let info = self.0.handle.create_snapshot(&request.get_ref().name).await.map_err(admin_status)?;
+        let info =
+            self.context.handle.create_snapshot(&request.get_ref().name).await.map_err(admin_status)?;
         Ok(Response::new(pb::SnapshotCreateResponse { snapshot: Some(snapshot(info)) }))
     }
 
@@ -60,7 +68,7 @@ impl Admin for AdminService {
         &self,
         _: Request<pb::SnapshotListRequest>,
     ) -> Result<Response<pb::SnapshotListResponse>, Status> {
-        let listing = self.0.handle.list_snapshots().await.map_err(admin_status)?;
+        let listing = self.context.handle.list_snapshots().await.map_err(admin_status)?;
         let usable = listing.usable.into_iter().map(snapshot);
         let snapshots = usable.chain(listing.unusable.into_iter().map(unusable_snapshot)).collect();
         Ok(Response::new(pb::SnapshotListResponse { snapshots }))
@@ -72,7 +80,7 @@ impl Admin for AdminService {
             return Err(EtcdError::EmptyKey.into());
         }
         let level = read_level(&request)?;
-        let read = self.0.handle.read(level).await.map_err(admin_status)?;
+        let read = self.context.handle.read(level).await.map_err(admin_status)?;
         let range = one_key(request.key);
         let view = &read.published.view;
         let found = view.range(&range).map_err(store_status)?;
@@ -83,9 +91,35 @@ impl Admin for AdminService {
             applied_index: read.published.applied.index.0,
             applied_term: read.published.applied.term.0,
             revision: view.revision().0,
-            node_id: self.0.handle.node_id().0,
-            node_name: self.0.handle.node_name().to_owned(),
+            node_id: self.context.handle.node_id().0,
+            node_name: self.context.handle.node_name().to_owned(),
         }))
+    }
+}
+
+impl AdminService {
+    /// What there is to say of each group in a line.
+    async fn summaries(&self) -> Result<Vec<pb::GroupSummary>, Status> {
+        let mut summaries = Vec::new();
+        for context in self.groups.all() {
+            let status = context.handle.status().await.map_err(admin_status)?;
+            let version = context.version(true).await?;
+            summaries.push(pb::GroupSummary {
+                name: context.handle.group_name().to_owned(),
+                id: context.handle.group().0,
+                trouble: status.trouble(),
+                role: role(status.role) as i32,
+                leader_id: status.leader.map(|leader| leader.0),
+                term: status.term.0,
+                commit_index: status.commit.0,
+                applied_index: status.applied.0,
+                voter_ids: status.voters.iter().map(|voter| voter.0).collect(),
+                revision: version.view.revision().0,
+                key_count: version.view.key_count() as u64,
+                store_bytes: version.view.size_bytes(),
+            });
+        }
+        Ok(summaries)
     }
 }
 
@@ -163,6 +197,8 @@ fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::
         retention_age_ms: view.retention().age_ms,
         retention_bytes: view.retention().bytes,
         unheard_ids: status.unheard.iter().map(|node| node.0).collect(),
+        group_name: context.handle.group_name().to_owned(),
+        groups: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What all services of a server share.
+//! What all services of a group share.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -19,11 +19,12 @@ use crate::metrics::Metrics;
 /// A published version of the store.
 pub(crate) type Version = Arc<Published<KvView>>;
 
-/// What all services of a server share.
+/// What all services of a group share.
 pub(crate) struct Context {
     pub(crate) handle: Handle<KvMachine>,
     pub(crate) limits: Limits,
-    pub(crate) metrics: Metrics,
+    /// Of the whole node, as is all that follows but the watches and renewals.
+    pub(crate) metrics: Arc<Metrics>,
     /// What clients may have the node hold.
     pub(crate) budget: Arc<Budget>,
     /// The same for those who look what is wrong, apart from the others.
@@ -87,6 +88,11 @@ impl Client {
             looks_share: context.looks_budget.share(),
             context: Arc::clone(context),
         }
+    }
+
+    /// The same client, asking another group.
+    pub(crate) fn of_group(&self, context: &Arc<Context>) -> Self {
+        Self { context: Arc::clone(context), ..self.clone() }
     }
 
     /// Holds bytes on this client's account, or refuses what would take them.

@@ -28,6 +28,7 @@ use crate::etcd::kv::KvService;
 use crate::etcd::lease::LeaseService;
 use crate::etcd::maintenance::MaintenanceService;
 use crate::etcd::watch::WatchService;
+use crate::groups::Groups;
 use crate::health::HealthService;
 use crate::held::{self, Account, CALL_BYTES, Kind, Received, Sent};
 use crate::native::NativeService;
@@ -52,6 +53,15 @@ const SERVICES: [&str; 9] = [KV, WATCH, LEASE, CLUSTER, MAINTENANCE, AUTH, NATIV
 pub(crate) struct Frontend {
     client: Client,
     connection: Arc<Connection>,
+    groups: Arc<Groups>,
+    /// Of the metadata group. Those of others are made for each call: they are only pointers.
+    usual: Services,
+    health: HealthServer<HealthService>,
+    plain: Router,
+}
+
+/// The services of a group, for one client.
+struct Services {
     kv: KvServer<KvService>,
     watch: WatchService,
     lease: LeaseServer<LeaseService>,
@@ -60,15 +70,14 @@ pub(crate) struct Frontend {
     auth: AuthServer<AuthService>,
     admin: AdminServer<AdminService>,
     native: NativeServer<NativeService>,
-    health: HealthServer<HealthService>,
-    plain: Router,
 }
 
-impl Frontend {
-    pub(crate) fn new(client: Client, connection: Arc<Connection>, plain: Router) -> Self {
+impl Services {
+    fn new(client: &Client, groups: &Arc<Groups>) -> Self {
         let context: &Arc<Context> = &client.context;
         let bytes = context.limits.message_bytes();
         let shared = || Arc::clone(context);
+        let admin = AdminService { context: shared(), groups: Arc::clone(groups) };
         Self {
             kv: KvServer::new(KvService(client.clone())).max_decoding_message_size(bytes),
             watch: WatchService(client.clone()),
@@ -78,12 +87,48 @@ impl Frontend {
                 .max_decoding_message_size(bytes),
             auth: AuthServer::new(AuthService(shared())).max_decoding_message_size(bytes),
             native: NativeServer::new(NativeService(client.clone())).max_decoding_message_size(bytes),
-            admin: AdminServer::new(AdminService(shared())).max_decoding_message_size(bytes),
-            health: HealthServer::new(HealthService { context: shared(), services: &SERVICES })
-                .max_decoding_message_size(bytes),
+            admin: AdminServer::new(admin).max_decoding_message_size(bytes),
+        }
+    }
+
+    /// The answer of a group's service.
+    ///
+    /// # Errors
+    /// The request, if there is no service of that name.
+    fn answer(&self, service: &str, request: Request<Received>) -> Result<Answer, Request<Received>> {
+        Ok(match service {
+            KV => self.kv.clone().call(request),
+            WATCH => {
+                let answer = self.watch.clone().call(request);
+                Box::pin(async move { Ok(answer.await) })
+            }
+            LEASE => self.lease.clone().call(request),
+            CLUSTER => self.cluster.clone().call(request),
+            MAINTENANCE => self.maintenance.clone().call(request),
+            AUTH => self.auth.clone().call(request),
+            NATIVE => self.native.clone().call(request),
+            ADMIN => self.admin.clone().call(request),
+            _ => return Err(request),
+        })
+    }
+}
+
+impl Frontend {
+    pub(crate) fn new(
+        client: Client,
+        connection: Arc<Connection>,
+        groups: Arc<Groups>,
+        plain: Router,
+    ) -> Self {
+        let bytes = client.context.limits.message_bytes();
+        let health = HealthService { context: Arc::clone(&client.context), services: &SERVICES };
+        Self {
+            usual: Services::new(&client, &groups),
+            health: HealthServer::new(health).max_decoding_message_size(bytes),
             plain,
             client,
             connection,
+            groups,
         }
     }
 }
@@ -115,29 +160,27 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
             Ok(limit) => limit,
             Err(status) => return Call::answered(status.into_http(), account(permit)),
         };
+        let group = match self.groups.named(request.headers()) {
+            Ok(group) => group,
+            Err(status) => return Call::answered(status.into_http(), account(permit)),
+        };
         let unknown = (!self.client.metrics.begun(path)).then(|| request.uri().clone());
         let message_bytes_max = self.client.context.limits.message_bytes();
         let request = request.map(|body| Received::new(body, kind, share, message_bytes_max));
-        Call::new(self.answer(known, request), unknown, limit, account(permit))
+        Call::new(self.answer(known, group, request), unknown, limit, account(permit))
     }
 }
 
 impl Frontend {
-    fn answer(&self, service: &str, request: Request<Received>) -> Answer {
-        match service {
-            KV => self.kv.clone().call(request),
-            WATCH => {
-                let answer = self.watch.clone().call(request);
-                Box::pin(async move { Ok(answer.await) })
-            }
-            LEASE => self.lease.clone().call(request),
-            CLUSTER => self.cluster.clone().call(request),
-            MAINTENANCE => self.maintenance.clone().call(request),
-            AUTH => self.auth.clone().call(request),
-            NATIVE => self.native.clone().call(request),
-            ADMIN => self.admin.clone().call(request),
-            HEALTH => self.health.clone().call(request),
-            _ => {
+    fn answer(&self, service: &str, group: Option<&Arc<Context>>, request: Request<Received>) -> Answer {
+        let answered = match group {
+            None => self.usual.answer(service, request),
+            Some(group) => Services::new(&self.client.of_group(group), &self.groups).answer(service, request),
+        };
+        match answered {
+            Ok(answer) => answer,
+            Err(request) if service == HEALTH => self.health.clone().call(request),
+            Err(request) => {
                 let answer = self.plain.clone().call(request);
                 Box::pin(async move { Ok(answer.await?.map(Body::new)) })
             }

@@ -13,6 +13,7 @@ use ruvector_node::{NodeError, ReadLevel};
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
+use crate::groups::Groups;
 use crate::metrics::Method;
 
 /// Probes usually wait a second, and take no answer for worse than any.
@@ -28,14 +29,19 @@ pub(crate) async fn ready(context: &Context) -> Result<(), String> {
     soon(context, context.handle.read(ReadLevel::Strong)).await
 }
 
-/// The same, and that this node sees no replicas that contradict each other.
-pub(crate) async fn healthy(context: &Context) -> Result<(), String> {
-    ready(context).await?;
-    match tokio::time::timeout(PATIENCE, context.handle.status()).await {
-        Ok(Ok(status)) => status.trouble().map_or(Ok(()), Err),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} ms", PATIENCE.as_millis())),
+/// The same, and that this node sees in none of its groups replicas that contradict each other.
+pub(crate) async fn healthy(groups: &Groups) -> Result<(), String> {
+    ready(groups.metadata()).await?;
+    for context in groups.all() {
+        match tokio::time::timeout(PATIENCE, context.handle.status()).await {
+            Ok(Ok(status)) => status
+                .trouble()
+                .map_or(Ok(()), |trouble| Err(format!("group {}: {trouble}", context.handle.group_name())))?,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("no answer within {} ms", PATIENCE.as_millis())),
+        }
     }
+    Ok(())
 }
 
 /// Whether the node can be read as it is, with or without a quorum.

@@ -10,14 +10,14 @@ use axum::routing::get;
 use futures::future::try_join;
 use serde_json::json;
 
-use crate::context::Context;
 use crate::etcd::maintenance::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 use crate::exposition;
+use crate::groups::Groups;
 use crate::health;
 use crate::sample::metrics_text;
 
 /// The plain paths, and an answer for every other.
-pub(crate) fn router(context: Arc<Context>) -> Router {
+pub(crate) fn router(groups: Arc<Groups>) -> Router {
     Router::new()
         .route("/health", get(healthy))
         .route("/livez", get(live))
@@ -25,14 +25,14 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .fallback(unknown)
-        .with_state(context)
+        .with_state(groups)
 }
 
 /// etcd's form: healthy if a linearizable read succeeds and no replica contradicts another, or for `?serializable=true` if a local one does.
-async fn healthy(State(context): State<Arc<Context>>, RawQuery(query): RawQuery) -> Response {
+async fn healthy(State(groups): State<Arc<Groups>>, RawQuery(query): RawQuery) -> Response {
     let serializable = query.is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
     let checked =
-        if serializable { health::readable(&context).await } else { health::healthy(&context).await };
+        if serializable { health::readable(groups.metadata()).await } else { health::healthy(&groups).await };
     match checked {
         Ok(()) => Json(json!({ "health": "true" })).into_response(),
         Err(reason) => {
@@ -43,13 +43,13 @@ async fn healthy(State(context): State<Arc<Context>>, RawQuery(query): RawQuery)
 }
 
 /// Alive: the node works, with or without a quorum. A restart would help if not.
-async fn live(State(context): State<Arc<Context>>) -> Response {
-    plain_answer(health::live(&context).await)
+async fn live(State(groups): State<Arc<Groups>>) -> Response {
+    plain_answer(health::live(groups.metadata()).await)
 }
 
 /// Ready: a linearizable read succeeds.
-async fn ready(State(context): State<Arc<Context>>) -> Response {
-    plain_answer(health::ready(&context).await)
+async fn ready(State(groups): State<Arc<Groups>>) -> Response {
+    plain_answer(health::ready(groups.metadata()).await)
 }
 
 fn plain_answer(checked: Result<(), String>) -> Response {
@@ -60,14 +60,22 @@ fn plain_answer(checked: Result<(), String>) -> Response {
 }
 
 /// Plain text of Prometheus, or `OpenMetrics` if that is asked for.
-async fn metrics(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
+async fn metrics(State(groups): State<Arc<Groups>>, headers: HeaderMap) -> Response {
+    let context = groups.metadata();
     let (status, version) = match try_join(context.handle.status(), context.handle.published()).await {
         Ok(sampled) => sampled,
         Err(error) => return plain_answer(Err(error.to_string())),
     };
+    let mut others = Vec::new();
+    for group in groups.all().skip(1) {
+        match try_join(group.handle.status(), group.handle.published()).await {
+            Ok((status, version)) => others.push((group.handle.group_name(), status, version)),
+            Err(error) => return plain_answer(Err(error.to_string())),
+        }
+    }
     let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let is_newer = accept.any(exposition::asks_for_open_metrics);
-    match metrics_text(&context, &status, &version.view) {
+    match metrics_text(context, &status, &version.view, &others) {
         Ok(text) if is_newer => ([(header::CONTENT_TYPE, exposition::OPEN_METRICS)], text).into_response(),
         Ok(text) => ([(header::CONTENT_TYPE, exposition::PLAIN)], exposition::plain(&text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

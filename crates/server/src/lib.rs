@@ -20,6 +20,7 @@ mod exposition;
 mod frontend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod groups;
 mod health;
 mod held;
 mod http;
@@ -33,6 +34,8 @@ mod retention;
 mod sample;
 mod server;
 
-pub use config::{ConfigError, Limits, RetentionOptions, ServerConfig, ServerOptions, parse_initial_nodes};
+pub use config::{
+    ConfigError, Limits, RetentionOptions, ServerConfig, ServerOptions, parse_groups, parse_initial_nodes,
+};
 pub use ruvector_node::restore::{RestoredNode, restore_data_directory};
 pub use server::{ServeError, Server, serve};

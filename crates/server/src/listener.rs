@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::connections::{Connection, Connections, RESERVED};
 use crate::context::{Client, Context};
 use crate::frontend::Frontend;
+use crate::groups::Groups;
 use crate::http;
 use crate::metered::Metered;
 use crate::pieces::UNSENT_BYTES_MAX;
@@ -84,11 +85,12 @@ fn why_not_bound(error: &io::Error) -> String {
 /// Serves connections until told to stop, then gives calls that are under way a moment.
 pub(crate) async fn run(
     listener: tokio::net::TcpListener,
-    context: Arc<Context>,
+    groups: Arc<Groups>,
     mut stop: watch::Receiver<()>,
 ) {
+    let context = Arc::clone(groups.metadata());
     let connections = Connections::new(connections_max(context.limits.connections));
-    let plain = http::router(Arc::clone(&context));
+    let plain = http::router(Arc::clone(&groups));
     let notices = Notices::default();
     loop {
         let accepted = tokio::select! {
@@ -113,7 +115,7 @@ pub(crate) async fn run(
             notices.warn("full", format_args!("more than {most} connections are in use: closed one at once"));
             continue;
         };
-        let frontend = Frontend::new(client, Arc::clone(&connection), plain.clone());
+        let frontend = Frontend::new(client, Arc::clone(&connection), Arc::clone(&groups), plain.clone());
         tokio::spawn(serve_connection(stream, frontend, Arc::clone(&context), connection, stop.clone()));
     }
     drop(listener);

@@ -11,14 +11,18 @@ use rustix::process::{Resource, getrlimit};
 use ruvector_node::state_machine::kv::KvView;
 use ruvector_node::{NodeId, NodeStatus, PeerStatus};
 
-use crate::context::Context;
+use crate::context::{Context, Version};
 use crate::etcd::maintenance::ETCD_VERSION;
 
-/// Everything, in the form of `OpenMetrics`.
+/// A group beside the metadata group: its name, its status and its newest version.
+type OtherGroup<'name> = (&'name str, NodeStatus, Version);
+
+/// Everything, in the form of `OpenMetrics`. What has no label of a group is of the node, or of the metadata group.
 pub(crate) fn metrics_text(
     context: &Context,
     status: &NodeStatus,
     view: &KvView,
+    others: &[OtherGroup<'_>],
 ) -> Result<String, fmt::Error> {
     let mut sampled = Registry::default();
     add_node(&mut sampled, status);
@@ -33,6 +37,7 @@ pub(crate) fn metrics_text(
     gauge(&mut sampled, "ruvector_client_held_bytes_max", "Bytes that may be held for clients", held_max);
     let help = "How often more was to be held for clients than there was room for";
     counter(&mut sampled, "ruvector_client_held_refused", help, context.budget.refused());
+    add_groups(&mut sampled, others);
     add_process(&mut sampled);
 
     let mut text = String::new();
@@ -98,6 +103,36 @@ fn add_peers(registry: &mut Registry, peers: &[PeerStatus]) {
     registry.register("ruvector_peer_contradicts", help, contradicts);
     let help = "On the leader: since when a peer's log does not match";
     registry.register("ruvector_peer_unmatched_seconds", help, unmatched);
+}
+
+/// The groups beside the metadata group, each with its name as a label.
+fn add_groups(registry: &mut Registry, groups: &[OtherGroup<'_>]) {
+    let mut gauges = |name: &str, help: &str, value: &dyn Fn(&NodeStatus, &KvView) -> i64| {
+        let family = Family::<Label, Gauge>::default();
+        for (group, status, version) in groups {
+            let label = [("group", (*group).to_owned())];
+            family.get_or_create(&label).set(value(status, &version.view));
+        }
+        registry.register(name, help, family);
+    };
+    gauges("ruvector_group_has_leader", "Whether the group's leader is known", &|status, _| {
+        status.leader.is_some().into()
+    });
+    gauges("ruvector_group_is_leader", "Whether this node leads the group", &|status, _| {
+        (status.leader == Some(status.node)).into()
+    });
+    gauges(
+        "ruvector_group_in_trouble",
+        "Whether replicas of the group contradict each other",
+        &|status, _| status.trouble().is_some().into(),
+    );
+    gauges("ruvector_group_applied_index", "The group's applied index", &|status, _| {
+        number(status.applied.0)
+    });
+    gauges("ruvector_group_keys", "Keys of the group", &|_, view| view.key_count() as i64);
+    gauges("ruvector_group_store_bytes", "Keys, values and history of the group", &|_, view| {
+        number(view.size_bytes())
+    });
 }
 
 fn add_store(registry: &mut Registry, view: &KvView) {

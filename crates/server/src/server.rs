@@ -1,5 +1,6 @@
 //! Starting, running and stopping the daemon.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ruvector_node::state_machine::kv::KvMachine;
-use ruvector_node::{Budget, Handle, Node, NodeConfig, ReplicaError};
+use ruvector_node::{Budget, Handle, METADATA, NewGroup, Node, NodeConfig, ReplicaError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use crate::config::ServerConfig;
 use crate::context::Context;
 use crate::etcd::renewals::Renewals;
 use crate::etcd::watch::WatchHub;
+use crate::groups::Groups;
 use crate::listener;
 use crate::log_file::LogFile;
 use crate::metrics::Metrics;
@@ -115,7 +117,7 @@ impl Server {
             "listening for clients on {client_address} and for peers on {peer_address}"
         );
         let (stop, stopped) = watch::channel(());
-        let clients = serve_clients(&config, handle, clients, advertised, stopped)?;
+        let clients = serve_clients(&config, node.groups().collect(), clients, advertised, stopped)?;
         Ok(Self { node: Some(node), client_address, stop, clients: Some(clients) })
     }
 
@@ -158,7 +160,7 @@ fn node_config(config: &ServerConfig, peer_listener: TcpListener, client_address
         cluster_name: config.cluster.clone(),
         node_name: config.id.clone(),
         initial_members: config.initial_nodes.clone(),
-        groups: Vec::new(),
+        groups: new_groups(&config.groups),
         data_directory: config.data_dir.clone(),
         peer_listener,
         client_address,
@@ -166,11 +168,17 @@ fn node_config(config: &ServerConfig, peer_listener: TcpListener, client_address
     }
 }
 
+fn new_groups(groups: &BTreeMap<String, Vec<String>>) -> Vec<NewGroup> {
+    let group =
+        |(name, members): (&String, &Vec<String>)| NewGroup { name: name.clone(), members: members.clone() };
+    groups.iter().filter(|(name, _)| *name != METADATA).map(group).collect()
+}
+
 /// Starts the thread that serves clients. It has a runtime of its own: one thread costs the least for each
 /// request, because a request then never changes threads.
 fn serve_clients(
     config: &ServerConfig,
-    handle: Handle<KvMachine>,
+    handles: Vec<Handle<KvMachine>>,
     listener: TcpListener,
     client_address: String,
     stop: watch::Receiver<()>,
@@ -182,30 +190,51 @@ fn serve_clients(
         tokio::net::TcpListener::from_std(listener).map_err(ServeError::Threads)?
     };
     let mut metrics = Metrics::new();
-    handle.register_metrics(&mut metrics.registry);
-    let watch_hub = Arc::new(WatchHub::new(config.limits.watches));
-    let (renewals, renewing) = Renewals::new(handle.clone(), config.limits.pending_renewals);
-    runtime.spawn(handle.clone().carry_many());
-    runtime.spawn(renewing);
-    runtime.spawn(retention::keep(handle.clone(), config.retention));
+    let any = handles.first().expect("every node is a member of the metadata group");
+    any.register_metrics(&mut metrics.registry);
+    runtime.spawn(any.clone().carry_many());
     runtime.spawn(give_memory_back());
-    runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));
-    let context = Context {
-        handle,
-        limits: config.limits.clone(),
-        metrics,
+    let node = Shared {
+        metrics: Arc::new(metrics),
         budget: Budget::new(config.limits.held_bytes),
         looks_budget: Budget::new(LOOKS_BYTES),
-        watch_hub,
-        renewals,
         client_address,
-        election_timeout: Duration::from_millis(config.tuning.election_timeout_ms),
     };
+    let contexts = handles.into_iter().map(|handle| context(config, handle, &node, &runtime));
+    let groups = Arc::new(Groups::new(contexts));
     let run = move || {
-        runtime.block_on(listener::run(listener, Arc::new(context), stop));
+        runtime.block_on(listener::run(listener, groups, stop));
         runtime.shutdown_timeout(SHUTDOWN);
     };
     std::thread::Builder::new().name("clients".to_owned()).spawn(run).map_err(ServeError::Threads)
+}
+
+/// What the groups of a node have in common.
+struct Shared {
+    metrics: Arc<Metrics>,
+    budget: Arc<Budget>,
+    looks_budget: Arc<Budget>,
+    client_address: String,
+}
+
+/// What serves a group, with the tasks that go with it.
+fn context(config: &ServerConfig, handle: Handle<KvMachine>, node: &Shared, runtime: &Runtime) -> Context {
+    let watch_hub = Arc::new(WatchHub::new(config.limits.watches));
+    let (renewals, renewing) = Renewals::new(handle.clone(), config.limits.pending_renewals);
+    runtime.spawn(renewing);
+    runtime.spawn(retention::keep(handle.clone(), config.retention));
+    runtime.spawn(Arc::clone(&watch_hub).run(handle.clone()));
+    Context {
+        handle,
+        limits: config.limits.clone(),
+        metrics: Arc::clone(&node.metrics),
+        budget: Arc::clone(&node.budget),
+        looks_budget: Arc::clone(&node.looks_budget),
+        watch_hub,
+        renewals,
+        client_address: node.client_address.clone(),
+        election_timeout: Duration::from_millis(config.tuning.election_timeout_ms),
+    }
 }
 
 /// How often an idle node comes to give memory back.

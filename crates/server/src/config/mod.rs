@@ -7,8 +7,8 @@ mod tuning;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ruvector_node::Tuning;
 use ruvector_node::state_machine::kv::Retention;
+use ruvector_node::{METADATA, Tuning};
 use serde::{Deserialize, Serialize};
 
 pub use limits::Limits;
@@ -32,6 +32,9 @@ pub struct ServerConfig {
     pub advertise_client: Option<String>,
     /// The first members, name and peer address; may be empty on a data directory that was used before.
     pub initial_nodes: Vec<(String, String)>,
+    /// The groups beside the metadata group, with the names of their members; all nodes if none are named. May be empty on a
+    /// data directory that was used before.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Listen on other addresses than loopback although neither encryption nor passwords protect them.
     pub insecure: bool,
     /// What is logged, in the form of `RUST_LOG`; `None` leaves it to `RUST_LOG`, or else `info`.
@@ -85,6 +88,9 @@ pub struct ServerOptions {
     /// See [`ServerConfig::initial_nodes`]: names to peer addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_nodes: Option<BTreeMap<String, String>>,
+    /// See [`ServerConfig::groups`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<BTreeMap<String, Vec<String>>>,
     /// See [`ServerConfig::limits`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -184,6 +190,7 @@ impl ServerOptions {
             log_file: self.log_file.or(fallback.log_file),
             client_threads: self.client_threads.or(fallback.client_threads),
             initial_nodes: self.initial_nodes.or(fallback.initial_nodes),
+            groups: self.groups.or(fallback.groups),
             limits: self.limits.or(fallback.limits),
             retention: self.retention.or(fallback.retention),
             tuning: self.tuning.or(fallback.tuning),
@@ -204,6 +211,7 @@ impl ServerOptions {
             listen_peer: required(self.listen_peer, "listen_peer", "--listen-peer")?,
             advertise_client: self.advertise_client,
             initial_nodes,
+            groups: self.groups.unwrap_or_default(),
             insecure: self.insecure.unwrap_or(false),
             log_level: self.log_level,
             log_file: self.log_file,
@@ -235,6 +243,9 @@ impl ServerConfig {
                 format!("must name this node, `{}`, too; it names {}", self.id, names.join(", ")),
             );
         }
+        if self.groups.get(METADATA).is_some_and(|members| !members.is_empty()) {
+            return value("groups", format!("must name no members of {METADATA}: every node is one"));
+        }
         self.limits.check()?;
         TuningKeys::check(&self.tuning)
     }
@@ -262,6 +273,28 @@ pub fn parse_initial_nodes(text: &str) -> Result<BTreeMap<String, String>, Confi
         }
     }
     Ok(nodes)
+}
+
+/// Reads `metadata,shard-1,shard-2=node-1+node-2+node-3`, the form of the flag: groups with their members, which are all nodes
+/// if none are named.
+///
+/// # Errors
+/// [`ConfigError::Value`] that says which part is wrong.
+pub fn parse_groups(text: &str) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+    let wrong = |reason: String| ConfigError::Value { key: "groups", reason };
+    let mut groups = BTreeMap::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, members) = part.split_once('=').unwrap_or((part, ""));
+        let members: Vec<_> =
+            members.split('+').filter(|member| !member.is_empty()).map(str::to_owned).collect();
+        if name.is_empty() || part.contains('=') && members.is_empty() {
+            return Err(wrong(format!("has `{part}`, which is not of the form name or name=node-1+node-2")));
+        }
+        if groups.insert(name.to_owned(), members).is_some() {
+            return Err(wrong(format!("names `{name}` twice")));
+        }
+    }
+    Ok(groups)
 }
 
 /// More threads than this are surely a mistake.

@@ -141,3 +141,16 @@ fn the_flag_for_initial_nodes_is_checked() {
         assert!(error.contains(reason), "{text}: {error}");
     }
 }
+
+#[test]
+fn groups_are_named_with_their_members_or_have_all_nodes() {
+    let parsed = parse_groups("metadata, shard-1,shard-2=node-1+node-3,").unwrap();
+    let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let expected =
+        [("metadata", members(&[])), ("shard-1", members(&[])), ("shard-2", members(&["node-1", "node-3"]))];
+    assert!(parsed.iter().map(|(name, members)| (name.as_str(), members.clone())).eq(expected));
+    for (text, complaint) in [("a,a", "names `a` twice"), ("a=", "form"), ("=node-1", "form")] {
+        let error = parse_groups(text).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{text}: {error}");
+    }
+}
