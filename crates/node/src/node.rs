@@ -146,6 +146,8 @@ fn host_config(
         tuning: config.tuning.clone(),
         seed: identity.node_id.0 ^ identity.incarnation.0.rotate_left(32),
         #[cfg(feature = "planted-bugs")]
+        core_bug: None,
+        #[cfg(feature = "planted-bugs")]
         planted_bug: None,
     }
 }

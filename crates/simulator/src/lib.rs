@@ -26,7 +26,8 @@ pub mod linearizability;
 pub mod marks;
 pub mod network;
 pub mod node;
-mod planted_disk;
+mod planted;
+pub mod planted_disk;
 pub mod pool;
 pub mod random;
 mod requests;
@@ -46,6 +47,7 @@ pub mod workload;
 pub mod world;
 
 pub use marks::Marks;
+pub use planted::PlantedBug;
 pub use simulation::{Options, Outcome, simulate};
 pub use statistics::Statistics;
 pub use violation::{Rule, Violation};

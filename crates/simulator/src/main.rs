@@ -8,10 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ruvector_protocol::PlantedBug;
 use ruvector_simulator::campaign::{Campaign, Plan};
 use ruvector_simulator::pool::available_threads;
-use ruvector_simulator::{Options, Outcome, simulate};
+use ruvector_simulator::{Options, Outcome, PlantedBug, simulate};
 
 /// Runs the real replica on simulated disks, networks and clocks, with faults, and checks what comes of it.
 #[derive(Debug, Parser)]
@@ -147,8 +146,8 @@ fn replay(seed: u64, bug: Option<PlantedBug>) -> String {
 
 /// Reads the name of a planted bug.
 fn bug_names() -> impl TypedValueParser<Value = PlantedBug> {
-    PossibleValuesParser::new(PlantedBug::ALL.map(PlantedBug::name)).map(|name| {
-        let named = PlantedBug::ALL.into_iter().find(|bug| bug.name() == name);
+    PossibleValuesParser::new(PlantedBug::ALL.iter().map(|bug| bug.name())).map(|name| {
+        let named = PlantedBug::ALL.iter().copied().find(|bug| bug.name() == name);
         named.expect("only names of bugs are possible")
     })
 }

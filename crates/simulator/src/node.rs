@@ -6,12 +6,14 @@ use std::ops::Range;
 use ruvector_node::host::{Host as Groups, HostConfig};
 use ruvector_node::replica::{Event, Output, Replica, ReplicaError};
 use ruvector_node::{Flushed, Tuning};
-use ruvector_protocol::{GroupId, Incarnation, Index, Membership, NodeId, PlantedBug, Term, Timestamp};
+use ruvector_protocol::{GroupId, Incarnation, Index, Membership, NodeId, Term, Timestamp};
+use ruvector_state_machine::kv::PlantedBug as MachineBug;
 use ruvector_state_machine::kv::{KvMachine, KvView, StoreLimits};
 use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, Operation, SimulatedDisk};
 
 use crate::clock::NodeClock;
+use crate::planted::PlantedBug;
 use crate::planted_disk::disk_for;
 
 /// A simulated machine.
@@ -30,7 +32,7 @@ pub struct Host {
     /// How often it was started. What was planned for an earlier life is void.
     pub life: u64,
     /// A mistake that only this node's state machine makes, so that its state becomes another.
-    pub machine_bug: Option<PlantedBug>,
+    pub machine_bug: Option<MachineBug>,
     /// It gets no time to run before this.
     pub paused_until_us: u64,
     /// It is not started before this.
@@ -155,6 +157,7 @@ impl Host {
     /// Those of the replica; the machine is then still down.
     pub fn start(&mut self, now_us: u64, cluster: &ClusterSettings, seed: u64) -> Result<(), ReplicaError> {
         self.life += 1;
+        let bug = cluster.planted_bug;
         let config = HostConfig {
             cluster_id: CLUSTER_ID,
             node: self.id,
@@ -162,12 +165,14 @@ impl Host {
             groups: cluster.groups_of(self.id),
             tuning: self.tuning.clone(),
             seed,
-            planted_bug: cluster.planted_bug,
+            core_bug: bug.and_then(PlantedBug::of_core),
+            planted_bug: bug.and_then(PlantedBug::of_replica),
         };
         let now = self.now(now_us);
-        let machine_bug = self.machine_bug.or(cluster.planted_bug);
+        let machine_bug = self.machine_bug.or(bug.and_then(PlantedBug::of_machine));
         let machine = |_| KvMachine::with_planted_bug(machine_bug).with_limits(cluster.limits);
-        let groups = Groups::open(config, disk_for(&self.disk, cluster.planted_bug), machine, now)?;
+        let disk = disk_for(&self.disk, bug.and_then(PlantedBug::of_disk));
+        let groups = Groups::open(config, disk, machine, now)?;
         let published = metadata(&groups).view();
         self.process = Some(Process {
             groups,

@@ -6,7 +6,6 @@
 use std::io;
 use std::sync::Arc;
 
-use ruvector_protocol::PlantedBug;
 use ruvector_storage::Disk;
 use ruvector_storage::disk::DiskFile;
 use ruvector_storage::disk::simulated::SimulatedDisk;
@@ -16,8 +15,21 @@ const LOG: &str = "log/";
 /// Where the snapshots' files are.
 const SNAPSHOTS: &str = "snapshots/";
 
+/// A mistake of whoever writes to the disk. What a careless replica forgets is seen at its disk alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskBug {
+    /// The log is written and not synced.
+    LogNotSynced,
+    /// A sync of the log that failed is taken for one that did not.
+    FailedSyncIgnored,
+    /// New and changed names of files are not made durable.
+    NamesNotSynced,
+    /// A snapshot gets its name without having been synced.
+    SnapshotNotSynced,
+}
+
 /// The disk that a replica is given: the simulated one itself unless its use is to show a bug.
-pub(crate) fn disk_for(disk: &SimulatedDisk, planted_bug: Option<PlantedBug>) -> Arc<dyn Disk> {
+pub(crate) fn disk_for(disk: &SimulatedDisk, planted_bug: Option<DiskBug>) -> Arc<dyn Disk> {
     let disk = disk.clone();
     match planted_bug {
         Some(bug) => Arc::new(PlantedDisk { disk, bug }),
@@ -28,7 +40,7 @@ pub(crate) fn disk_for(disk: &SimulatedDisk, planted_bug: Option<PlantedBug>) ->
 #[derive(Debug)]
 struct PlantedDisk {
     disk: SimulatedDisk,
-    bug: PlantedBug,
+    bug: DiskBug,
 }
 
 #[derive(Debug)]
@@ -41,10 +53,10 @@ struct PlantedFile {
 impl Disk for PlantedDisk {
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let file = self.disk.open(name, create)?;
-        let plants = |bug: PlantedBug, directory: &str| self.bug == bug && name.starts_with(directory);
+        let plants = |bug: DiskBug, directory: &str| self.bug == bug && name.starts_with(directory);
         let is_never_synced =
-            plants(PlantedBug::LogNotSynced, LOG) || plants(PlantedBug::SnapshotNotSynced, SNAPSHOTS);
-        let is_failure_ignored = plants(PlantedBug::FailedSyncIgnored, LOG);
+            plants(DiskBug::LogNotSynced, LOG) || plants(DiskBug::SnapshotNotSynced, SNAPSHOTS);
+        let is_failure_ignored = plants(DiskBug::FailedSyncIgnored, LOG);
         Ok(Box::new(PlantedFile { file, is_never_synced, is_failure_ignored }))
     }
 
@@ -65,7 +77,7 @@ impl Disk for PlantedDisk {
     }
 
     fn sync_directory(&self, name: &str) -> io::Result<()> {
-        if self.bug == PlantedBug::NamesNotSynced { Ok(()) } else { self.disk.sync_directory(name) }
+        if self.bug == DiskBug::NamesNotSynced { Ok(()) } else { self.disk.sync_directory(name) }
     }
 }
 

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use ruvector_node::replica::{Event, Replica, Ticket};
-use ruvector_protocol::{Index, NodeId, PlantedBug};
+use ruvector_protocol::{Index, NodeId};
+use ruvector_state_machine::kv::PlantedBug as MachineBug;
 use ruvector_state_machine::kv::{Command, KvMachine, LeaseId};
 use ruvector_storage::Disk;
 use ruvector_storage::disk::simulated::{Crash, SimulatedDisk};
@@ -156,7 +157,7 @@ impl World {
                 Rollback::ZeroedLog => self.zero_log(victim),
                 Rollback::AnothersLog => self.swap_log(victim, absent[0]),
                 Rollback::OtherState => {
-                    self.hosts[victim].machine_bug = Some(PlantedBug::HistoryLostByRestore);
+                    self.hosts[victim].machine_bug = Some(MachineBug::HistoryLostByRestore);
                 }
             }
         }

@@ -5,9 +5,8 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-use ruvector_protocol::PlantedBug;
-
 use crate::marks::Marks;
+use crate::planted::PlantedBug;
 use crate::statistics::Statistics;
 use crate::violation::{Rule, Violation};
 use crate::world::World;

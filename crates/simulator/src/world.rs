@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use ruvector_node::replica::{Event, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
 use ruvector_node::{FlushJob, Flushed};
-use ruvector_protocol::{Envelope, GroupId, Membership, NodeId, PlantedBug};
+use ruvector_protocol::{Envelope, GroupId, Membership, NodeId};
 use ruvector_state_machine::kv::{KvMachine, Retention};
 use ruvector_storage::disk::simulated::SimulatedDisk;
 
@@ -18,6 +18,7 @@ use crate::invariants::Invariants;
 use crate::marks::Marks;
 use crate::network::Network;
 use crate::node::{ClusterSettings, Host, Process};
+use crate::planted::PlantedBug;
 use crate::random::Random;
 use crate::rollback::LastAct;
 use crate::scenario::Scenario;

@@ -3,9 +3,8 @@
 
 use std::ops::ControlFlow;
 
-use ruvector_protocol::PlantedBug;
 use ruvector_simulator::pool::{available_threads, simulate_many};
-use ruvector_simulator::{Options, Outcome, simulate};
+use ruvector_simulator::{Options, Outcome, PlantedBug, simulate};
 
 /// Within how many seeds a bug must be found.
 const SEEDS: u64 = 1_000;
@@ -41,7 +40,7 @@ fn find(bug: PlantedBug) -> Result<String, String> {
 
 #[test]
 fn every_planted_bug_is_found() {
-    let results = PlantedBug::ALL.map(find);
+    let results: Vec<_> = PlantedBug::ALL.iter().copied().map(find).collect();
     for found in results.iter().flatten() {
         println!("{found}");
     }

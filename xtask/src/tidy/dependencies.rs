@@ -11,7 +11,7 @@ use crate::process::{cargo, output};
 /// What each crate of the workspace may depend on within it. A crate that is not listed is a problem.
 const ALLOWED: [(&str, &[&str]); 14] = [
     ("ruvector-protocol", &[]),
-    ("ruvector-state-machine", &["ruvector-protocol"]),
+    ("ruvector-state-machine", &[]),
     ("ruvector-storage", &["ruvector-protocol"]),
     ("ruvector-transport", &["ruvector-protocol"]),
     (
@@ -155,6 +155,17 @@ mod tests {
         for kind in [None, Some("dev"), Some("build")] {
             let up = package("ruvector-node", &[("ruvector-server", kind, true)]);
             assert_eq!(check_arrows(&up), ["ruvector-node: must not depend on ruvector-server"]);
+        }
+    }
+
+    #[test]
+    fn the_core_and_the_state_machine_know_nobody() {
+        let names: Vec<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
+        for knows_nobody in ["ruvector-protocol", "ruvector-state-machine"] {
+            for other in names.iter().filter(|name| **name != knows_nobody) {
+                let problems = check_arrows(&package(knows_nobody, &[(other, None, true)]));
+                assert_eq!(problems, [format!("{knows_nobody}: must not depend on {other}")]);
+            }
         }
     }
 

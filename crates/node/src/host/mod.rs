@@ -37,9 +37,12 @@ pub struct HostConfig {
     pub tuning: Tuning,
     /// Seeds the election jitter.
     pub seed: u64,
-    /// A bug that all replicas show, so that a test can see it found.
+    /// A bug of the cores to show, so that a test can see it found.
     #[cfg(feature = "planted-bugs")]
-    pub planted_bug: Option<ruvector_protocol::PlantedBug>,
+    pub core_bug: Option<ruvector_protocol::PlantedBug>,
+    /// A bug of the replicas to show, so that a test can see it found.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<crate::replica::PlantedBug>,
 }
 
 /// The groups of a node.

@@ -90,6 +90,8 @@ fn replica_config(config: &HostConfig, group: GroupId, membership: &Membership) 
         // So that the groups of a node don't all stand for election at once.
         seed: config.seed ^ (group.0 ^ GroupId::METADATA.0).wrapping_mul(SEED_SPREAD),
         #[cfg(feature = "planted-bugs")]
+        core_bug: config.core_bug,
+        #[cfg(feature = "planted-bugs")]
         planted_bug: config.planted_bug,
     }
 }

@@ -1,8 +1,9 @@
 //! Committed entries meet the state machine.
 
-use ruvector_protocol::{Entry, Input, Origin, Payload, PlantedBug, Timestamp};
+use ruvector_protocol::{Entry, Input, Origin, Payload, Timestamp};
 use ruvector_state_machine::{Committed, StateMachine};
 
+use super::planted::PlantedBug;
 use super::{Output, Replica, ReplicaError};
 use crate::outcome::{Applied, NodeError};
 

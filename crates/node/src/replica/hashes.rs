@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use ruvector_protocol::message::StateHash;
-use ruvector_protocol::{ClusterTime, Index, Input, Message, NodeId, PlantedBug, Timestamp};
+use ruvector_protocol::{ClusterTime, Index, Input, Message, NodeId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
+use super::planted::PlantedBug;
 use super::{Output, Replica, ReplicaError};
 
 /// The hashes of the last few compared indexes, this replica's and its peers'.

@@ -25,12 +25,14 @@ use std::collections::VecDeque;
 
 use ruvector_protocol::{
     ClusterTime, Contradiction, Effect, Entry, GroupId, Incarnation, Index, Input, LogPosition, Membership,
-    NodeId, PlantedBug, Raft, Timestamp, WriteId,
+    NodeId, Raft, Timestamp, WriteId,
 };
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotListing, SnapshotStore, StorageError};
 
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket, Verdict};
+pub use planted::PlantedBug;
+
 pub(crate) use snapshots::copy_machine_contents;
 
 use crate::config::Tuning;
@@ -59,9 +61,27 @@ pub struct ReplicaConfig {
     pub tuning: Tuning,
     /// Seeds the election jitter.
     pub seed: u64,
-    /// A bug to show, so that a test can see it found.
+    /// A bug of the core to show, so that a test can see it found.
     #[cfg(feature = "planted-bugs")]
-    pub planted_bug: Option<ruvector_protocol::PlantedBug>,
+    pub core_bug: Option<ruvector_protocol::PlantedBug>,
+    /// One of the replica's own.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<PlantedBug>,
+}
+
+impl ReplicaConfig {
+    /// Whether this replica is to show a certain bug. Never without the feature `planted-bugs`.
+    #[cfg(feature = "planted-bugs")]
+    fn planted(&self, bug: PlantedBug) -> bool {
+        self.planted_bug == Some(bug)
+    }
+
+    /// Whether this replica is to show a certain bug. Never without the feature `planted-bugs`.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[allow(clippy::unused_self)]
+    const fn planted(&self, _bug: PlantedBug) -> bool {
+        false
+    }
 }
 
 /// Why a replica can't go on: its process must stop.

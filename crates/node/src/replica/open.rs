@@ -197,7 +197,7 @@ fn raft_config(config: &ReplicaConfig) -> Config {
         inflight_bytes_max: tuning.inflight_bytes_max,
         append_bytes_max: tuning.append_bytes_max,
         #[cfg(feature = "planted-bugs")]
-        planted_bug: config.planted_bug,
+        planted_bug: config.core_bug,
         ..Config::new(config.group, config.node, config.incarnation, config.seed)
     }
 }

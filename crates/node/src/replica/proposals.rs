@@ -2,10 +2,11 @@
 //! origin, when the leader changes or nothing was heard of them for long.
 
 use bytes::Bytes;
-use ruvector_protocol::{Input, Origin, PlantedBug, RejectReason, Timestamp};
+use ruvector_protocol::{Input, Origin, RejectReason, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::pending::Taker;
+use super::planted::PlantedBug;
 use super::{Output, Replica, ReplicaError, Ticket};
 use crate::outcome::NodeError;
 

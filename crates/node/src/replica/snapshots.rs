@@ -8,11 +8,12 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ruvector_protocol::{Index, Input, PlantedBug, SnapshotMeta, Timestamp};
+use ruvector_protocol::{Index, Input, SnapshotMeta, Timestamp};
 use ruvector_state_machine::{RestoreError, StateMachine};
 use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
 use super::origins::OriginWindow;
+use super::planted::PlantedBug;
 use super::{JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::outcome::NodeError;
 use restoring::restore;

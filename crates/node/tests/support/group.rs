@@ -197,6 +197,8 @@ fn try_open<M: StateMachine + Default>(
         tuning: tuning.clone(),
         seed: node.0,
         #[cfg(feature = "planted-bugs")]
+        core_bug: None,
+        #[cfg(feature = "planted-bugs")]
         planted_bug: None,
     };
     Host::open(config, Arc::new(disk.clone()), |_| M::default(), now)

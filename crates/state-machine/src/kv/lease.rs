@@ -12,6 +12,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use super::command::{KvError, LeaseId, Outcome};
+use super::planted::PlantedBug;
 use super::store::Store;
 
 /// The longest time to live, in seconds (etcd's `MaxLeaseTTL`).
@@ -169,8 +170,7 @@ impl Store {
 
     fn renew_lease(&mut self, id: LeaseId) -> Option<i64> {
         let ttl_seconds = self.leases.get(id).filter(|_| self.lives(id))?.granted_ttl_seconds;
-        #[cfg(feature = "planted-bugs")]
-        if self.planted_bug == Some(ruvector_protocol::PlantedBug::RenewalForgotten) {
+        if self.planted.is(PlantedBug::RenewalForgotten) {
             return Some(ttl_seconds);
         }
         self.set_lease_deadline(id, self.deadline_after(ttl_seconds));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::command::{Command, KvError, Outcome, Response};
 use super::limits::StoreLimits;
+use super::planted::PlantedBug;
 use super::session::{Admission, InSession};
 use super::snapshot::{self, SnapshotPart};
 use super::store::Store;
@@ -26,9 +27,9 @@ impl KvMachine {
     /// An empty machine that makes a mistake.
     #[cfg(feature = "planted-bugs")]
     #[must_use]
-    pub fn with_planted_bug(bug: Option<ruvector_protocol::PlantedBug>) -> Self {
+    pub fn with_planted_bug(bug: Option<PlantedBug>) -> Self {
         let mut machine = Self::default();
-        machine.store.plant(bug);
+        machine.store.plant(bug.into());
         machine
     }
 
@@ -94,13 +95,10 @@ impl StateMachine for KvMachine {
         &mut self,
         parts: impl Iterator<Item = Result<SnapshotPart, RestoreError>>,
     ) -> Result<(), RestoreError> {
-        #[cfg(feature = "planted-bugs")]
-        let planted_bug = self.store.planted_bug;
-        let limits = self.store.limits;
+        let Store { limits, planted, .. } = self.store;
         self.store = snapshot::rebuild(parts)?;
         self.store.limits = limits;
-        #[cfg(feature = "planted-bugs")]
-        self.store.plant(planted_bug);
+        self.store.plant(planted);
         Ok(())
     }
 }
@@ -125,16 +123,10 @@ fn apply_in_session(store: &mut Store, place: InSession, command: &Bytes) -> Res
             store.make_room_for_answers(place.session);
             answer
         }
-        #[cfg(feature = "planted-bugs")]
-        Ok(Admission::Repeat(_))
-            if store.planted_bug == Some(ruvector_protocol::PlantedBug::SessionRepeatApplied) =>
-        {
+        Ok(Admission::Repeat(_)) if store.planted.is(PlantedBug::SessionRepeatApplied) => {
             answer(store, |store| apply_command(store, Command::decode(command)?))
         }
-        #[cfg(feature = "planted-bugs")]
-        Ok(Admission::Repeat(answer))
-            if store.planted_bug == Some(ruvector_protocol::PlantedBug::SessionAnswerOfNow) =>
-        {
+        Ok(Admission::Repeat(answer)) if store.planted.is(PlantedBug::SessionAnswerOfNow) => {
             Response { revision: store.revision, ..answer }
         }
         Ok(Admission::Repeat(answer)) => answer,

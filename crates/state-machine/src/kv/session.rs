@@ -166,7 +166,6 @@ impl Store {
     }
 
     /// Takes all sessions for used just now.
-    #[cfg(feature = "planted-bugs")]
     pub(super) fn use_all_sessions(&mut self) {
         let ids: Vec<_> = self.sessions.open.keys().copied().collect();
         for session in ids {

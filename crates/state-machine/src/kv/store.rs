@@ -12,6 +12,7 @@ use super::history::{History, Link, Popped, Record};
 use super::key::Key;
 use super::lease::Leases;
 use super::limits::StoreLimits;
+use super::planted::{Planted, PlantedBug};
 use super::retention::Retained;
 use super::session::Sessions;
 use super::stored::{FIRST_VERSION, StoredVersion, TOMBSTONE, Version};
@@ -48,8 +49,7 @@ pub(super) struct Store {
     size_bytes: u64,
     contents: ContentHash,
     /// The mistake that it is to make.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) planted_bug: Option<ruvector_protocol::PlantedBug>,
+    pub(super) planted: Planted,
 }
 
 impl Default for Store {
@@ -70,24 +70,22 @@ impl Default for Store {
             live_keys: 0,
             size_bytes: 0,
             contents: ContentHash::default(),
-            #[cfg(feature = "planted-bugs")]
-            planted_bug: None,
+            planted: Planted::default(),
         }
     }
 }
 
 impl Store {
     /// Goes on with the mistake of before a restore.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn plant(&mut self, bug: Option<ruvector_protocol::PlantedBug>) {
-        self.planted_bug = bug;
-        if bug == Some(ruvector_protocol::PlantedBug::HistoryLostByRestore) {
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
+        if planted.is(PlantedBug::HistoryLostByRestore) {
             self.history = History::starting_at(self.history.next_sequence(), self.history.written_bytes());
         }
-        if bug == Some(ruvector_protocol::PlantedBug::AgeLostByRestore) {
+        if planted.is(PlantedBug::AgeLostByRestore) {
             self.drop_all_marks();
         }
-        if bug == Some(ruvector_protocol::PlantedBug::SessionUseForgotten) {
+        if planted.is(PlantedBug::SessionUseForgotten) {
             self.use_all_sessions();
         }
     }
@@ -123,8 +121,7 @@ impl Store {
             live_keys: _,
             size_bytes: _,
             limits: _,
-            #[cfg(feature = "planted-bugs")]
-                planted_bug: _,
+            planted: _,
         } = self;
         contents.with(RecordHash::of_counters(&Counters {
             revision: *revision,
@@ -372,8 +369,7 @@ impl Store {
     pub(super) fn end_lease(&mut self, id: LeaseId) -> Option<()> {
         let lease = self.leases.remove(id)?;
         self.contents.remove(RecordHash::of_lease(id, lease.granted_ttl_seconds, lease.expires_at_ms));
-        #[cfg(feature = "planted-bugs")]
-        if self.planted_bug == Some(ruvector_protocol::PlantedBug::KeysOutliveLease) {
+        if self.planted.is(PlantedBug::KeysOutliveLease) {
             return Some(());
         }
         self.bury_all(&lease.keys);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::command::{
     KeyValue, KvError, LeaseId, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse,
 };
+use super::planted::PlantedBug;
 use super::retention::Retention;
 use super::store::Store;
 
@@ -125,10 +126,8 @@ impl KvView {
         let compacted = self.store.compacted;
         // Of the oldest revision that is left some changes may be gone, of those after it none.
         let is_whole = self.store.history.oldest().is_some_and(|oldest| oldest.mod_revision() < from);
-        #[cfg(feature = "planted-bugs")]
-        let is_whole =
-            is_whole || self.store.planted_bug == Some(ruvector_protocol::PlantedBug::CompactionUnnoticed);
-        if from < compacted && !is_whole {
+        let is_unnoticed = self.store.planted.is(PlantedBug::CompactionUnnoticed);
+        if from < compacted && !is_whole && !is_unnoticed {
             return Err(KvError::Compacted { requested: from, compacted });
         }
         Ok(self.store.events(from, through))
