@@ -8,8 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::retention::Retention;
-use super::session::{SessionClient, SessionId};
+use super::session::facts::{SessionClient, SessionId};
 
 /// A revision of the store: rises by one with every command that changes keys. A store that was never
 /// written is at revision 1, as in etcd.
@@ -130,10 +129,10 @@ pub struct RangeResponse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRequest {
     /// The key.
-    #[serde(deserialize_with = "super::codec::shared")]
+    #[serde(deserialize_with = "super::decoding::shared")]
     pub key: Bytes,
     /// The value; ignored if `ignore_value`.
-    #[serde(deserialize_with = "super::codec::shared")]
+    #[serde(deserialize_with = "super::decoding::shared")]
     pub value: Bytes,
     /// Attach to this lease; `None` detaches.
     pub lease: Option<LeaseId>,
@@ -175,7 +174,7 @@ pub enum TxnOp {
     /// Delete.
     Delete(DeleteRequest),
     /// A transaction inside.
-    #[serde(deserialize_with = "super::codec::nested_txn")]
+    #[serde(deserialize_with = "super::decoding::nested_txn")]
     Txn(TxnRequest),
 }
 
@@ -220,6 +219,16 @@ pub enum CompareOperator {
     NotEqual,
     /// In a way that this version does not know: as in etcd, whatever is found will do.
     Unknown,
+}
+
+/// How much history is kept beside what is current. What of both is reached first counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Retention {
+    /// Changes are kept for so long, in milliseconds of cluster time; `None` for ever.
+    pub age_ms: Option<u64>,
+    /// About so many bytes of changes are kept, keys and values and [what a version takes](super::KvView::size_bytes); `None` for any
+    /// number.
+    pub bytes: Option<u64>,
 }
 
 /// A command of the log.
@@ -332,7 +341,7 @@ pub enum TxnOpResponse {
     /// Of a delete.
     Delete(DeleteResponse),
     /// Of a transaction inside.
-    #[serde(deserialize_with = "super::codec::nested_txn")]
+    #[serde(deserialize_with = "super::decoding::nested_txn")]
     Txn(TxnResponse),
 }
 

@@ -7,10 +7,10 @@
 use postcard::ser_flavors::Flavor;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use super::command::{LeaseId, Response, Revision};
-use super::compaction::Owed;
-use super::retention::{Mark, Retention};
-use super::session::{SessionClient, SessionFacts, SessionId};
+use super::command::{LeaseId, Response, Retention, Revision};
+use super::compaction::owed::Owed;
+use super::retention::marks::Mark;
+use super::session::facts::{SessionClient, SessionFacts, SessionId};
 use super::stored::Version;
 
 /// The wrapping sum of the hashes of all records.

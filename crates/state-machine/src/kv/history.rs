@@ -3,10 +3,8 @@
 use imbl::Vector;
 
 use super::command::Revision;
-use super::compaction::Written;
-use super::store::Store;
-use super::stored::{FIRST_VERSION, StoredVersion, Version};
-use super::view::{Event, EventKind};
+use super::compaction::owed::Written;
+use super::stored::StoredVersion;
 
 /// All changes that are not physically compacted, oldest first.
 ///
@@ -133,7 +131,7 @@ impl History {
     }
 
     /// The records of revisions `from..=through`.
-    fn between(&self, from: Revision, through: Revision) -> impl Iterator<Item = &Record> {
+    pub(super) fn between(&self, from: Revision, through: Revision) -> impl Iterator<Item = &Record> {
         let start = partition_point(&self.records, |record| record.version.mod_revision() < from);
         let rest = self.records.focus().narrow(start..).into_iter();
         rest.take_while(move |record| record.version.mod_revision() <= through)
@@ -163,34 +161,4 @@ pub(super) fn partition_point<T: Clone>(vector: &Vector<T>, is_left: impl Fn(&T)
         }
     }
     low
-}
-
-impl Store {
-    /// The changes of revisions `from..=through`, all of which must be there, as events.
-    pub(super) fn events(&self, from: Revision, through: Revision) -> impl Iterator<Item = Event> {
-        self.history.between(from, through).map(|record| {
-            let parts = record.version.parts();
-            Event {
-                kind: if parts.is_tombstone() { EventKind::Delete } else { EventKind::Put },
-                kv: record.version.key_value(),
-                prev_kv: self.before(record, &parts).map(StoredVersion::key_value),
-            }
-        })
-    }
-
-    /// What was there just before a change, if its key existed.
-    fn before<'store>(
-        &'store self,
-        record: &'store Record,
-        changed: &Version<'_>,
-    ) -> Option<&'store StoredVersion> {
-        if changed.version == FIRST_VERSION {
-            return None;
-        }
-        let before = match self.history.get(record.previous) {
-            Some(before) => Some(&before.version),
-            None => self.keys.get(changed.key)?.base(&self.history),
-        };
-        before.filter(|version| !version.is_tombstone())
-    }
 }

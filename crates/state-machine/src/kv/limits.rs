@@ -1,5 +1,8 @@
 //! What bounds the store and its work, beside what commands ask for.
 
+/// How deep transactions may be nested, the outermost counted.
+pub const TXN_DEPTH_MAX: usize = 32;
+
 /// What bounds the store and the work of one entry.
 ///
 /// All replicas must be told the same. The defaults are a server's; simulations and tests, in which not so much can

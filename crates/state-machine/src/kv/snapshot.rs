@@ -15,7 +15,7 @@ mod record;
 
 use std::io::{self, Write};
 
-use super::session::SessionFacts;
+use super::session::facts::SessionFacts;
 use super::store::Store;
 use record::{Record, RecordWriter};
 

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::command::{DeleteRequest, DeleteResponse, KeyRange, LeaseId, PutRequest, PutResponse, Revision};
-use super::compaction::Owed;
+use super::compaction::owed::Owed;
 use super::hash::{ContentHash, Counters, RecordHash};
 use super::history::{History, Link, Popped, Record};
 use super::key::Key;
-use super::lease::Leases;
+use super::lease::table::Leases;
 use super::limits::StoreLimits;
 use super::planted::{Planted, PlantedBug};
-use super::retention::Retained;
-use super::session::Sessions;
+use super::retention::marks::Retained;
+use super::session::table::Sessions;
 use super::stored::{FIRST_VERSION, StoredVersion, TOMBSTONE, Version};
 use super::versions::{ReadPoint, Versions};
 

@@ -8,10 +8,8 @@ use super::command::{
     DeleteRequest, KvError, PutRequest, RangeRequest, RangeResponse, Revision, TxnOp, TxnOpResponse,
     TxnRequest, TxnResponse,
 };
+use super::limits::TXN_DEPTH_MAX;
 use super::store::Store;
-
-/// How deep transactions may be nested, the outermost counted.
-pub const TXN_DEPTH_MAX: usize = 32;
 
 impl TxnRequest {
     /// Whether neither branch writes, at any depth.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::command::{
-    KeyValue, KvError, LeaseId, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse,
+    KeyValue, KvError, LeaseId, RangeRequest, RangeResponse, Retention, Revision, TxnRequest, TxnResponse,
 };
 use super::planted::PlantedBug;
-use super::retention::Retention;
 use super::store::Store;
 
 /// What happened to a key.

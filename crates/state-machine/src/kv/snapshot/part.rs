@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
-use super::super::command::{LeaseId, Response, Revision};
-use super::super::compaction::Owed;
+use super::super::command::{LeaseId, Response, Retention, Revision};
+use super::super::compaction::owed::Owed;
 use super::super::key::Key;
-use super::super::retention::{Mark, Retention};
-use super::super::session::{SessionFacts, SessionId};
+use super::super::retention::marks::Mark;
+use super::super::session::facts::{SessionFacts, SessionId};
 use super::super::store::Tally;
 use super::super::stored::{StoredVersion, Version};
 use super::record::{Record, RecordReader, damaged, require};

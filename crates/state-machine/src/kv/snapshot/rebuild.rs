@@ -3,7 +3,7 @@
 use super::super::command::{LeaseId, Response};
 use super::super::history::History;
 use super::super::lease::LEASE_TTL_SECONDS_MAX;
-use super::super::session::{InSession, SessionFacts, SessionId};
+use super::super::session::facts::{InSession, SessionFacts, SessionId};
 use super::super::store::{OutOfOrder, Store};
 use super::part::{Header, Piece, ReadVersion, SnapshotPart};
 use super::record::{damaged, require};

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::command::{LeaseId, Response, Revision};
-use super::super::retention::{Mark, Retention};
-use super::super::session::{SessionClient, SessionId};
+use super::super::command::{LeaseId, Response, Retention, Revision};
+use super::super::retention::marks::Mark;
+use super::super::session::facts::{SessionClient, SessionId};
 use super::super::stored::Version;
 use crate::machine::RestoreError;
 

@@ -3,9 +3,9 @@
 
 use super::super::KvMachine;
 use super::super::command::{Command, PutRequest};
-use super::super::command::{LeaseId, Outcome, Response, Revision};
-use super::super::retention::{Mark, Retention};
-use super::super::session::{InSession, SessionClient, SessionId};
+use super::super::command::{LeaseId, Outcome, Response, Retention, Revision};
+use super::super::retention::marks::Mark;
+use super::super::session::facts::{InSession, SessionClient, SessionId};
 use super::super::stored::Version;
 use super::record::RecordReader;
 use super::*;
