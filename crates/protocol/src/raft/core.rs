@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::clock::{ClusterClock, Freshness};
 use super::config::{Config, Restored};
 use super::held::{HeldReplies, HeldReply, Reply};
-use super::newcomer::Newcomer;
+use super::newcomer::learned::Newcomer;
 use super::planted::PlantedBug;
 use super::promise::Promise;
 use super::writes::{Vote, Writes};

@@ -2,45 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::candidate::{Candidate, PreCandidate};
+use super::leader::Leader;
 use super::planted::PlantedBug;
-use super::{Leader, Raft, Role};
+use super::{Raft, Role};
 use crate::message::{
     AppendOutcome, AppendResponse, Envelope, HeartbeatResponse, Message, PreVoteRequest, PreVoteResponse,
     VoteRequest, VoteResponse,
 };
 use crate::quorum::{self, VoteResult};
-use crate::types::{NodeId, Term, Timestamp, WriteId};
-
-/// Asks whether it would be elected; its term stays as it is.
-#[derive(Debug)]
-pub(super) struct PreCandidate {
-    deadline: Timestamp,
-    votes: BTreeMap<NodeId, bool>,
-    /// The leader's connection broke and it was not heard since: asks again soon.
-    is_leader_lost: bool,
-}
-
-impl PreCandidate {
-    pub(super) fn deadline(&self) -> Timestamp {
-        self.deadline
-    }
-}
-
-/// Asks for votes in its term, once its own is durable.
-#[derive(Debug)]
-pub(super) struct Candidate {
-    /// The write that its own vote is in.
-    vote_write: WriteId,
-    /// When it gives up; none while its own vote is not durable.
-    deadline: Option<Timestamp>,
-    votes: BTreeMap<NodeId, bool>,
-}
-
-impl Candidate {
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.deadline
-    }
-}
+use crate::types::{NodeId, Term};
 
 impl Raft {
     /// No leader was heard for an election timeout, or a campaign led nowhere.

@@ -1,8 +1,8 @@
 //! What a replica does while another leads, or nobody.
 
 use super::core::Core;
+use super::gathered::fitting_count;
 use super::planted::PlantedBug;
-use super::proposals::fitting_count;
 use super::reads::FollowerReads;
 use crate::io::{Effect, ReadId, ReadLevel, RejectReason};
 use crate::message::{

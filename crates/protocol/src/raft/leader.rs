@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::clock::ClusterClock;
 use super::core::Core;
+use super::gathered::Gathered;
 use super::planted::PlantedBug;
-use super::proposals::Gathered;
 use super::reads::{self, LeaderReads, Reader};
 use super::status::FollowerStatus;
 use crate::io::{ReadId, ReadLevel, RejectReason};

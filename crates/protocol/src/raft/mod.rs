@@ -5,12 +5,14 @@
 //! `reads` how reads are made safe, `promise` for how long nobody else is elected, `writes` and `held` what is durable and what waits for it, `clock` what is
 //! known of time, `contradiction` and `memory` how lost disks are noticed.
 
+mod candidate;
 mod clock;
 mod config;
 mod contradiction;
 mod core;
 mod election;
 mod follower;
+mod gathered;
 mod held;
 mod leader;
 mod memory;
@@ -27,8 +29,8 @@ pub use config::{Config, Restored};
 pub use planted::PlantedBug;
 pub use status::{FollowerStatus, LeaderQueues, RaftStatus, RoleName};
 
+use self::candidate::{Candidate, PreCandidate};
 use self::core::Core;
-use self::election::{Candidate, PreCandidate};
 use self::follower::Follower;
 use self::leader::Leader;
 use crate::io::{Effect, Input, RejectReason};
@@ -99,8 +101,8 @@ impl Raft {
         }
         let role = match &self.role {
             Role::Follower(follower) => follower.deadline(&self.core),
-            Role::PreCandidate(candidate) => Some(candidate.deadline()),
-            Role::Candidate(candidate) => candidate.deadline(),
+            Role::PreCandidate(candidate) => Some(candidate.deadline),
+            Role::Candidate(candidate) => candidate.deadline,
             Role::Leader(leader) => Some(leader.deadline(&self.core)),
         };
         [role, self.core.introduction_deadline()].into_iter().flatten().min()
@@ -273,12 +275,12 @@ impl Raft {
                 }
             }
             Role::PreCandidate(candidate) => {
-                if candidate.deadline() <= self.core.now {
+                if candidate.deadline <= self.core.now {
                     self.election_timed_out();
                 }
             }
             Role::Candidate(candidate) => {
-                if candidate.deadline().is_some_and(|deadline| deadline <= self.core.now) {
+                if candidate.deadline.is_some_and(|deadline| deadline <= self.core.now) {
                     self.election_timed_out();
                 }
             }

@@ -34,7 +34,7 @@
 //! Compare the recovery of Viewstamped Replication Revisited (section 4.3), and Michael et al., "Recovering Shared
 //! Objects Without Stable Storage" (DISC 2017), for what goes wrong when late messages of the forgotten self count.
 
-use std::collections::BTreeMap;
+pub(super) mod learned;
 
 use super::core::Core;
 use super::planted::PlantedBug;
@@ -42,29 +42,9 @@ use super::{Raft, Role};
 use crate::io::Effect;
 use crate::message::{Introduction, IntroductionRequest, IntroductionResponse, Message};
 use crate::types::{Index, NodeId, Timestamp};
-
-/// What a newcomer has learned.
-///
-/// Invariant: `answers` are to this start of the replica, and their terms are at most the replica's own.
-#[derive(Debug)]
-pub(crate) struct Newcomer {
-    /// Of each member that answered, whether its log was empty.
-    answers: BTreeMap<NodeId, bool>,
-    /// The highest commit index that any answer told of.
-    target: Index,
-    /// When everyone is asked again: a log that held something that was never committed may be empty by then.
-    ask_at: Timestamp,
-}
+use learned::Newcomer;
 
 impl Newcomer {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { answers: BTreeMap::new(), target: Index(0), ask_at: now }
-    }
-
-    pub(super) fn has_heard(&self, node: NodeId) -> bool {
-        self.answers.contains_key(&node)
-    }
-
     /// Whether what is committed here makes good for the forgotten self, given that everyone answered.
     fn is_made_good(&self, core: &Core) -> bool {
         let founds = self.answers.values().all(|is_log_empty| *is_log_empty);
