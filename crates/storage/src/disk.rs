@@ -4,10 +4,8 @@ use std::fmt::Debug;
 use std::io;
 
 mod closer;
-mod real;
+pub(crate) mod real;
 pub mod simulated;
-
-pub use real::RealDisk;
 
 /// The unit in which appends reach a disk, in bytes: what direct writes must be aligned to nearly everywhere, and a page.
 pub const BLOCK_BYTES: usize = 4096;

@@ -17,8 +17,9 @@ mod owner;
 pub mod snapshot;
 
 pub use directory::{DirectoryLock, GroupMembers, Identity, MemberAddress};
+pub use disk::real::RealDisk;
 pub use disk::simulated::{Crash, SimulatedDisk};
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile};
 pub use error::StorageError;
 pub use log::{LogOptions, LogStore, RecoveredGroup};
 pub use owner::Owner;

@@ -10,35 +10,25 @@ use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::owner::Owner;
 
+mod advice;
 mod batch;
 mod index;
 mod mark;
+mod names;
+mod options;
 mod read;
 mod record;
 mod recovery;
 mod segment;
 
+pub use options::LogOptions;
+
 use batch::{BatchBuffer, Tail};
 use index::GroupLog;
 use mark::MarkFile;
 use record::Record;
+use recovery::Recovered;
 use segment::SegmentSet;
-
-/// How the log is laid out.
-#[derive(Clone, Copy, Debug)]
-pub struct LogOptions {
-    /// Size of a segment file, in bytes, 2 GiB at most. A single [`Write`] that is larger gets a larger
-    /// segment.
-    pub segment_bytes: u64,
-    /// How many used segments are kept to be used again.
-    pub recycled_segments_max: usize,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self { segment_bytes: 64 << 20, recycled_segments_max: 2 }
-    }
-}
 
 /// What the log holds of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,7 +77,18 @@ impl LogStore {
         owner: Owner,
         options: LogOptions,
     ) -> Result<(Self, BTreeMap<GroupId, RecoveredGroup>), StorageError> {
-        let log = recovery::recover(disk, owner, options)?;
+        let Recovered { options, groups, segments, mark, tail } = recovery::recover(disk, owner, options)?;
+        let log = Self {
+            options,
+            groups,
+            segments,
+            mark,
+            batch: BatchBuffer::new(),
+            tail,
+            release_due: true,
+            failed: false,
+            sync_count: 0,
+        };
         let mut recovered = BTreeMap::new();
         for (&group, held) in &log.groups {
             let base = held.base().clone();
@@ -277,7 +278,7 @@ impl LogStore {
     fn check_usable(&self) -> Result<(), StorageError> {
         if self.failed {
             let source = io::Error::other("an earlier write or sync failed; the node must be started again");
-            return Err(StorageError::Io { action: "using", file: segment::DIRECTORY.to_owned(), source });
+            return Err(StorageError::Io { action: "using", file: names::DIRECTORY.to_owned(), source });
         }
         Ok(())
     }

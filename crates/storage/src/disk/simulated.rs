@@ -4,27 +4,27 @@
 //! [`Disk::sync_directory`] of its directory, and not before. What was not synced when the power went is
 //! kept or lost sector by sector. It draws nothing at random but from the seed it is given.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile};
 
+mod chooser;
 mod faults;
 mod file;
 mod image;
 mod names;
+mod operation;
+mod state;
 
-use faults::{Faults, Verdict};
+pub use image::SECTOR_BYTES;
+pub use operation::Operation;
+pub use state::TRACE_MAX;
+
+use chooser::Chooser;
 use file::SimulatedFile;
 use image::FileImage;
-use names::{NameChange, Names};
-
-/// The unit that a disk writes whole or not at all, in bytes.
-pub const SECTOR_BYTES: usize = 512;
-
-/// How many operations a disk remembers for [`SimulatedDisk::take_trace`].
-pub const TRACE_MAX: usize = 10_000;
+use names::NameChange;
+use state::SharedState;
 
 /// How a machine goes down, and so what is on its disk when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,60 +42,10 @@ pub enum Crash {
     },
 }
 
-/// One operation that changed the disk or would have, for traces and for counting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A file was made.
-    Create(String),
-    /// Bytes were written or appended.
-    Write {
-        /// The file, by the name it was opened with.
-        file: String,
-        /// Where.
-        offset: u64,
-        /// How many. What an append writes around them to fill blocks is not told.
-        bytes: usize,
-    },
-    /// A file was cut or grown to a size.
-    SetSize {
-        /// The file, by the name it was opened with.
-        file: String,
-        /// Its new size.
-        bytes: u64,
-    },
-    /// A file's writes were made durable.
-    Sync(String),
-    /// A directory was made.
-    CreateDirectory(String),
-    /// A file was renamed.
-    Rename {
-        /// Its name before.
-        from: String,
-        /// Its name after.
-        to: String,
-    },
-    /// A file was removed.
-    Remove(String),
-    /// A directory's names were made durable.
-    SyncDirectory(String),
-}
-
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct SimulatedDisk {
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct State {
-    names: Names,
-    /// By file number; a file without a name stays until the next crash, as an open one does in POSIX.
-    files: Vec<FileImage>,
-    /// Rises with every crash: handles of an earlier epoch are dead.
-    epoch: u64,
-    faults: Faults,
-    /// The newest operations, at most [`TRACE_MAX`].
-    trace: VecDeque<Operation>,
+    state: SharedState,
 }
 
 impl SimulatedDisk {
@@ -108,13 +58,13 @@ impl SimulatedDisk {
     /// Another disk that holds the same at this moment and goes its own way from then on.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(self.lock().clone())) }
+        Self { state: SharedState::new(self.state.lock().clone()) }
     }
 
     /// The machine goes down and comes back: decides what survived, kills all open handles, clears all
     /// planned faults.
     pub fn crash(&self, crash: Crash) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match crash {
             Crash::ProcessOnly => {}
             Crash::LoseUnsynced => state.lose_power(&mut Chooser::Nothing),
@@ -127,24 +77,24 @@ impl SimulatedDisk {
     /// From now on `operations_left` operations happen, and none after: every later one fails until
     /// [`crash`](Self::crash). With 0 the disk is dead at once.
     pub fn halt_after(&self, operations_left: u64) {
-        self.lock().faults.halt_after(operations_left);
+        self.state.lock().faults.halt_after(operations_left);
     }
 
     /// The operation after the next `operations_between` fails once with an error of this kind and changes
     /// nothing. A failed sync of a file is as bad as on Linux: what it should have made durable can still be
     /// read, but no later sync will make it durable.
     pub fn fail_after(&self, operations_between: u64, kind: io::ErrorKind) {
-        self.lock().faults.fail_after(operations_between, kind);
+        self.state.lock().faults.fail_after(operations_between, kind);
     }
 
     /// Bounds the sum of all file sizes: a write beyond it fails with `StorageFull`. `None` lifts the bound.
     pub fn set_space_limit(&self, bytes: Option<u64>) {
-        self.lock().faults.space_limit = bytes;
+        self.state.lock().faults.space_limit = bytes;
     }
 
     /// Flips one bit (0 to 7) of one byte of a file, durably. Returns false if the file has no such byte.
     pub fn flip_bit(&self, file: &str, offset: u64, bit: u8) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(number) = state.names.find(file) else { return false };
         state.files[number].flip_bit(offset, bit)
     }
@@ -152,20 +102,20 @@ impl SimulatedDisk {
     /// How many operations that change the disk have been tried so far; reads do not count.
     #[must_use]
     pub fn operations(&self) -> u64 {
-        self.lock().faults.operations
+        self.state.lock().faults.operations
     }
 
     /// How many files have been synced so far; directories do not count.
     #[must_use]
     pub fn file_syncs(&self) -> u64 {
-        self.lock().faults.file_syncs
+        self.state.lock().faults.file_syncs
     }
 
     /// The operations since the last call, in order, those that failed included; at most the newest
     /// [`TRACE_MAX`].
     #[must_use]
     pub fn take_trace(&self) -> Vec<Operation> {
-        std::mem::take(&mut self.lock().trace).into()
+        std::mem::take(&mut self.state.lock().trace).into()
     }
 
     /// Replaces a file's contents durably, behind the back of whoever uses it; makes the file if need be.
@@ -173,7 +123,7 @@ impl SimulatedDisk {
     /// # Panics
     /// If its directory does not exist.
     pub fn set_contents(&self, file: &str, bytes: &[u8]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let number = state.names.find(file).unwrap_or(state.files.len());
         if number == state.files.len() {
             state.files.push(FileImage::default());
@@ -188,59 +138,14 @@ impl SimulatedDisk {
     /// A file's contents as a running process sees them.
     #[must_use]
     pub fn contents(&self, file: &str) -> Option<Vec<u8>> {
-        let state = self.lock();
+        let state = self.state.lock();
         state.names.find(file).map(|number| state.files[number].bytes().to_vec())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that panicked elsewhere must not hide behind a poisoned lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn begin(&mut self, operation: Operation) -> io::Result<()> {
-        let sync = matches!(operation, Operation::Sync(_));
-        if self.trace.len() == TRACE_MAX {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(operation);
-        match self.faults.judge(sync) {
-            Verdict::Proceed => Ok(()),
-            Verdict::Fail(kind) => Err(io::Error::new(kind, "simulated fault")),
-        }
-    }
-
-    fn lose_power(&mut self, choose: &mut Chooser) {
-        for file in &mut self.files {
-            file.lose_power(choose);
-        }
-        self.names.lose_power(choose);
-        let named: BTreeSet<usize> = self.names.files().collect();
-        for (number, file) in self.files.iter_mut().enumerate() {
-            if !named.contains(&number) {
-                *file = FileImage::default();
-            }
-        }
-    }
-
-    fn check_up(&self) -> io::Result<()> {
-        if self.faults.halted() { Err(io::Error::other("the simulated machine is down")) } else { Ok(()) }
-    }
-
-    fn check_space(&self, growth: u64) -> io::Result<()> {
-        let Some(limit) = self.faults.space_limit else { return Ok(()) };
-        let used: u64 = self.names.files().map(|number| self.files[number].bytes().len() as u64).sum();
-        if growth > 0 && used + growth > limit {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk"));
-        }
-        Ok(())
     }
 }
 
 impl Disk for SimulatedDisk {
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.check_up()?;
         let number = match state.names.find(name) {
             Some(number) => number,
@@ -254,17 +159,17 @@ impl Disk for SimulatedDisk {
             None => return Err(io::ErrorKind::NotFound.into()),
         };
         let epoch = state.epoch;
-        Ok(Box::new(SimulatedFile { disk: self.clone(), name: name.to_owned(), number, epoch }))
+        Ok(Box::new(SimulatedFile { disk: self.state.clone(), name: name.to_owned(), number, epoch }))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        let state = self.lock();
+        let state = self.state.lock();
         state.check_up()?;
         Ok(state.names.list(directory))
     }
 
     fn create_directory(&self, name: &str) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.names.is_directory(name) {
             return state.check_up();
         }
@@ -278,56 +183,20 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.begin(Operation::Rename { from: from.to_owned(), to: to.to_owned() })?;
         state.names.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned() })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.begin(Operation::Remove(name.to_owned()))?;
         state.names.change(NameChange::Remove(name.to_owned()))
     }
 
     fn sync_directory(&self, name: &str) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.begin(Operation::SyncDirectory(name.to_owned()))?;
         state.names.sync(name)
     }
-}
-
-/// Decides what survives when the power goes.
-#[derive(Debug)]
-enum Chooser {
-    /// Nothing does that was not synced.
-    Nothing,
-    /// Some does.
-    Some { random: u64 },
-}
-
-impl Chooser {
-    /// Whether the next sector survives.
-    fn survives(&mut self) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Some { random } => split_mix(random) & 1 == 1,
-        }
-    }
-
-    /// How many of `count` changes survive, from the first on.
-    fn prefix(&mut self, count: usize) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Some { random } => usize::try_from(split_mix(random) % (count as u64 + 1)).unwrap_or(count),
-        }
-    }
-}
-
-/// The next number of `SplitMix64` (Steele, Lea and Flood, 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -9,7 +9,9 @@ use std::io;
 
 use bytes::{Buf, BufMut};
 
+use super::advice::FOREIGN_ADVICE;
 use super::batch::Tail;
+use super::names::segment_name;
 use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
 use crate::owner::Owner;
@@ -73,7 +75,7 @@ impl Mark {
         let segment = rest.get_u64_le();
         let end = rest.get_u64_le();
         let found = Owner::decode(&mut rest).unwrap_or(owner);
-        owner.check(found, FILE, super::recovery::FOREIGN_ADVICE)?;
+        owner.check(found, FILE, FOREIGN_ADVICE)?;
         Ok(Some(Self { tail: Tail { next_sequence, chain }, segment, end }))
     }
 
@@ -120,7 +122,7 @@ impl Mark {
             "it ends at byte {end}, and {missing} is missing, up to byte {} of {}; the log was cut or damaged at its end, \
              or replaced by an older copy",
             self.end,
-            super::segment::segment_name(self.segment)
+            segment_name(self.segment)
         );
         Err(lost(file, what))
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ruvector_protocol::{Entry, GroupId, Index};
 
+use super::advice::ADVICE;
 use super::batch::{BatchBuffer, place_seed};
 use super::index::Location;
 use super::record::{self, Decoded, RecordDefect};
@@ -106,5 +107,5 @@ fn decode_entry(
         Err(RecordDefect::UnknownKind(kind)) => format!("entry {index} of group {group} is of kind {kind}"),
     };
     let offset = u64::from(location.offset);
-    Err(StorageError::Corrupt { file: segment.name.clone(), offset, what, advice: super::recovery::ADVICE })
+    Err(StorageError::Corrupt { file: segment.name.clone(), offset, what, advice: ADVICE })
 }

@@ -7,38 +7,42 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruvector_protocol::GroupId;
 
-use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchBuffer, BatchHeader, Tail, place_seed};
+use super::advice::{ADVICE, FOREIGN_ADVICE};
+use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, Tail, place_seed};
 use super::index::{GroupLog, Location, Violation};
 use super::mark::{Mark, MarkFile};
+use super::names::{DIRECTORY, probe_name, segment_name};
+use super::options::LogOptions;
 use super::record::{self, Record, RecordDefect};
 use super::segment::{
-    self, DIRECTORY, FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment,
-    SegmentHeader, SegmentSet, Spare, segment_name,
+    FORMAT_VERSION, HeaderDefect, Listing, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
+    SegmentSet, Spare,
 };
-use super::{LogOptions, LogStore};
 use crate::directory::check_writable;
 use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
 use crate::owner::Owner;
 
-/// What to do about a damaged log.
-pub(super) const ADVICE: &str = "this node's log can't be trusted: check the disk, then remove this node's data \
-    directory and let it join again and catch up from its peers, or restore the cluster from a snapshot";
-
-/// What to do about a file of the log, or beside it, that another node wrote.
-pub(super) const FOREIGN_ADVICE: &str = "put this node's own files back, or remove its data directory and let it join \
-    again and catch up from its peers";
+/// The log as it was read back, ready to be written to.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) options: LogOptions,
+    pub(super) groups: BTreeMap<GroupId, GroupLog>,
+    pub(super) segments: SegmentSet,
+    pub(super) mark: MarkFile,
+    pub(super) tail: Tail,
+}
 
 /// Opens the log and rebuilds the index of every group.
 pub(super) fn recover(
     disk: Arc<dyn Disk>,
     owner: Owner,
     options: LogOptions,
-) -> Result<LogStore, StorageError> {
+) -> Result<Recovered, StorageError> {
     let options = LogOptions { segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX), ..options };
     disk.create_directory(DIRECTORY).map_err(StorageError::io("creating", DIRECTORY))?;
     disk.sync_directory("").map_err(StorageError::io("syncing", "the data directory"))?;
-    check_writable(&*disk, DIRECTORY, &segment::probe_name())?;
+    check_writable(&*disk, DIRECTORY, &probe_name())?;
     // A segment's name may have been seen by a process that died before the name was durable.
     disk.sync_directory(DIRECTORY).map_err(StorageError::io("syncing", DIRECTORY))?;
     let listing = Listing::read(&*disk)?;
@@ -61,17 +65,7 @@ pub(super) fn recover(
         segments.begin_next(tail)?;
     }
     let mark = MarkFile::begin(&*disk, owner, segments.mark(tail))?;
-    Ok(LogStore {
-        options,
-        groups: replay.groups,
-        segments,
-        mark,
-        batch: BatchBuffer::new(),
-        tail,
-        release_due: true,
-        failed: false,
-        sync_count: 0,
-    })
+    Ok(Recovered { options, groups: replay.groups, segments, mark, tail })
 }
 
 /// Applies a record to the groups' logs, when it is appended and when it is read back.

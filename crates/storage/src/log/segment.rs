@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 
-use super::LogOptions;
 use super::batch::Tail;
 use super::mark::Mark;
+use super::names::{DIRECTORY, parse_segment_name, parse_spare_name, segment_name, spare_name};
+use super::options::LogOptions;
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::error::StorageError;
 use crate::owner::Owner;
-
-/// The directory of the log.
-pub(crate) const DIRECTORY: &str = "log";
 
 /// Bytes of a segment in front of its first batch.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
@@ -25,10 +23,6 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 pub(crate) const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"RUVECLOG";
-const SEGMENT_SUFFIX: &str = ".segment";
-const SPARE_SUFFIX: &str = ".spare";
-const NUMBER_DIGITS: usize = 20;
-
 /// Zeros are written ahead of the log's end in this many steps a segment: 1 MiB at a time with the default size.
 /// They go to the disk together with a batch, cost no write and no sync of their own, and a new node starts at once.
 const FILL_STEPS: u64 = 64;
@@ -122,9 +116,9 @@ impl Listing {
     pub(crate) fn read(disk: &dyn Disk) -> Result<Self, StorageError> {
         let mut listing = Self::default();
         for name in disk.list(DIRECTORY).map_err(StorageError::io("listing", DIRECTORY))? {
-            if let Some(number) = name.strip_suffix(SEGMENT_SUFFIX).and_then(parse_number) {
+            if let Some(number) = parse_segment_name(&name) {
                 listing.segments.push(number);
-            } else if name.strip_suffix(SPARE_SUFFIX).and_then(parse_number).is_some() {
+            } else if parse_spare_name(&name).is_some() {
                 listing.spares.push(format!("{DIRECTORY}/{name}"));
             } else {
                 tracing::warn!(file = %name, "a file in the log's directory that is not of the log is left alone");
@@ -133,25 +127,6 @@ impl Listing {
         listing.segments.sort_unstable();
         Ok(listing)
     }
-}
-
-/// The path of a segment.
-pub(crate) fn segment_name(number: u64) -> String {
-    format!("{DIRECTORY}/{number:0NUMBER_DIGITS$}{SEGMENT_SUFFIX}")
-}
-
-fn spare_name(number: u64) -> String {
-    format!("{DIRECTORY}/{number:0NUMBER_DIGITS$}{SPARE_SUFFIX}")
-}
-
-/// The path of a file that is made and removed at a start: a spare, so that nothing comes of one that is left.
-pub(crate) fn probe_name() -> String {
-    spare_name(0)
-}
-
-fn parse_number(digits: &str) -> Option<u64> {
-    let plain = digits.len() == NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if plain { digits.parse().ok() } else { None }
 }
 
 /// A segment in use.

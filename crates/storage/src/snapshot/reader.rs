@@ -4,10 +4,10 @@ use std::io;
 
 use bytes::Buf;
 
-use super::SnapshotInfo;
 use super::format::{
     self, CHUNK_BYTES, CHUNK_HEADER_BYTES, Header, TRAILER_BYTES, Trailer, chunk_checksum, corrupt,
 };
+use super::info::SnapshotInfo;
 use crate::disk::DiskFile;
 use crate::error::StorageError;
 

@@ -3,8 +3,10 @@
 use std::io;
 
 use super::format::{FOREIGN_ADVICE, Header, corrupt};
-use super::store::{TemporaryFile, info_of};
-use super::{SnapshotInfo, SnapshotReader, name};
+use super::info::{SnapshotInfo, info_of};
+use super::name;
+use super::reader::SnapshotReader;
+use super::unfinished::TemporaryFile;
 use crate::error::StorageError;
 use crate::owner::Owner;
 

@@ -1,18 +1,21 @@
 //! The directory of snapshot files.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ruvector_protocol::{GroupId, SnapshotMeta};
 
-use super::format::{CHUNK_BYTES, FOREIGN_ADVICE, Header, Trailer};
+use super::format::{FOREIGN_ADVICE, Header};
+use super::info::{SnapshotInfo, SnapshotListing, UnusableSnapshot, info_of};
 use super::name::{self, DIRECTORY};
-use super::{
-    SnapshotInfo, SnapshotListing, SnapshotReader, SnapshotReceiver, SnapshotWriter, UnusableSnapshot,
+use super::reader::SnapshotReader;
+use super::receiver::SnapshotReceiver;
+use super::unfinished::{
+    Reservation, SYNC_RECEIVED_EVERY_BYTES, SYNC_WRITTEN_EVERY_BYTES, Shared, TemporaryFile, lock, taken,
 };
+use super::writer::SnapshotWriter;
 use crate::directory::check_writable;
 use crate::disk::{Disk, DiskFile};
 use crate::error::StorageError;
@@ -22,17 +25,6 @@ use crate::owner::Owner;
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    disk: Arc<dyn Disk>,
-    owner: Owner,
-    next_temporary: AtomicU64,
-    /// Names that a writer has begun.
-    begun: Mutex<BTreeSet<String>>,
-    /// Names of unusable snapshots that the log of this process tells of already.
-    told: Mutex<BTreeSet<String>>,
 }
 
 impl SnapshotStore {
@@ -102,7 +94,7 @@ impl SnapshotStore {
             let what = "names that begin so are the node's own".to_owned();
             return Err(name::refuse(name, io::ErrorKind::InvalidInput, what));
         }
-        let reservation = Reservation::new(self, name)?;
+        let reservation = Reservation::new(&self.shared, name)?;
         match self.info(name) {
             Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             // The node's own takes the place of one that is damaged.
@@ -113,7 +105,7 @@ impl SnapshotStore {
             }
             Err(error) => return Err(error),
         }
-        let file = self.begin_file(SYNC_WRITTEN_EVERY_BYTES)?;
+        let file = TemporaryFile::begin(&self.shared, SYNC_WRITTEN_EVERY_BYTES)?;
         SnapshotWriter::begin(file, reservation, self.header(group, meta))
     }
 
@@ -192,7 +184,8 @@ impl SnapshotStore {
         total_bytes: u64,
     ) -> Result<SnapshotReceiver, StorageError> {
         let announced = self.header(group, meta);
-        Ok(SnapshotReceiver::begin(self.begin_file(SYNC_RECEIVED_EVERY_BYTES)?, announced, total_bytes))
+        let file = TemporaryFile::begin(&self.shared, SYNC_RECEIVED_EVERY_BYTES)?;
+        Ok(SnapshotReceiver::begin(file, announced, total_bytes))
     }
 
     /// Removes a snapshot.
@@ -202,7 +195,7 @@ impl SnapshotStore {
     pub fn remove(&self, name: &str) -> Result<(), StorageError> {
         let path = name::file(name)?;
         self.shared.disk.remove(&path).map_err(StorageError::io("removing", &path))?;
-        self.sync_directory()
+        self.shared.sync_directory()
     }
 
     fn info(&self, name: &str) -> Result<(SnapshotInfo, Box<dyn DiskFile>), StorageError> {
@@ -215,141 +208,5 @@ impl SnapshotStore {
 
     fn header(&self, group: GroupId, meta: &SnapshotMeta) -> Header {
         Header { owner: self.shared.owner, group, meta: meta.clone() }
-    }
-
-    fn begin_file(&self, sync_every_bytes: u64) -> Result<TemporaryFile, StorageError> {
-        let path = name::temporary(self.shared.next_temporary.fetch_add(1, Ordering::Relaxed));
-        let file = self.shared.disk.open(&path, true).map_err(StorageError::io("creating", &path))?;
-        Ok(TemporaryFile {
-            store: self.clone(),
-            path,
-            file,
-            sync_every_bytes,
-            written: 0,
-            synced: 0,
-            kept: false,
-        })
-    }
-
-    fn sync_directory(&self) -> Result<(), StorageError> {
-        self.shared.disk.sync_directory(DIRECTORY).map_err(StorageError::io("syncing", DIRECTORY))
-    }
-
-    fn begun(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        lock(&self.shared.begun)
-    }
-}
-
-fn lock(names: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
-    names.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a file says of itself, whosever it is, if its header and trailer are whole.
-pub(super) fn info_of(
-    file: &dyn DiskFile,
-    path: &str,
-    name: &str,
-) -> Result<(Header, SnapshotInfo), StorageError> {
-    let file_bytes = file.size().map_err(StorageError::io("reading the size of", path))?;
-    let (header, header_bytes, _) = Header::read(file, path, file_bytes)?;
-    Trailer::read(file, path, file_bytes, header_bytes)?;
-    let (group, meta) = (header.group, header.meta.clone());
-    let automatic = name::is_automatic(name);
-    Ok((header, SnapshotInfo { name: name.to_owned(), group, meta, file_bytes, automatic }))
-}
-
-fn taken(name: &str) -> StorageError {
-    name::refuse(name, io::ErrorKind::AlreadyExists, "there is a snapshot of that name".to_owned())
-}
-
-/// The right to use a name, so that of two writers of one name the second is refused.
-#[derive(Debug)]
-pub(super) struct Reservation {
-    store: SnapshotStore,
-    pub(super) name: String,
-}
-
-impl Reservation {
-    fn new(store: &SnapshotStore, name: &str) -> Result<Self, StorageError> {
-        if store.begun().insert(name.to_owned()) {
-            Ok(Self { store: store.clone(), name: name.to_owned() })
-        } else {
-            Err(taken(name))
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.store.begun().remove(&self.name);
-    }
-}
-
-/// A file that is written is synced each time that it has grown by this much, which is a chunk: whatever is flushed holds
-/// up the syncs of the log, for which clients wait, for as long as it takes.
-const SYNC_WRITTEN_EVERY_BYTES: u64 = CHUNK_BYTES as u64;
-/// One that is received comes to a node that is behind, and has to catch up more than it has to answer; but there may be
-/// other nodes on its disk.
-const SYNC_RECEIVED_EVERY_BYTES: u64 = 1 << 20;
-
-/// A file that is removed again unless it is published.
-#[derive(Debug)]
-pub(super) struct TemporaryFile {
-    store: SnapshotStore,
-    pub(super) path: String,
-    pub(super) file: Box<dyn DiskFile>,
-    /// How much is written before it is synced.
-    sync_every_bytes: u64,
-    pub(super) written: u64,
-    synced: u64,
-    kept: bool,
-}
-
-impl TemporaryFile {
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_at(bytes, self.written).map_err(StorageError::io("writing", &self.path))?;
-        self.written += bytes.len() as u64;
-        if self.written - self.synced >= self.sync_every_bytes {
-            self.sync()?;
-        }
-        Ok(())
-    }
-
-    /// Replaces the header by one of the same size.
-    pub(super) fn replace_header(&mut self, header: &Header) -> Result<(), StorageError> {
-        let (bytes, _) = header.encode();
-        self.file.write_at(&bytes, 0).map_err(StorageError::io("writing", &self.path))
-    }
-
-    fn sync(&mut self) -> Result<(), StorageError> {
-        self.file.sync().map_err(StorageError::io("syncing", &self.path))?;
-        self.synced = self.written;
-        Ok(())
-    }
-
-    /// Opens the file once more, for reading what was written.
-    pub(super) fn open_again(&self) -> Result<Box<dyn DiskFile>, StorageError> {
-        self.store.shared.disk.open(&self.path, false).map_err(StorageError::io("opening", &self.path))
-    }
-
-    /// Makes the file durable, first its contents, then its name.
-    pub(super) fn publish(mut self, name: &str) -> Result<SnapshotInfo, StorageError> {
-        let path = name::file(name)?;
-        let (_, info) = info_of(&*self.file, &self.path, name)?;
-        self.sync()?;
-        self.store.shared.disk.rename(&self.path, &path).map_err(StorageError::io("naming", &path))?;
-        self.kept = true;
-        self.store.sync_directory()?;
-        Ok(info)
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = self.store.shared.disk.remove(&self.path)
-        {
-            tracing::warn!(file = %self.path, %error, "an unfinished snapshot could not be removed");
-        }
     }
 }

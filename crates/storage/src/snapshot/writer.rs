@@ -4,9 +4,9 @@ use std::io;
 
 use bytes::BufMut;
 
-use super::SnapshotInfo;
 use super::format::{CHUNK_BYTES, CHUNK_HEADER_BYTES, Header, Trailer, chunk_checksum};
-use super::store::{Reservation, TemporaryFile};
+use super::info::SnapshotInfo;
+use super::unfinished::{Reservation, TemporaryFile};
 use crate::error::StorageError;
 
 /// Writes a snapshot's contents; buffers, so small writes are fine. Dropped unfinished, it leaves nothing.

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::MutexGuard;
 
-use super::{Operation, SimulatedDisk, State};
+use super::operation::Operation;
+use super::state::{SharedState, State};
 use crate::disk::{BLOCK_BYTES, DiskFile};
 
 #[derive(Debug)]
 pub(super) struct SimulatedFile {
-    pub(super) disk: SimulatedDisk,
+    pub(super) disk: SharedState,
     /// What it was called when it was opened, for traces.
     pub(super) name: String,
     pub(super) number: usize,

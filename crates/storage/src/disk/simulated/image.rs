@@ -1,7 +1,10 @@
 //! A simulated file: what a process sees, what is durable, and what lies between.
 
-use super::{Chooser, SECTOR_BYTES};
+use super::chooser::Chooser;
 use crate::disk::BLOCK_BYTES;
+
+/// The unit that a disk writes whole or not at all, in bytes.
+pub const SECTOR_BYTES: usize = 512;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileImage {

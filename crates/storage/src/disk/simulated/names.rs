@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::Chooser;
+use super::chooser::Chooser;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
