@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ruvector_protocol::NodeId;
 
-use crate::Local;
 use crate::handshake::{self, HandshakeError, Hello, Refusal, Reply};
 use crate::inbox::Arrival;
+use crate::local::Local;
 use crate::notice::Notices;
 use crate::sender::Peer;
 use crate::wake::{Interest, Waker};

@@ -6,10 +6,11 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::event::TransportEvent;
 use crate::handshake::{self, HandshakeError, Hello, Refusal};
+use crate::local::Local;
 use crate::sender::Peer;
 use crate::wake::Interest;
-use crate::{Local, TransportEvent};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often something is sent on a connection that has nothing to say.

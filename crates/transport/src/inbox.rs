@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ruvector_protocol::NodeId;
 
-use crate::TransportEvent;
+use crate::event::TransportEvent;
 use crate::frame::{Frame, FrameError, FrameReader};
 use crate::sender::Peer;
 

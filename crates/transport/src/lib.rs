@@ -16,11 +16,13 @@
 mod acceptor;
 mod bell;
 mod dialer;
+mod event;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handshake;
 mod inbox;
+mod local;
 mod notice;
 mod sender;
 mod wake;
@@ -28,8 +30,7 @@ mod wake;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -37,10 +38,13 @@ use ruvector_protocol::{Envelope, NodeId};
 
 use acceptor::Acceptor;
 pub use bell::Bell;
+pub use event::TransportEvent;
 pub use frame::FRAME_BYTES_MAX;
-use inbox::{Arrival, Inbox};
+use inbox::Inbox;
+use local::Local;
 pub use notice::Notices;
 use sender::Peer;
+pub use sender::PeerCounters;
 
 /// What the transport needs to know.
 #[derive(Debug)]
@@ -59,35 +63,6 @@ pub struct TransportConfig {
     pub queue_bytes_max: usize,
 }
 
-/// What the transport tells its owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransportEvent {
-    /// A message arrived. Its `from` and `to` have been checked against the connection's handshake.
-    Received(Envelope),
-    /// A connection to a peer was established (the one this node dialled).
-    PeerConnected {
-        /// The peer.
-        peer: NodeId,
-        /// Where clients reach it, as it said; empty if it did not say.
-        client_address: String,
-    },
-    /// The connection to a peer broke, or the peer's to us.
-    PeerLost(NodeId),
-}
-
-/// Counters, all since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerCounters {
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Bytes received.
-    pub received_bytes: u64,
-    /// Messages dropped because the queue was full or the peer not connected.
-    pub dropped_messages: u64,
-    /// Whether the connection to it stands.
-    pub connected: bool,
-}
-
 /// A running transport; stops when dropped, and waits for its threads then.
 #[derive(Debug)]
 pub struct Transport {
@@ -99,25 +74,6 @@ pub struct Transport {
     readable: Vec<NodeId>,
     notices: Notices,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// What all threads know of this node.
-#[derive(Debug)]
-struct Local {
-    cluster_id: u64,
-    node: NodeId,
-    client_address: String,
-    mail: Mutex<Mail>,
-    bell: Bell,
-    stopping: AtomicBool,
-}
-
-/// What other threads have for the owner.
-#[derive(Debug, Default)]
-struct Mail {
-    events: Vec<TransportEvent>,
-    /// At most one of each peer, the newest.
-    arrivals: BTreeMap<NodeId, Arrival>,
 }
 
 /// How long to pause if there is no waiting for sockets, so as not to spin.
@@ -134,14 +90,7 @@ impl Transport {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the client address is too long"));
         }
         listener.set_nonblocking(true)?;
-        let local = Arc::new(Local {
-            cluster_id,
-            node,
-            client_address,
-            mail: Mutex::default(),
-            bell: Bell::new()?,
-            stopping: AtomicBool::new(false),
-        });
+        let local = Arc::new(Local::new(cluster_id, node, client_address)?);
         let peers = peers
             .into_iter()
             .filter(|(id, _)| *id != node)
@@ -239,7 +188,7 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        self.local.stopping.store(true, Ordering::SeqCst);
+        self.local.stop();
         self.acceptor.interrupt();
         for peer in self.peers.values() {
             peer.interrupt();
@@ -248,33 +197,5 @@ impl Drop for Transport {
             // A thread that panicked has said so itself.
             let _ = thread.join();
         }
-    }
-}
-
-impl Local {
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    /// Has the owner told of an event.
-    fn tell(&self, event: TransportEvent) {
-        self.mail().events.push(event);
-        self.bell.ring();
-    }
-
-    /// Has the owner read from a connection, in place of older ones of the same peer.
-    fn hand_over(&self, arrival: Arrival) {
-        self.mail().arrivals.insert(arrival.peer.id, arrival);
-        self.bell.ring();
-    }
-
-    fn mail(&self) -> MutexGuard<'_, Mail> {
-        self.mail.lock().expect("nothing panics while holding this lock")
-    }
-}
-
-impl Mail {
-    fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.arrivals.is_empty()
     }
 }

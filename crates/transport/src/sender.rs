@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ruvector_protocol::{Envelope, NodeId};
 
-use crate::PeerCounters;
 use crate::frame::{FrameError, KEEP_ALIVE, append_frame};
 use crate::notice::Notices;
 use crate::wake::Waker;
@@ -20,6 +19,19 @@ use crate::wake::Waker;
 const BACKLOG_WRITE_BYTES: usize = 256 << 10;
 /// An empty queue that grew beyond this gives its memory back.
 const IDLE_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// Counters, all since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerCounters {
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Messages dropped because the queue was full or the peer not connected.
+    pub dropped_messages: u64,
+    /// Whether the connection to it stands.
+    pub connected: bool,
+}
 
 /// One peer as its senders, its dialler and its receiver share it.
 #[derive(Debug)]
