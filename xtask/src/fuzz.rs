@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::pipeline::executable_in;
+use crate::built::executable_in;
 use crate::process::{self, cargo, output};
 
 /// Makes the compiler instrument all crates but build scripts and procedural macros.

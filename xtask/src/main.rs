@@ -1,5 +1,6 @@
 //! The developer tool: `cargo xtask <command>`.
 
+mod built;
 mod fuzz;
 mod mutants;
 mod pipeline;

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
-
+use crate::built::executable_in;
 use crate::fuzz;
 use crate::process::{cargo, output, run as run_command, search_path};
 use crate::setup::{self, Setup};
 use crate::tidy;
+use anyhow::{Context, Result, bail};
 
 /// The simulator seeds that every change must pass.
 const SEEDS: &str = "0..2000";
@@ -205,51 +204,4 @@ fn built_with_tests(root: &Path, program: &str) -> Result<PathBuf> {
     let messages = String::from_utf8(output(&mut cargo(root, build))?).context("cargo speaks no UTF-8")?;
     let found = messages.lines().find_map(|line| executable_in(line, program));
     found.with_context(|| format!("the build of the tests has made no program {program}"))
-}
-
-/// The parts of cargo's messages that matter here; see "External tools" in the Cargo book.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-/// The program of this name, if this line of cargo's tells that it was built.
-pub(crate) fn executable_in(line: &str, program: &str) -> Option<PathBuf> {
-    let message: Message = serde_json::from_str(line).ok()?;
-    let target = message.target?;
-    // The program's own unit tests are an executable of the same target, in a directory for intermediate results.
-    let executable = message.executable?;
-    let is_program = target.name == program && target.kind == ["bin"];
-    (is_program && executable.file_stem().is_some_and(|stem| stem == program)).then_some(executable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_is_told_from_its_tests_and_other_programs() {
-        let line = |name: &str, executable: &str| {
-            format!(
-                r#"{{"reason":"x","target":{{"name":"{name}","kind":["bin"]}},"executable":{executable}}}"#
-            )
-        };
-        let program = line("simulator", r#""/target/checked/simulator""#);
-        assert_eq!(executable_in(&program, "simulator"), Some(PathBuf::from("/target/checked/simulator")));
-        for other in [
-            line("simulator", r#""/target/checked/deps/simulator-0123456789abcdef""#),
-            line("simulator", "null"),
-            line("ruvector", r#""/target/checked/ruvector""#),
-            r#"{"reason":"build-finished","success":true}"#.to_owned(),
-        ] {
-            assert_eq!(executable_in(&other, "simulator"), None, "{other}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What no Rust file may hold, and how long one may be.
 
-use super::SourceFile;
+use super::source::SourceFile;
 
 /// Longer files hold more than one concern.
 const LINES_MAX: usize = 700;

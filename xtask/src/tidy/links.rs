@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::SourceFile;
+use super::source::SourceFile;
 
 pub(super) fn check(root: &Path, file: &SourceFile) -> Vec<String> {
     if file.is_rust() {

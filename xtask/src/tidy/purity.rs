@@ -1,6 +1,6 @@
 //! The crates whose outputs depend on their inputs alone name nothing that could change that.
 
-use super::SourceFile;
+use super::source::SourceFile;
 
 /// The crates, by where their sources lie.
 const PURE: [&str; 2] = ["crates/protocol/src", "crates/state-machine/src"];
