@@ -1,9 +1,12 @@
 //! `cargo xtask tidy`: the rules of this repository that no other tool checks.
 
+mod announced;
 mod dependencies;
 mod files;
+mod imports;
 mod links;
 mod purity;
+mod rings;
 mod source;
 
 use std::path::Path;
@@ -18,6 +21,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     problems.extend(files.iter().flat_map(files::check));
     problems.extend(files.iter().flat_map(purity::check));
     problems.extend(files.iter().flat_map(|file| links::check(root, file)));
+    problems.extend(rings::check(&files));
     problems.extend(dependencies::check(root)?);
     for problem in &problems {
         eprintln!("{problem}");
