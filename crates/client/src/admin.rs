@@ -12,9 +12,11 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::client::{Client, Connection, service, timeout_status};
+use crate::client::Client;
+use crate::connection::{Connection, service};
 use crate::endpoint::Endpoint;
-use crate::error::{ClientError, Effect, judge};
+use crate::error::ClientError;
+use crate::verdict::{Effect, judge, timeout_status};
 
 pub use types::{LogEntry, NodeAddress, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot};
 
@@ -26,10 +28,6 @@ pub struct NodeClient {
 }
 
 impl NodeClient {
-    pub(crate) fn new(connection: Connection, request_timeout: Duration) -> Self {
-        Self { connection, request_timeout }
-    }
-
     /// Where the node is.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -111,6 +109,14 @@ impl NodeClient {
 }
 
 impl Client {
+    /// One node at a time: what is asked there is answered by that node about itself, and not repeated elsewhere.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeClient> + '_ {
+        let request_timeout = self.options().request_timeout;
+        self.connections()
+            .iter()
+            .map(move |connection| NodeClient { connection: connection.clone(), request_timeout })
+    }
+
     /// Reads one key at a chosen level; the answer tells the level that was served.
     ///
     /// # Errors

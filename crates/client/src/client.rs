@@ -1,11 +1,10 @@
-//! The client, its connections, and how a call moves from endpoint to endpoint.
+//! The client, and how a call moves from endpoint to endpoint.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ruvector_api::ruvector::v1::NativeResponse;
 use ruvector_api::ruvector::v1::native_request::Request;
@@ -13,64 +12,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::admin::NodeClient;
+use crate::connection::Connection;
 use crate::endpoint::Endpoint;
-use crate::error::{ClientError, Effect, judge};
+use crate::error::ClientError;
 use crate::native::Native;
-
-/// The largest message that is taken, in bytes: above what a server sends for its largest request.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
+use crate::options::ClientOptions;
+use crate::verdict::{Effect, judge, timeout_status};
 
 /// A client of a cluster. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
-}
-
-/// How long a client waits, and for what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientOptions {
-    /// How long a call may take in all, with every repetition.
-    pub request_timeout: Duration,
-    /// How long making a connection may take.
-    pub connect_timeout: Duration,
-    /// How long to go on trying while no endpoint can be connected to at all.
-    pub unreachable_timeout: Duration,
-    /// What to speak for reading and writing keys.
-    pub protocol: Protocol,
-    /// How long to wait before an attempt that follows a failure; doubled with each, up to twenty times this.
-    pub retry_delay: Duration,
-}
-
-/// What a client speaks for reading and writing keys. Leases, watches and the rest have calls of their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// The native protocol: all requests on one stream to the leader, and writes that are sent again after any failure,
-    /// each applied once. etcd's API with servers that do not offer it.
-    #[default]
-    Native,
-    /// etcd's API: one call for each request. A write whose answer gets lost is not sent again, and its outcome unknown.
-    Etcd,
-}
-
-impl Default for ClientOptions {
-    /// The native protocol, ten seconds for a call, two for a connection, 25 milliseconds before the first repetition.
-    fn default() -> Self {
-        Self {
-            request_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(2),
-            unreachable_timeout: Duration::from_secs(10),
-            protocol: Protocol::default(),
-            retry_delay: Duration::from_millis(25),
-        }
-    }
-}
-
-/// A node and the connection to it.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) channel: Channel,
 }
 
 struct Shared {
@@ -113,9 +65,7 @@ impl Client {
     {
         let mut connections = Vec::new();
         for endpoint in endpoints {
-            let endpoint: Endpoint = endpoint.try_into()?;
-            let channel = endpoint.channel(&options)?;
-            connections.push(Connection { endpoint, channel });
+            connections.push(Connection::new(endpoint.try_into()?, options.connect_timeout)?);
         }
         if connections.is_empty() {
             return Err(ClientError::NoEndpoints);
@@ -129,10 +79,9 @@ impl Client {
         self.shared.connections.iter().map(|connection| &connection.endpoint)
     }
 
-    /// One node at a time: what is asked there is answered by that node about itself, and not repeated elsewhere.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeClient> + '_ {
-        let timeout = self.shared.options.request_timeout;
-        self.shared.connections.iter().map(move |connection| NodeClient::new(connection.clone(), timeout))
+    /// The connections, in the order of the endpoints.
+    pub(crate) fn connections(&self) -> &[Connection] {
+        &self.shared.connections
     }
 
     /// Has a request done by the native protocol. `None` if the servers do not offer that.
@@ -236,30 +185,4 @@ impl fmt::Debug for Client {
         let endpoints: Vec<&Endpoint> = self.endpoints().collect();
         formatter.debug_struct("Client").field("endpoints", &endpoints).finish_non_exhaustive()
     }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Connection").field(&self.endpoint).finish()
-    }
-}
-
-/// What a time limit of this client looks like, in the terms that [`judge`] judges.
-pub(crate) fn timeout_status(endpoint: &Endpoint) -> Status {
-    Status::deadline_exceeded(format!("{endpoint} is silent"))
-}
-
-/// A generated service client with this crate's limits.
-macro_rules! service {
-    ($client:ty, $channel:expr) => {{
-        type Service = $client;
-        Service::new($channel)
-            .max_decoding_message_size($crate::client::message_bytes_max())
-            .max_encoding_message_size($crate::client::message_bytes_max())
-    }};
-}
-pub(crate) use service;
-
-pub(crate) const fn message_bytes_max() -> usize {
-    MESSAGE_BYTES_MAX
 }

@@ -1,13 +1,8 @@
-//! Where a node listens for clients, and the connection to it.
+//! Where a node listens for clients.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint as Transport};
-
-use crate::client::ClientOptions;
-use crate::connector::gathering_connector;
 use crate::error::ClientError;
 
 /// The address of one node, `host:port`.
@@ -21,20 +16,6 @@ impl Endpoint {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// A connection that is made on first use and made again by itself after it broke.
-    pub(crate) fn channel(&self, options: &ClientOptions) -> Result<Channel, ClientError> {
-        let transport = Transport::from_shared(format!("http://{}", self.0)).map_err(|error| {
-            ClientError::InvalidEndpoint { endpoint: self.0.clone(), reason: error.to_string() }
-        })?;
-        Ok(transport
-            .connect_timeout(options.connect_timeout)
-            // A node that vanished without closing its connections is noticed within these two.
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true)
-            .connect_with_connector_lazy(gathering_connector()))
     }
 }
 

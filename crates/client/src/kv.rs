@@ -6,10 +6,12 @@ use ruvector_api::ruvector::v1::native_request::Request;
 use ruvector_api::{etcdserverpb as pb, mvccpb};
 use tonic::transport::Channel;
 
-use crate::client::{Client, service};
-use crate::error::{ClientError, Effect};
+use crate::client::Client;
+use crate::connection::service;
+use crate::error::ClientError;
 use crate::lease::LeaseId;
 use crate::native;
+use crate::verdict::Effect;
 
 /// A key with its value and the counters of its history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,10 @@ use ruvector_api::etcdserverpb::lease_client::LeaseClient;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::client::{Client, service};
-use crate::error::{ClientError, Effect};
+use crate::client::Client;
+use crate::connection::service;
+use crate::error::ClientError;
+use crate::verdict::Effect;
 
 /// The number of a lease, never 0. Written in hexadecimal, as etcd's tools write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -24,6 +24,7 @@
 
 mod admin;
 mod client;
+mod connection;
 mod connector;
 mod endpoint;
 mod error;
@@ -31,14 +32,16 @@ mod kv;
 mod lease;
 mod members;
 mod native;
+mod options;
 mod pages;
 mod transaction;
+mod verdict;
 mod watch;
 
 pub use admin::{
     LogEntry, NodeAddress, NodeClient, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot,
 };
-pub use client::{Client, ClientOptions, Protocol};
+pub use client::Client;
 pub use connector::{Gathering, gathering_connector};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
@@ -47,6 +50,7 @@ pub use kv::{
 };
 pub use lease::{Lease, LeaseId, LeaseTimeToLive};
 pub use members::Member;
+pub use options::{ClientOptions, Protocol};
 pub use pages::Pages;
 pub use transaction::{
     Comparison, Operation, OperationAnswer, Relation, Target, Transaction, TransactionAnswer,

@@ -4,8 +4,10 @@ use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::cluster_client::ClusterClient;
 use tonic::transport::Channel;
 
-use crate::client::{Client, service};
-use crate::error::{ClientError, Effect};
+use crate::client::Client;
+use crate::connection::service;
+use crate::error::ClientError;
+use crate::verdict::Effect;
 
 /// A member of the cluster, as etcd's services tell it.
 #[derive(Clone, Debug, PartialEq, Eq)]

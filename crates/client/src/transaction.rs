@@ -5,13 +5,14 @@ use ruvector_api::etcdserverpb as pb;
 use ruvector_api::ruvector::v1::native_request::Request;
 
 use crate::client::Client;
-use crate::error::{ClientError, Effect};
+use crate::error::ClientError;
 use crate::kv::{
     DeleteAnswer, DeleteOptions, GetAnswer, GetOptions, KeyRange, PutAnswer, PutOptions, delete_request, kv,
     put_request, range_request, revision_of,
 };
 use crate::lease::LeaseId;
 use crate::native;
+use crate::verdict::Effect;
 
 /// Done as one: `then` if all comparisons hold, otherwise `otherwise`.
 ///

@@ -12,9 +12,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use crate::client::{Client, service, timeout_status};
-use crate::error::{ClientError, Effect, judge, status_is_too_large};
+use crate::client::Client;
+use crate::connection::service;
+use crate::error::ClientError;
 use crate::kv::{KeyRange, KeyValue, revision_of};
+use crate::verdict::{Effect, judge, status_is_too_large, timeout_status};
 
 /// The longest wait between two attempts to resume.
 const RESUME_DELAY_MAX: Duration = Duration::from_secs(1);

@@ -17,8 +17,10 @@ use ruvector_api::ruvector::v1::native_response::Response;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::client::{ClientOptions, Connection, Protocol};
-use crate::error::{ClientError, Effect};
+use crate::connection::Connection;
+use crate::error::ClientError;
+use crate::options::{ClientOptions, Protocol};
+use crate::verdict::Effect;
 use pending::Job;
 
 /// How many requests may wait for the task to take them.

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::endpoint::Endpoint;
-use crate::error::{ClientError, Effect, judge};
+use crate::error::ClientError;
+use crate::verdict::{Effect, judge};
 
 /// A frame that has so many bytes gets no further request. (A single request may be larger.)
 const FRAME_BYTES_MAX: usize = 256 << 10;

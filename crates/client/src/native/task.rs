@@ -12,8 +12,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::pending::{Job, Pending};
-use crate::client::{ClientOptions, Connection, service, timeout_status};
-use crate::error::{ClientError, Effect, judge};
+use crate::connection::{Connection, service};
+use crate::error::ClientError;
+use crate::options::ClientOptions;
+use crate::verdict::{Effect, judge, timeout_status};
 
 /// How many frames may wait for the connection.
 const FRAMES_MAX: usize = 4;
