@@ -1,7 +1,5 @@
 //! Leases: keys that end unless somebody renews them.
 
-use std::fmt;
-
 use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::lease_client::LeaseClient;
@@ -11,11 +9,8 @@ use tonic::{Response, Status};
 use crate::client::Client;
 use crate::connection::service;
 use crate::error::ClientError;
+use crate::keys::LeaseId;
 use crate::verdict::Effect;
-
-/// The number of a lease, never 0. Written in hexadecimal, as etcd's tools write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LeaseId(pub i64);
 
 /// A lease that was granted or renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,10 +127,4 @@ async fn renew_once(
 
 fn leases(channel: Channel) -> LeaseClient<Channel> {
     service!(LeaseClient<Channel>, channel)
-}
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}", self.0)
-    }
 }

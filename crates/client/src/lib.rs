@@ -17,6 +17,13 @@
 //! connection was refused, there was no leader, the node was too busy); when the answer got lost the error is
 //! [`ClientError::OutcomeUnknown`] and the decision is the caller's.
 //!
+//! Modules by floors; each knows only those below it:
+//!
+//! - the calls: `kv`, `transaction`, `pages`, `watch`, `lease`, `members`, `admin`;
+//! - `client`, which moves a call from endpoint to endpoint, and `native`, which has the stream to the leader;
+//! - `connection` to one node, and `verdict` on what failed there;
+//! - what callers give and get: `keys`, `admin::types`, `endpoint`, `options`, `error`.
+//!
 //! Where to look: [`Client`] for keys, [`Pages`] for ranges that may be large, [`Transaction`] for compare-and-set, [`Watch`] for changes, [`LeaseId`] for
 //! keys that end by themselves, [`NodeClient`] for what one node tells of itself.
 //!
@@ -28,6 +35,7 @@ mod connection;
 mod connector;
 mod endpoint;
 mod error;
+mod keys;
 mod kv;
 mod lease;
 mod members;
@@ -45,10 +53,11 @@ pub use client::Client;
 pub use connector::{Gathering, gathering_connector};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
-pub use kv::{
-    DeleteAnswer, DeleteOptions, GetAnswer, GetOptions, KeyRange, KeyValue, PutAnswer, PutOptions, ReadFrom,
+pub use keys::{
+    DeleteAnswer, DeleteOptions, GetAnswer, GetOptions, KeyRange, KeyValue, LeaseId, PutAnswer, PutOptions,
+    ReadFrom,
 };
-pub use lease::{Lease, LeaseId, LeaseTimeToLive};
+pub use lease::{Lease, LeaseTimeToLive};
 pub use members::Member;
 pub use options::{ClientOptions, Protocol};
 pub use pages::Pages;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::kv::{GetAnswer, GetOptions, KeyRange};
+use crate::keys::{GetAnswer, GetOptions, KeyRange};
 
 /// How much a page should hold, in bytes: far below what a message takes, and more than a round trip is worth.
 const PAGE_BYTES: usize = 4 << 20;
@@ -86,7 +86,7 @@ fn next_page_keys(keys: u32, answer: &GetAnswer) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::KeyValue;
+    use crate::keys::KeyValue;
 
     fn answer(keys: usize, value_bytes: usize) -> GetAnswer {
         let key_value = KeyValue { value: vec![0; value_bytes].into(), ..KeyValue::default() };

@@ -6,11 +6,11 @@ use ruvector_api::ruvector::v1::native_request::Request;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::kv::{
-    DeleteAnswer, DeleteOptions, GetAnswer, GetOptions, KeyRange, PutAnswer, PutOptions, delete_request, kv,
-    put_request, range_request, revision_of,
+use crate::keys::{
+    DeleteAnswer, DeleteOptions, GetAnswer, GetOptions, KeyRange, LeaseId, PutAnswer, PutOptions,
+    delete_request, put_request, range_request, revision_of,
 };
-use crate::lease::LeaseId;
+use crate::kv::kv;
 use crate::native;
 use crate::verdict::Effect;
 

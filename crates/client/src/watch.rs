@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use crate::client::Client;
 use crate::connection::service;
 use crate::error::ClientError;
-use crate::kv::{KeyRange, KeyValue, revision_of};
+use crate::keys::{KeyRange, KeyValue, revision_of};
 use crate::verdict::{Effect, judge, status_is_too_large, timeout_status};
 
 /// The longest wait between two attempts to resume.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ruvector_api::ruvector::v1 as pb;
 
 use crate::error::ClientError;
-use crate::kv::KeyValue;
+use crate::keys::KeyValue;
 
 /// Everything a node knows of itself, its group and its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
