@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, addresses};
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::native::Native;
@@ -175,8 +175,7 @@ impl Client {
 
     fn name_all_endpoints(&self, error: ClientError) -> ClientError {
         let ClientError::Unreachable { reason, .. } = error else { return error };
-        let endpoints: Vec<&str> = self.endpoints().map(Endpoint::as_str).collect();
-        ClientError::Unreachable { endpoints: endpoints.join(", "), reason }
+        ClientError::Unreachable { endpoints: addresses(&self.shared.connections), reason }
     }
 }
 

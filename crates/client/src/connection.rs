@@ -36,6 +36,11 @@ impl Connection {
     }
 }
 
+/// All of their addresses, for what is said to people.
+pub(crate) fn addresses(connections: &[Connection]) -> String {
+    connections.iter().map(|connection| connection.endpoint.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Connection").field(&self.endpoint).finish()

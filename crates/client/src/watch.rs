@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::connection::service;
 use crate::error::ClientError;
 use crate::keys::{KeyRange, KeyValue, revision_of};
-use crate::verdict::{Effect, judge, status_is_too_large, timeout_status};
+use crate::verdict::{Effect, Verdict, judge, status_is_too_large, timeout_status};
 
 /// The longest wait between two attempts to resume.
 const RESUME_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -200,7 +200,7 @@ impl Watch {
     }
 
     /// Opens the stream at the preferred endpoint and waits until the server confirms the watch.
-    async fn open(&mut self) -> Result<(), Attempt> {
+    async fn open(&mut self) -> Result<(), Verdict> {
         let (position, connection) = self.client.preferred();
         let endpoint = connection.endpoint.clone();
         let channel = connection.channel.clone();
@@ -215,7 +215,7 @@ impl Watch {
         match opened {
             Ok((responses, requests, confirmation)) if confirmation.canceled => {
                 drop((responses, requests));
-                Err(Attempt { error: cancelled(&confirmation), may_retry: false })
+                Err(Verdict { error: cancelled(&confirmation), may_retry: false })
             }
             Ok((responses, requests, confirmation)) => {
                 let revision = revision_of(confirmation.header.as_ref());
@@ -226,8 +226,7 @@ impl Watch {
             }
             Err(status) => {
                 self.client.prefer_another_than(position);
-                let verdict = judge(&status, &endpoint, Effect::Read);
-                Err(Attempt { error: verdict.error, may_retry: verdict.may_retry })
+                Err(judge(&status, &endpoint, Effect::Read))
             }
         }
     }
@@ -237,12 +236,6 @@ impl Watch {
             self.client.prefer_another_than(stream.position);
         }
     }
-}
-
-/// A failed attempt to open a stream.
-struct Attempt {
-    error: ClientError,
-    may_retry: bool,
 }
 
 type Opened = (Streaming<pb::WatchResponse>, mpsc::Sender<pb::WatchRequest>, pb::WatchResponse);

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::pending::{Job, Pending};
-use crate::connection::{Connection, service};
+use crate::connection::{Connection, addresses, service};
 use crate::error::ClientError;
 use crate::options::ClientOptions;
 use crate::verdict::{Effect, judge, timeout_status};
@@ -108,9 +108,7 @@ impl Task {
     fn failed(&mut self, status: &Status, error: ClientError, since: Instant) {
         self.pending.disconnected(status.message());
         if let ClientError::Unreachable { reason, .. } = error {
-            let endpoints: Vec<&str> =
-                self.connections.iter().map(|connection| connection.endpoint.as_str()).collect();
-            let error = ClientError::Unreachable { endpoints: endpoints.join(", "), reason };
+            let error = ClientError::Unreachable { endpoints: addresses(&self.connections), reason };
             self.pending.not_connected(&error);
             if since.elapsed() >= self.options.unreachable_timeout {
                 self.pending.fail_unsent(&error);
