@@ -1,12 +1,8 @@
-//! Why a verb did not do what was asked, and what the shell is told.
+//! Why a verb did not do what was asked.
 
 use std::io;
-use std::process::ExitCode;
 
 use ruvector_client::ClientError;
-use serde_json::json;
-
-use crate::output;
 
 /// What every verb gives.
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
@@ -50,21 +46,6 @@ impl Failure {
             Self::Failed { kind, text } => Self::Failed { kind, text: format!("{text}; {next}") },
             Self::OutputClosed => Self::OutputClosed,
         }
-    }
-
-    /// Says it on standard error, as JSON if that is wanted; gives the exit code.
-    pub(crate) fn report(self, as_json: bool) -> ExitCode {
-        let (kind, text, code) = match self {
-            Self::Usage(text) => ("usage", text, 2),
-            Self::Failed { kind, text } => (kind, text, 1),
-            Self::OutputClosed => return ExitCode::SUCCESS,
-        };
-        if as_json {
-            output::note(json!({ "error": text, "kind": kind, "exit_code": code }));
-        } else {
-            output::error_line(&text);
-        }
-        ExitCode::from(code)
     }
 }
 

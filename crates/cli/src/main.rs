@@ -2,7 +2,7 @@
 //!
 //! [`arguments`] says what can be typed, each file of [`verbs`] does one family of verbs, [`target`] finds the nodes
 //! that a verb is about, [`local`] keeps the clusters that run on this machine, and [`output`] is the only place that
-//! writes results. A verb gives `Ok` or a [`failure::Failure`], which becomes one line and an exit code here.
+//! writes results. A verb gives `Ok` or a [`failure::Failure`], which becomes one line and an exit code there.
 //!
 //! What this crate does not do: it knows no protocol. Everything asked of a cluster goes through `ruvector-client`,
 //! and `serve` hands its flags to `ruvector-server`.
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Area, Arguments};
-use crate::failure::Doing;
+use crate::failure::{Doing, Failure, Result};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() && asks_for_json() => {
-            return failure::Failure::usage(one_line(&error.to_string())).report(true);
+            let failure = Failure::usage(one_line(&error.to_string()));
+            return output::report(failure, true);
         }
         Err(error) => error.exit(),
     };
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(as_json),
+        Err(failure) => output::report(failure, as_json),
     }
 }
 
@@ -62,14 +63,14 @@ fn one_line(text: &str) -> String {
 }
 
 /// Prints the completion script. Made in memory first: the generator panics if its reader goes away.
-fn completion(shell: clap_complete::Shell) -> failure::Result {
+fn completion(shell: clap_complete::Shell) -> Result {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "ruvector", &mut script);
     output::write_raw(&script)
 }
 
 /// Writes a manual page for each command.
-fn man(directory: &Path) -> failure::Result {
+fn man(directory: &Path) -> Result {
     std::fs::create_dir_all(directory).doing(|| format!("make {}", directory.display()))?;
     let command = Arguments::command();
     clap_mangen::generate_to(command, directory)

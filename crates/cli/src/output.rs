@@ -1,12 +1,14 @@
-//! The only place that writes results: lines and tables for people, JSON for programs.
+//! The only place that writes results and failures: lines and tables for people, JSON for programs.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::failure::{Failure, Result};
 
@@ -153,8 +155,22 @@ pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Why the program fails, on standard error.
-pub(crate) fn error_line(text: &str) {
+/// Says on standard error why the program fails, as JSON if that is wanted; gives the exit code.
+pub(crate) fn report(failure: Failure, as_json: bool) -> ExitCode {
+    let (kind, text, code) = match failure {
+        Failure::Usage(text) => ("usage", text, 2),
+        Failure::Failed { kind, text } => (kind, text, 1),
+        Failure::OutputClosed => return ExitCode::SUCCESS,
+    };
+    if as_json {
+        note(json!({ "error": text, "kind": kind, "exit_code": code }));
+    } else {
+        error_line(&text);
+    }
+    ExitCode::from(code)
+}
+
+fn error_line(text: &str) {
     let word = if io::stderr().is_terminal() && wants_colour() {
         paint(&"error:", Tone::Bad)
     } else {
