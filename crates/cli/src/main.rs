@@ -10,6 +10,7 @@
 mod arguments;
 mod failure;
 mod local;
+mod options;
 mod output;
 mod retention;
 mod target;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::arguments::{Area, Arguments};
+use crate::arguments::{Area, Arguments, Consensus};
 use crate::failure::{Doing, Failure, Result};
 
 #[global_allocator]
@@ -38,8 +39,9 @@ fn main() -> ExitCode {
     };
     let (result, as_json) = match arguments.area {
         Area::Consensus(consensus) => {
-            let as_json = consensus.common.json;
-            (verbs::run(consensus), as_json)
+            let Consensus { common, verb } = *consensus;
+            let as_json = common.json;
+            (verb.run(common), as_json)
         }
         Area::Completion { shell } => (completion(shell), false),
         Area::Man { directory } => (man(&directory), false),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ruvector_client::{Client, ClientOptions, Endpoint};
 
-use crate::arguments::Common;
 use crate::failure::{Failure, Result};
 use crate::local::{Home, LocalCluster, ports};
+use crate::options::Common;
 
 /// The nodes that a verb is about.
 #[derive(Debug)]

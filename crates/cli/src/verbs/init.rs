@@ -8,10 +8,10 @@ use clap::{Args, ValueEnum};
 use ruvector_client::{NodeStatus, Role};
 use serde_json::json;
 
-use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
 use crate::local::launch::{start_nodes, stop_nodes, wait_for_leader};
 use crate::local::{ClusterName, Home, LocalCluster, ports};
+use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone, spinner};
 use crate::retention::RetentionArguments;
 use crate::text::count;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::patience;
 use super::shapes::{KeyForm, Keys, get_json, key_value_json, key_value_table};
-use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
+use crate::options::Common;
 use crate::output::{Output, note, spinner, write_raw};
 use crate::target::Target;
 use crate::text::{count, printable, printable_line};

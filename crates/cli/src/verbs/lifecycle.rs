@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::init::{describe, failed_start_directory, leader_name, print_nodes};
 use super::restore::old_directories;
-use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
 use crate::local::launch::{Stopped, await_killed, start_nodes, stop_nodes, wait_for_leader};
 use crate::local::{Home, LocalCluster, ports};
+use crate::options::Common;
 use crate::output::{Output, Tone, confirm, spinner};
 use crate::target::local_cluster;
 use crate::text::count;

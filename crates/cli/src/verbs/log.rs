@@ -5,8 +5,8 @@ use ruvector_client::{LogEntry, NodeClient};
 use serde_json::json;
 
 use super::gather::{ClusterView, ask_all};
-use crate::arguments::Common;
 use crate::failure::{Failure, Result};
+use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone, note};
 use crate::target::Target;
 use crate::text::{cluster_time, count};

@@ -5,8 +5,8 @@ use ruvector_client::{NodeStatus, Role};
 use serde_json::{Value, json};
 
 use super::gather::{ClusterView, QuorumView};
-use crate::arguments::Common;
 use crate::failure::{Failure, Result};
+use crate::options::Common;
 use crate::output::{Output, Tone};
 use crate::target::Target;
 

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::patience;
 use super::shapes::{KeyForm, key_value_json};
-use crate::arguments::Common;
 use crate::failure::{Failure, Result};
+use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::target::Target;
 use crate::text::{duration, printable_line};

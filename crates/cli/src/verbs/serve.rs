@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use ruvector_server::{ConfigError, ServeError, ServerOptions, parse_initial_nodes};
 
-use crate::arguments::Common;
 use crate::failure::{Failure, Result};
+use crate::options::Common;
 use crate::retention::RetentionArguments;
 
 #[derive(Args, Debug)]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::gather::{Answer, ask_all, ask_all_briefly};
 use super::restore::restore;
-use crate::arguments::Common;
 use crate::failure::{Failure, Result};
+use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::target::Target;
 use crate::text::{cluster_time, count, size, time_for_names};

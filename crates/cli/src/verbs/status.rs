@@ -7,8 +7,8 @@ use ruvector_client::{NodeStatus, Role};
 use serde_json::{Value, json};
 
 use super::gather::{Answer, ClusterView};
-use crate::arguments::Common;
 use crate::failure::Result;
+use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::retention;
 use crate::target::Target;

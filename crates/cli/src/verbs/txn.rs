@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::patience;
 use super::shapes::{KeyForm, get_json, key_value_json, key_value_table};
-use crate::arguments::Common;
 use crate::failure::{Doing, Failure, Result};
+use crate::options::Common;
 use crate::output::{Output, Tone};
 use crate::target::Target;
 use crate::text::count;

@@ -5,8 +5,8 @@ use ruvector_client::{Event, EventKind, WatchOptions};
 use serde_json::json;
 
 use super::shapes::{KeyForm, Keys, key_value_json};
-use crate::arguments::Common;
 use crate::failure::Result;
+use crate::options::Common;
 use crate::output::{Output, Tone, note};
 use crate::target::Target;
 use crate::text::printable_line;
