@@ -8,8 +8,9 @@ use rustix::process::Signal;
 use ruvector_client::{Client, ClientOptions, NodeStatus, Role};
 use tokio::time::{Instant, sleep};
 
-use super::process::{last_log_lines, spawn};
-use super::{Home, LocalCluster, LocalNode};
+use super::cluster::{LocalCluster, LocalNode};
+use super::registry::Home;
+use super::spawn::spawn;
 use crate::failure::{Failure, Result};
 use crate::output::note;
 use crate::text::count;
@@ -158,7 +159,7 @@ fn agreed(cluster: &LocalCluster, statuses: &[NodeStatus]) -> bool {
 }
 
 fn died(node: &LocalNode, status: ExitStatus) -> Failure {
-    let lines = last_log_lines(node, LOG_LINES_SHOWN);
+    let lines = node.last_log_lines(LOG_LINES_SHOWN);
     if !lines.is_empty() {
         note(format_args!("The last words of {}:", node.id));
         for line in &lines {
@@ -179,10 +180,7 @@ fn no_leader(cluster: &LocalCluster, statuses: &[NodeStatus]) -> Failure {
 }
 
 fn signal_all(nodes: &[&LocalNode], signal: Signal) -> Result {
-    nodes.iter().try_for_each(|node| match &node.process {
-        Some(process) => process.signal(node, signal),
-        None => Ok(()),
-    })
+    nodes.iter().try_for_each(|node| node.signal(signal))
 }
 
 /// Waits until the nodes' processes have ended; gives those that have not in time.

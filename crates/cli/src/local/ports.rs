@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::{Home, LocalCluster};
+use super::cluster::LocalCluster;
+use super::registry::Home;
 use crate::failure::{Failure, Result};
 
 /// The last port there is.

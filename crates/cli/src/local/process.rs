@@ -1,20 +1,16 @@
-//! A node's process: started in the background, recognised later, ended.
+//! A node's process: recognised later, and ended.
 //!
 //! A process id alone proves nothing, since the system gives it to others in time. A process is ours only if
 //! it began at the moment that was written down and its command line names the node's data directory.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+#[cfg(not(target_os = "linux"))]
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-
-use super::{LocalCluster, LocalNode};
-use crate::failure::{Doing, Result};
 
 /// A process as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,52 +21,15 @@ pub(crate) struct NodeProcess {
     pub(crate) began: String,
 }
 
-/// Starts a node in the background: in a process group of its own, so that neither Ctrl-C nor a closed terminal
-/// reaches it, and with all of its output in the node's log file: its log, and what it may say before that is set up or when it panics.
-pub(crate) fn spawn(cluster: &LocalCluster, node: &LocalNode) -> Result<(Child, NodeProcess)> {
-    let log_path = node.log_file();
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log_path)
-        .doing(|| format!("write {}", log_path.display()))?;
-    let for_errors = log.try_clone().doing(|| format!("write {}", log_path.display()))?;
-    let program = std::env::current_exe().doing(|| "find this program's own file".to_owned())?;
-    let mut child = Command::new(program)
-        .args(["consensus", "serve"])
-        .args(["--cluster", cluster.name.as_str()])
-        .args(["--id", &node.id])
-        .arg("--data-dir")
-        .arg(&node.data_dir)
-        .args(["--listen-client", &node.client])
-        .args(["--listen-peer", &node.peer])
-        .args(["--initial-nodes", &cluster.initial_nodes()])
-        .arg("--log-file")
-        .arg(&log_path)
-        .args(cluster.retention.flags())
-        .env_remove("RUVECTOR_ENDPOINTS")
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(for_errors)
-        .process_group(0)
-        .spawn()
-        .doing(|| format!("start {}", node.id))?;
-    let pid = child.id();
-    match Seen::of(pid) {
-        Some(Seen { began, .. }) => Ok((child, NodeProcess { pid, began })),
-        None => {
-            // It can't be recognised later, so it must not stay.
-            let _ = child.kill().and_then(|()| child.wait());
-            Err(io::Error::other("the system does not tell when it began"))
-                .doing(|| format!("watch {}", node.id))
-        }
-    }
-}
-
 impl NodeProcess {
-    /// Whether this very process still runs.
-    pub(crate) fn runs(&self, node: &LocalNode) -> bool {
-        self.see().is_some_and(|seen| !seen.is_ending) && is_about(self.pid, &node.data_dir)
+    /// The process of this id, so that it can be recognised later; `None` if the system does not tell when it began.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        Seen::of(pid).map(|seen| Self { pid, began: seen.began })
+    }
+
+    /// Whether this very process, of the node with this data directory, still runs.
+    pub(crate) fn runs(&self, data_directory: &Path) -> bool {
+        self.see().is_some_and(|seen| !seen.is_ending) && is_about(self.pid, data_directory)
     }
 
     /// Whether this very process was killed and still has its ports and files.
@@ -83,34 +42,15 @@ impl NodeProcess {
     }
 
     /// Sends a signal if this very process still runs; does nothing otherwise.
-    pub(crate) fn signal(&self, node: &LocalNode, signal: Signal) -> Result {
+    pub(crate) fn signal(&self, data_directory: &Path, signal: Signal) -> io::Result<()> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|_| self.runs(node)) else { return Ok(()) };
+        let Some(pid) = pid.filter(|_| self.runs(data_directory)) else { return Ok(()) };
         match kill_process(pid, signal) {
             // It ended meanwhile.
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => {
-                Err(io::Error::from(error)).doing(|| format!("signal {} (process {})", node.id, self.pid))
-            }
+            Err(error) => Err(error.into()),
         }
     }
-}
-
-/// The last lines of a node's log.
-pub(crate) fn last_log_lines(node: &LocalNode, line_count: usize) -> Vec<String> {
-    const TAIL_BYTES: u64 = 16 << 10;
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(node.log_file())?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut tail = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut tail)?;
-        Ok(tail)
-    };
-    let Ok(tail) = read() else { return Vec::new() };
-    let text = String::from_utf8_lossy(&tail);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(line_count)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// What the system tells of a process that has not ended.
@@ -176,17 +116,9 @@ fn ask_ps(pid: u32, columns: &str) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use std::process::{Command, Stdio};
 
-    fn node(data_directory: &Path) -> LocalNode {
-        LocalNode {
-            id: "node-1".to_owned(),
-            client: String::new(),
-            peer: String::new(),
-            data_dir: data_directory.to_owned(),
-            process: None,
-        }
-    }
+    use super::*;
 
     #[test]
     fn only_the_very_process_is_recognised_and_signalled() {
@@ -196,24 +128,24 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        while !is_about(child.id(), Path::new("/data/node-1")) {
+        let right = Path::new("/data/node-1");
+        while !is_about(child.id(), right) {
             std::thread::yield_now();
         }
         let ours = NodeProcess { pid: child.id(), began: Seen::of(child.id()).unwrap().began };
-        let right = node(Path::new("/data/node-1"));
-        assert!(ours.runs(&right));
+        assert!(ours.runs(right));
 
-        let other_directory = node(Path::new("/data/node-2"));
+        let other_directory = Path::new("/data/node-2");
         let reused = NodeProcess { began: "0".to_owned(), ..ours.clone() };
-        assert!(!ours.runs(&other_directory) && !reused.runs(&right));
-        ours.signal(&other_directory, Signal::KILL).unwrap();
-        reused.signal(&right, Signal::KILL).unwrap();
-        assert!(ours.runs(&right), "it was signalled although it is not the one");
+        assert!(!ours.runs(other_directory) && !reused.runs(right));
+        ours.signal(other_directory, Signal::KILL).unwrap();
+        reused.signal(right, Signal::KILL).unwrap();
+        assert!(ours.runs(right), "it was signalled although it is not the one");
 
-        ours.signal(&right, Signal::KILL).unwrap();
+        ours.signal(right, Signal::KILL).unwrap();
         assert_eq!(child.wait().unwrap().code(), None);
-        assert!(!ours.runs(&right));
-        ours.signal(&right, Signal::KILL).unwrap();
+        assert!(!ours.runs(right));
+        ours.signal(right, Signal::KILL).unwrap();
     }
 
     #[cfg(target_os = "linux")]
@@ -229,15 +161,5 @@ mod tests {
         assert_eq!(Seen::read(&stat("Z", 2)), seen(true), "another thread has its ports");
         assert_eq!(Seen::read(&stat("Z", 1)), None);
         assert_eq!(Seen::read(""), None);
-    }
-
-    #[test]
-    fn the_last_lines_of_a_log_are_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let node = node(directory.path());
-        assert!(last_log_lines(&node, 2).is_empty());
-        let text: String = (0..5_000).map(|line| format!("line {line}\n")).collect();
-        std::fs::write(node.log_file(), text).unwrap();
-        assert_eq!(last_log_lines(&node, 2), ["line 4998", "line 4999"]);
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, LocalCluster};
+use super::cluster::LocalCluster;
+use super::name::ClusterName;
 use crate::failure::{Doing, Failure, Result};
 
 /// The version of the files; a file of another version is refused.
