@@ -1,9 +1,12 @@
 //! Clusters whose nodes run on this machine: remembered in files, started and stopped as processes.
 //!
 //! [`Home`] is the registry, one JSON file for each [`LocalCluster`]; `process` recognises a node's process and ends it,
-//! `spawn` starts one; [`launch`] brings a whole cluster up or down; [`ports`] says who has a port.
+//! `spawn` starts one; [`launch`] brings all nodes up or down, and [`lifecycle`] remembers that; [`ports`] says who
+//! has a port, and [`directories`] what lies beside the nodes' data.
 
+pub(crate) mod directories;
 pub(crate) mod launch;
+pub(crate) mod lifecycle;
 pub(crate) mod ports;
 
 mod cluster;

@@ -13,6 +13,7 @@ mod local;
 mod options;
 mod output;
 mod retention;
+mod shapes;
 mod target;
 mod text;
 mod verbs;

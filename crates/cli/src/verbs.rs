@@ -12,10 +12,8 @@ mod status;
 mod txn;
 mod watch;
 
-mod gather;
+pub(crate) mod gather;
 mod patience;
-mod restore;
-mod shapes;
 
 use std::future::Future;
 

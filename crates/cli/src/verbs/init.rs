@@ -1,19 +1,20 @@
 //! `init`: a whole cluster on this machine, by one command.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use ruvector_client::{NodeStatus, Role};
-use serde_json::json;
+use ruvector_client::NodeStatus;
 
 use crate::failure::{Doing, Failure, Result};
+use crate::local::directories::failed_start_directory;
 use crate::local::launch::{start_nodes, stop_nodes, wait_for_leader};
 use crate::local::{ClusterName, Home, LocalCluster, ports};
 use crate::options::Common;
-use crate::output::{Content, Output, Rows, Tone, spinner};
+use crate::output::{Output, Tone, spinner};
 use crate::retention::RetentionArguments;
+use crate::shapes::{describe, leader_name, print_nodes};
 use crate::text::count;
 
 /// More nodes than this on one machine are surely a mistake.
@@ -137,58 +138,8 @@ impl Init {
     }
 }
 
-/// A table of the nodes of a cluster that runs.
-pub(super) fn print_nodes(cluster: &LocalCluster, statuses: &[NodeStatus], output: Output) -> Result {
-    let mut rows = Rows::new(["NODE", "ROLE", "CLIENTS", "PEERS", "PID", "DATA"]);
-    for node in &cluster.nodes {
-        let role = statuses.iter().find(|status| status.node_name == node.id).map(|status| status.role);
-        let tone = if role == Some(Role::Leader) { Tone::Good } else { Tone::Plain };
-        rows.add([
-            Content::toned(&node.id, Tone::Strong),
-            Content::toned(role.map_or_else(|| "-".to_owned(), |role| role.to_string()), tone),
-            (&node.client).into(),
-            (&node.peer).into(),
-            node.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string()).into(),
-            short(&node.data_dir).into(),
-        ]);
-    }
-    output.table(rows)
-}
-
-/// The leader's name, as the nodes tell it.
-pub(super) fn leader_name(statuses: &[NodeStatus]) -> &str {
-    let leader = statuses.iter().find(|status| status.role == Role::Leader);
-    leader.map_or("nobody", |status| status.node_name.as_str())
-}
-
-/// What `--json` prints of a cluster of this machine.
-pub(super) fn describe(cluster: &LocalCluster, statuses: &[NodeStatus]) -> serde_json::Value {
-    let nodes: Vec<_> = cluster
-        .nodes
-        .iter()
-        .map(|node| {
-            json!({
-                "id": node.id,
-                "client": node.client,
-                "peer": node.peer,
-                "pid": node.pid(),
-                "data_dir": node.data_dir,
-                "log": node.log_file(),
-            })
-        })
-        .collect();
-    let leader = statuses.iter().find(|status| status.role == Role::Leader).map(|status| &status.node_name);
-    json!({
-        "cluster": cluster.name,
-        "cluster_id": cluster.cluster_id,
-        "leader": leader,
-        "endpoints": cluster.endpoints(),
-        "nodes": nodes,
-    })
-}
-
 /// How this program is called here: as it was called now, so that what is suggested can be copied.
-pub(super) fn program() -> String {
+fn program() -> String {
     std::env::args().next().filter(|name| !name.contains(' ')).unwrap_or_else(|| "ruvector".to_owned())
 }
 
@@ -259,11 +210,6 @@ async fn undo(home: &Home, cluster: &LocalCluster, logs: Logs) -> Result {
     home.forget(&cluster.name)
 }
 
-/// Where the logs of a start that failed are kept.
-pub(super) fn failed_start_directory(cluster: &LocalCluster) -> PathBuf {
-    cluster.directory.join("failed-start")
-}
-
 fn print_next_steps(cluster: &LocalCluster, output: Output) -> Result {
     let program = program();
     let chosen =
@@ -281,13 +227,4 @@ fn print_next_steps(cluster: &LocalCluster, output: Output) -> Result {
     }
     output.line(format_args!("\n{}", output.toned("With etcd's own tools:", Tone::Strong)))?;
     output.line(format_args!("  ETCDCTL_API=3 etcdctl --endpoints {} get greeting", cluster.endpoints()))
-}
-
-/// A path as it is usually typed.
-fn short(path: &Path) -> String {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-    match home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned)) {
-        Some(rest) => format!("~/{}", rest.display()),
-        None => path.display().to_string(),
-    }
 }

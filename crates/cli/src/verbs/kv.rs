@@ -8,10 +8,10 @@ use ruvector_client::{DeleteOptions, GetAnswer, GetOptions, KeyRange, KeyValue, 
 use serde_json::json;
 
 use super::patience;
-use super::shapes::{KeyForm, Keys, get_json, key_value_json, key_value_table};
 use crate::failure::{Doing, Failure, Result};
 use crate::options::Common;
 use crate::output::{Output, note, spinner, write_raw};
+use crate::shapes::{KeyForm, Keys, get_json, key_value_json, key_value_table};
 use crate::target::Target;
 use crate::text::{count, printable, printable_line};
 

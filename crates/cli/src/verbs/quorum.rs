@@ -2,12 +2,13 @@
 
 use clap::Args;
 use ruvector_client::{NodeStatus, Role};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::gather::{ClusterView, QuorumView};
+use super::gather::ClusterView;
 use crate::failure::{Failure, Result};
 use crate::options::Common;
 use crate::output::{Output, Tone};
+use crate::shapes::quorum_json;
 use crate::target::Target;
 
 #[derive(Args, Debug)]
@@ -106,17 +107,4 @@ impl Quorum {
             ),
         ))
     }
-}
-
-pub(super) fn quorum_json(view: &ClusterView, quorum: &QuorumView) -> Value {
-    let troubles: Vec<String> = view.troubles().into_iter().map(|trouble| trouble.text).collect();
-    json!({
-        "troubles": troubles,
-        "holds": quorum.holds(),
-        "voters": quorum.voters,
-        "needed": quorum.needed,
-        "present": quorum.present,
-        "absent": quorum.absent,
-        "may_fail": quorum.holds().then(|| quorum.present.len() - quorum.needed),
-    })
 }

@@ -1,5 +1,7 @@
 //! `snapshot`: take, list and restore snapshots of the nodes' states.
 
+mod restore;
+
 use std::time::SystemTime;
 
 use clap::Args;
@@ -7,7 +9,6 @@ use ruvector_client::Snapshot as NodeSnapshot;
 use serde_json::{Value, json};
 
 use super::gather::{Answer, ask_all, ask_all_briefly};
-use super::restore::restore;
 use crate::failure::{Failure, Result};
 use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
@@ -64,7 +65,7 @@ impl Snapshot {
             return create(&common, name, output).await;
         }
         if let Some(name) = self.from.filter(|_| self.action.restore) {
-            return restore(&common, &name, self.yes, output).await;
+            return restore::restore(&common, &name, self.yes, output).await;
         }
         list(&common, output).await
     }

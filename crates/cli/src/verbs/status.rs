@@ -11,6 +11,7 @@ use crate::failure::Result;
 use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::retention;
+use crate::shapes::quorum_json;
 use crate::target::Target;
 use crate::text::{count, duration, size};
 
@@ -264,7 +265,7 @@ fn describe(view: &ClusterView) -> Value {
         "cluster_id": best.map(|status| format!("{:016x}", status.cluster_id)),
         "leader": view.leader().map(|leader| &leader.node_name),
         "term": best.map(|status| status.term),
-        "quorum": super::quorum::quorum_json(view, &quorum),
+        "quorum": quorum_json(view, &quorum),
         "nodes": view.answers.iter().map(|answer| node_json(view, answer)).collect::<Vec<_>>(),
     })
 }

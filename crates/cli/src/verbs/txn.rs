@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::patience;
-use super::shapes::{KeyForm, get_json, key_value_json, key_value_table};
 use crate::failure::{Doing, Failure, Result};
 use crate::options::Common;
 use crate::output::{Output, Tone};
+use crate::shapes::{KeyForm, get_json, key_value_json, key_value_table};
 use crate::target::Target;
 use crate::text::count;
 

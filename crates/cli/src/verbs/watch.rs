@@ -4,10 +4,10 @@ use clap::Args;
 use ruvector_client::{Event, EventKind, WatchOptions};
 use serde_json::json;
 
-use super::shapes::{KeyForm, Keys, key_value_json};
 use crate::failure::Result;
 use crate::options::Common;
 use crate::output::{Output, Tone, note};
+use crate::shapes::{KeyForm, Keys, key_value_json};
 use crate::target::Target;
 use crate::text::printable_line;
 

@@ -10,13 +10,14 @@ use std::time::SystemTime;
 use ruvector_server::{RestoredNode, restore_data_directory};
 use serde_json::json;
 
-use super::gather::ask_all;
-use super::init::{describe, print_nodes};
-use super::lifecycle::{bring_back, require_unused, stop};
+use super::super::gather::ask_all;
 use crate::failure::{Doing, Failure, Result};
+use crate::local::directories::{new_directory, old_directory};
+use crate::local::lifecycle::{bring_back, require_unused, stop};
 use crate::local::{LocalCluster, LocalNode};
 use crate::options::Common;
 use crate::output::{Output, Tone, confirm};
+use crate::shapes::{describe, print_nodes};
 use crate::target::{Target, local_cluster};
 use crate::text::time_for_names;
 
@@ -60,24 +61,6 @@ pub(super) async fn restore(common: &Common, name: &str, yes: bool, output: Outp
     print_nodes(&cluster, &statuses, output)?;
     output.line("\nThe data from before is kept in")?;
     old.iter().try_for_each(|directory| output.line(format_args!("  {}", directory.display())))
-}
-
-/// Where a node's data from before a restore is kept.
-fn old_directory(node: &LocalNode, label: &str) -> PathBuf {
-    beside(&node.data_dir, &format!("before-restore-{label}"))
-}
-
-/// All that is kept of a node from before its restores.
-pub(super) fn old_directories(node: &LocalNode) -> Vec<PathBuf> {
-    let Some(parent) = node.data_dir.parent() else { return Vec::new() };
-    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
-    let beginning = beside(&node.data_dir, "before-restore-");
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.as_os_str().as_encoded_bytes().starts_with(beginning.as_os_str().as_encoded_bytes())
-        })
-        .collect()
 }
 
 /// What would be lost, in words.
@@ -158,15 +141,4 @@ fn exchange_directories(cluster: &LocalCluster, label: &str) -> Result {
     File::open(&cluster.directory)
         .and_then(|directory| directory.sync_all())
         .doing(|| format!("sync {}", cluster.directory.display()))
-}
-
-fn new_directory(node: &LocalNode, label: &str) -> PathBuf {
-    beside(&node.data_dir, &format!("restoring-{label}"))
-}
-
-fn beside(directory: &Path, suffix: &str) -> PathBuf {
-    let mut name = directory.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    name.into()
 }

@@ -1,4 +1,4 @@
-//! What several verbs print alike: keys with their values, as JSON and as tables.
+//! Keys: how they are typed, and how they are shown with their values.
 
 use bytes::Bytes;
 use clap::Args;
