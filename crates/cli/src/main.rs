@@ -1,8 +1,13 @@
 //! The `ruvector` command line: `ruvector consensus <verb>`.
 //!
-//! [`arguments`] says what can be typed, each file of [`verbs`] does one family of verbs, [`target`] finds the nodes
-//! that a verb is about, [`local`] keeps the clusters that run on this machine, and [`output`] is the only place that
-//! writes results. A verb gives `Ok` or a [`failure::Failure`], which becomes one line and an exit code there.
+//! Modules by floors; each knows only those below it:
+//!
+//! - [`arguments`] says what can be typed, and [`verbs`] is the table of verbs; each file below it does one family;
+//! - [`patience`] and [`nodes`]: requests that wait no longer than makes sense, and what all nodes say of themselves;
+//!   [`shapes`]: what several verbs take and print alike;
+//! - [`target`] finds the nodes that a verb is about; [`local`] keeps the clusters that run on this machine;
+//! - [`options`], [`retention`], and [`output`], the only place that writes results and failures;
+//! - [`text`], and [`failure`]: why a verb did not do what was asked, one line and an exit code.
 //!
 //! What this crate does not do: it knows no protocol. Everything asked of a cluster goes through `ruvector-client`,
 //! and `serve` hands its flags to `ruvector-server`.
@@ -10,8 +15,10 @@
 mod arguments;
 mod failure;
 mod local;
+mod nodes;
 mod options;
 mod output;
+mod patience;
 mod retention;
 mod shapes;
 mod target;

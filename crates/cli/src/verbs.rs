@@ -12,9 +12,6 @@ mod status;
 mod txn;
 mod watch;
 
-pub(crate) mod gather;
-mod patience;
-
 use std::future::Future;
 
 use clap::Subcommand;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::verbs::gather::{ClusterView, QuorumView};
+use crate::nodes::{ClusterView, QuorumView};
 
 /// What `--json` prints of a quorum.
 pub(crate) fn quorum_json(view: &ClusterView, quorum: &QuorumView) -> Value {

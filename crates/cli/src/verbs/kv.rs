@@ -7,10 +7,10 @@ use clap::Args;
 use ruvector_client::{DeleteOptions, GetAnswer, GetOptions, KeyRange, KeyValue, Pages, PutOptions};
 use serde_json::json;
 
-use super::patience;
 use crate::failure::{Doing, Failure, Result};
 use crate::options::Common;
 use crate::output::{Output, note, spinner, write_raw};
+use crate::patience;
 use crate::shapes::{KeyForm, Keys, get_json, key_value_json, key_value_table};
 use crate::target::Target;
 use crate::text::{count, printable, printable_line};

@@ -1,11 +1,11 @@
 //! `log` and `compact-log`: the replicated log of a node.
 
 use clap::Args;
-use ruvector_client::{LogEntry, NodeClient};
+use ruvector_client::{LogEntry, NodeClient, NodeStatus};
 use serde_json::json;
 
-use super::gather::{ClusterView, ask_all};
 use crate::failure::{Failure, Result};
+use crate::nodes::{Answer, ClusterView, ask_all};
 use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone, note};
 use crate::target::Target;
@@ -59,8 +59,8 @@ impl Log {
 
     fn leader_or_first(&self, view: &ClusterView, asked: Vec<NodeClient>) -> Result<NodeClient> {
         let leader_id = view.leader().map(|leader| leader.node_id);
-        let is_leader = |answer: &&super::gather::Answer<_>| {
-            let status: Option<&ruvector_client::NodeStatus> = answer.result.as_ref().ok();
+        let is_leader = |answer: &&Answer<_>| {
+            let status: Option<&NodeStatus> = answer.result.as_ref().ok();
             status.is_some_and(|status| Some(status.node_id) == leader_id)
         };
         let chosen = view

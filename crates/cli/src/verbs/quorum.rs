@@ -4,8 +4,8 @@ use clap::Args;
 use ruvector_client::{NodeStatus, Role};
 use serde_json::json;
 
-use super::gather::ClusterView;
 use crate::failure::{Failure, Result};
+use crate::nodes::ClusterView;
 use crate::options::Common;
 use crate::output::{Output, Tone};
 use crate::shapes::quorum_json;

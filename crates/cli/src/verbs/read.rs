@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 use ruvector_client::ReadLevel;
 use serde_json::json;
 
-use super::patience;
 use crate::failure::{Failure, Result};
 use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
+use crate::patience;
 use crate::shapes::{KeyForm, key_value_json};
 use crate::target::Target;
 use crate::text::{duration, printable_line};

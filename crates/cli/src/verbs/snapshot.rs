@@ -8,8 +8,8 @@ use clap::Args;
 use ruvector_client::Snapshot as NodeSnapshot;
 use serde_json::{Value, json};
 
-use super::gather::{Answer, ask_all, ask_all_briefly};
 use crate::failure::{Failure, Result};
+use crate::nodes::{Answer, ask_all, ask_all_briefly};
 use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::target::Target;

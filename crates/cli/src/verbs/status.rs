@@ -6,8 +6,8 @@ use clap::Args;
 use ruvector_client::{NodeStatus, Role};
 use serde_json::{Value, json};
 
-use super::gather::{Answer, ClusterView};
 use crate::failure::Result;
+use crate::nodes::{Answer, ClusterView};
 use crate::options::Common;
 use crate::output::{Content, Output, Rows, Tone};
 use crate::retention;

@@ -10,10 +10,10 @@ use ruvector_client::{Operation, OperationAnswer, Transaction};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::patience;
 use crate::failure::{Doing, Failure, Result};
 use crate::options::Common;
 use crate::output::{Output, Tone};
+use crate::patience;
 use crate::shapes::{KeyForm, get_json, key_value_json, key_value_table};
 use crate::target::Target;
 use crate::text::count;

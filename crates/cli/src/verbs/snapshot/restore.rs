@@ -10,11 +10,11 @@ use std::time::SystemTime;
 use ruvector_server::{RestoredNode, restore_data_directory};
 use serde_json::json;
 
-use super::super::gather::ask_all;
 use crate::failure::{Doing, Failure, Result};
 use crate::local::directories::{new_directory, old_directory};
 use crate::local::lifecycle::{bring_back, require_unused, stop};
 use crate::local::{LocalCluster, LocalNode};
+use crate::nodes::ask_all;
 use crate::options::Common;
 use crate::output::{Output, Tone, confirm};
 use crate::shapes::{describe, print_nodes};

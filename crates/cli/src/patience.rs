@@ -8,8 +8,8 @@ use std::time::Duration;
 use ruvector_client::{ClientError, ReadLevel};
 use tokio::time::sleep;
 
-use super::gather::ClusterView;
 use crate::failure::{Failure, Result};
+use crate::nodes::ClusterView;
 use crate::target::Target;
 
 /// How long a request may take before the nodes are asked how they do: longer than an election.
@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const LOOKS: u32 = 3;
 
 /// Waits for a write, and gives up when there is no quorum.
-pub(super) async fn write<T>(
+pub(crate) async fn write<T>(
     target: &Target,
     call: impl Future<Output = std::result::Result<T, ClientError>>,
 ) -> Result<T> {
@@ -28,7 +28,7 @@ pub(super) async fn write<T>(
 }
 
 /// Waits for a read, and gives up when there is no quorum.
-pub(super) async fn read<T>(
+pub(crate) async fn read<T>(
     target: &Target,
     call: impl Future<Output = std::result::Result<T, ClientError>>,
 ) -> Result<T> {
@@ -36,7 +36,7 @@ pub(super) async fn read<T>(
 }
 
 /// The same, unless it is a read that needs no quorum.
-pub(super) async fn read_at<T>(
+pub(crate) async fn read_at<T>(
     target: &Target,
     level: ReadLevel,
     call: impl Future<Output = std::result::Result<T, ClientError>>,
