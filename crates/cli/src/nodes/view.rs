@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ruvector_client::{ClientError, Endpoint, NodeClient, NodeStatus, Role};
+use ruvector_client::{Client, ClientError, Endpoint, NodeClient, NodeStatus, Role};
 
 use super::ask::{Answer, ask_all_briefly};
 use crate::failure::{Failure, Result};
@@ -10,6 +10,7 @@ use crate::target::Target;
 
 /// How long a node may take to tell about itself.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// What the nodes of a cluster say of themselves.
 #[derive(Debug)]
 pub(crate) struct ClusterView {
@@ -31,26 +32,9 @@ impl ClusterView {
             view.answers.extend(ask_all_briefly(client.nodes(), status).await);
         }
         view.forget_repeated_nodes();
-        match view.answers.first().map(|answer| &answer.result) {
-            Some(Err(error)) if view.statuses().next().is_none() => {
-                let endpoints: Vec<&str> = client.endpoints().map(Endpoint::as_str).collect();
-                Err(match error {
-                    ClientError::Unreachable { reason, .. } => {
-                        ClientError::Unreachable { endpoints: endpoints.join(", "), reason: reason.clone() }
-                            .into()
-                    }
-                    ClientError::InvalidEndpoint { .. }
-                    | ClientError::NoEndpoints
-                    | ClientError::NoLeader { .. }
-                    | ClientError::Busy { .. }
-                    | ClientError::OutcomeUnknown { .. }
-                    | ClientError::TimedOut { .. }
-                    | ClientError::Compacted { .. }
-                    | ClientError::TooLarge { .. }
-                    | ClientError::Refused { .. }
-                    | ClientError::Unsupported { .. }
-                    | ClientError::Malformed { .. } => Failure::from(error.clone()),
-                })
+        match view.answers.first() {
+            Some(Answer { result: Err(error), .. }) if view.statuses().next().is_none() => {
+                Err(nobody_answers(&client, error))
             }
             Some(_) | None => Ok(view),
         }
@@ -106,6 +90,13 @@ impl ClusterView {
             Err(_) => true,
         });
     }
+}
+
+/// What is said if none of the nodes that were asked answers, and this is how the first of them failed.
+fn nobody_answers(asked: &Client, first: &ClientError) -> Failure {
+    let ClientError::Unreachable { reason, .. } = first else { return first.clone().into() };
+    let endpoints: Vec<&str> = asked.endpoints().map(Endpoint::as_str).collect();
+    ClientError::Unreachable { endpoints: endpoints.join(", "), reason: reason.clone() }.into()
 }
 
 async fn status(node: NodeClient) -> std::result::Result<NodeStatus, ClientError> {
