@@ -8,9 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::drive::{Pace, Span};
-use crate::load::{self, Load, Settings};
-use crate::run::Plan;
-use crate::system::{Programs, System};
+use crate::load::{Load, Settings};
+use crate::loads;
+use crate::plan::Plan;
+use crate::programs::Programs;
+use crate::system::System;
 
 /// Measures this project's server beside etcd, ZooKeeper and a server that does nothing.
 #[derive(Debug, Parser)]
@@ -141,7 +143,7 @@ impl RunArguments {
     }
 
     fn loads(&self) -> Result<Vec<Box<dyn Load>>> {
-        let all = load::all();
+        let all = loads::all();
         for name in &self.loads {
             let known: Vec<&str> = all.iter().map(|load| load.name()).collect();
             ensure!(known.contains(&name.as_str()), "there is no load {name}, only {}", known.join(", "));
@@ -206,7 +208,7 @@ mod tests {
             Ok(parse(words).unwrap().loads()?.iter().map(|load| load.name()).collect())
         };
         assert_eq!(names(&["--loads", "get,put"]).unwrap(), ["put", "get"]);
-        assert_eq!(names(&[]).unwrap().len(), load::all().len());
+        assert_eq!(names(&[]).unwrap().len(), loads::all().len());
         let error = names(&["--loads", "put,got"]).unwrap_err().to_string();
         assert!(error.starts_with("there is no load got, only put, put-1,"), "{error}");
     }

@@ -1,27 +1,14 @@
-//! The loads: what is done to a system, and what is measured of it.
-
-mod compaction;
-mod failover;
-mod keep_alive;
-mod key_value;
-mod memory;
-mod native;
-mod restart;
-mod slow_follower;
-mod snapshot_transfer;
-mod stress;
-mod transaction;
-mod unread_watch;
-mod watch;
+//! What a load is, and what all loads are run with.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
 
+use crate::cluster::Cluster;
 use crate::drive::{Pace, Span};
 use crate::recording::Outcome;
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 /// One load.
 pub(crate) trait Load {
@@ -86,51 +73,21 @@ pub(crate) struct Settings {
     pub(crate) settle: Duration,
 }
 
-/// All loads, in the order in which they run: those that leave a system the worse for it come last.
-pub(crate) fn all() -> Vec<Box<dyn Load>> {
-    let mut loads = key_value::loads();
-    loads.extend(native::loads());
-    loads.push(Box::new(transaction::Transaction));
-    loads.push(Box::new(watch::Watch::new(100)));
-    loads.push(Box::new(watch::Watch::new(1_000)));
-    loads.push(Box::new(keep_alive::KeepAlive));
-    loads.push(Box::new(key_value::large()));
-    loads.push(Box::new(slow_follower::SlowFollower));
-    loads.push(Box::new(snapshot_transfer::SnapshotTransfer));
-    loads.push(Box::new(unread_watch::UnreadWatch));
-    loads.push(Box::new(compaction::Compaction));
-    loads.push(Box::new(failover::Failover));
-    loads.push(Box::new(memory::Memory));
-    loads.push(Box::new(restart::Restart));
-    loads.push(Box::new(memory::AfterPuts));
-    loads
-}
-
 /// A random number of a key, from a state that only this worker has.
-fn random_key(random: &mut rand::rngs::SmallRng, keys: u64) -> u64 {
+pub(crate) fn random_key(random: &mut rand::rngs::SmallRng, keys: u64) -> u64 {
     use rand::RngExt;
     random.random_range(0..keys.max(1))
 }
 
 /// The random numbers of one worker; the same in every run.
-fn worker_random(worker: usize) -> rand::rngs::SmallRng {
+pub(crate) fn worker_random(worker: usize) -> rand::rngs::SmallRng {
     use rand::SeedableRng;
     rand::rngs::SmallRng::seed_from_u64(u64::try_from(worker).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    #[test]
-    fn names_are_unique_and_every_load_runs_here() {
-        let loads = all();
-        let names: BTreeSet<&str> = loads.iter().map(|load| load.name()).collect();
-        assert_eq!(names.len(), loads.len());
-        assert!(loads.iter().all(|load| load.runs_on(System::Ruvector)));
-    }
 
     #[test]
     fn workers_go_their_own_ways_and_the_same_ones_each_time() {

@@ -1,21 +1,32 @@
 //! Our load generator: measures this project's server beside etcd, ZooKeeper and a server that does nothing, on the same
 //! machine and by the same clients.
 //!
-//! [`load`] says what is done to a system, [`drive`] when, closed or open loop, and [`recording`] what came of it.
-//! [`system`] starts and ends the systems, and [`session`] speaks to them, over connections of its own ([`wire`]). [`run`] lets them take turns, and [`report`]
-//! sums up. docs/BENCHMARKS.md says how to read it.
+//! Modules by floors; each knows only those below it:
+//!
+//! - [`arguments`] makes a [`plan`] of what is typed; [`run`] lets the systems take turns, and [`report`] sums up its
+//!   [`results`];
+//! - [`loads`] is the table of loads, and says what each does to a system; [`load`] says what a load is;
+//! - [`cluster`] starts and ends the nodes of a [`system`], by its [`programs`];
+//! - [`session`] speaks to them, over connections of its own ([`wire`]); [`drive`] says when, closed or open loop, and
+//!   [`recording`] what came of it, in figures ([`figure`]).
+//!
+//! docs/BENCHMARKS.md says how to read it.
 //!
 //! What this crate does not do: it proves nothing about correctness, which is the simulator's and chaos' business. It
 //! only refuses figures of loads whose answers are wrong.
 
 mod arguments;
 mod ceiling;
+mod cluster;
 mod disk;
 mod drive;
 mod figure;
 mod load;
+mod loads;
 mod machine;
+mod plan;
 mod process;
+mod programs;
 mod recording;
 mod report;
 mod results;
@@ -33,8 +44,8 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Command, RunArguments};
+use plan::Plan;
 use results::Results;
-use run::Plan;
 
 /// As the nodes have it: the system's takes a microsecond more for each request.
 #[global_allocator]
@@ -56,7 +67,7 @@ fn begin(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Some(Command::CeilingServer { listen }) => runtime.block_on(ceiling::serve(*listen)),
         Some(Command::Loads) => {
-            for load in load::all() {
+            for load in loads::all() {
                 println!("{:<17} {}", load.name(), load.description());
             }
             Ok(())

@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::disk::SyncRate;
 use crate::figure::{Figure, median, median_ratio, text};
 use crate::machine::Machine;
+use crate::plan::Plan;
 use crate::process::ProcessGroup;
 use crate::recording::{Outcome, as_float};
-use crate::run::Plan;
 use crate::system::System;
 
 const BYTES_PER_MIB: f64 = 1_048_576.0;

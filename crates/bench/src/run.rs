@@ -1,31 +1,20 @@
 //! The course of a run: systems take turns, round by round, and every load runs on each of them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::time::timeout;
 
+use crate::cluster::Cluster;
 use crate::disk::sync_rate;
 use crate::load::{Ground, Load, Settings};
+use crate::plan::Plan;
 use crate::recording::Outcome;
 use crate::results::{Measurement, Results};
-use crate::system::{Cluster, Programs, System};
+use crate::system::System;
 
 /// A load, or what must be written before it, that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(900);
-
-/// What to run.
-pub(crate) struct Plan {
-    pub(crate) systems: Vec<System>,
-    pub(crate) loads: Vec<Box<dyn Load>>,
-    pub(crate) rounds: u32,
-    pub(crate) settings: Settings,
-    pub(crate) programs: Programs,
-    /// Where data directories are made.
-    pub(crate) scratch: PathBuf,
-    pub(crate) base_port: u16,
-}
 
 impl Plan {
     /// Runs everything, telling on standard error how it goes.

@@ -1,13 +1,7 @@
-//! The systems that are measured, and their nodes on this machine.
-
-mod cluster;
-mod command;
+//! The systems that are measured.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-
-pub(crate) use cluster::Cluster;
-pub(crate) use command::Programs;
 
 /// A system that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
@@ -36,7 +30,7 @@ impl System {
     }
 
     /// How many processes it consists of.
-    fn node_count(self) -> u16 {
+    pub(crate) fn node_count(self) -> u16 {
         match self {
             Self::Etcd | Self::Ruvector | Self::ZooKeeper => 3,
             Self::Ceiling => 1,

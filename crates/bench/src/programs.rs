@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::System;
+use crate::system::System;
 
 /// Ports of one node: for clients, for peers, and ZooKeeper's for elections.
 const PORTS_PER_NODE: u16 = 10;
@@ -59,7 +59,7 @@ impl Programs {
     }
 
     /// The commands that start all nodes of a system, whose data will be below `directory`.
-    pub(super) fn commands(
+    pub(crate) fn commands(
         &self,
         system: System,
         base_port: u16,
@@ -85,12 +85,12 @@ impl Programs {
 
 /// How one node is started.
 #[derive(Debug)]
-pub(super) struct NodeCommand {
+pub(crate) struct NodeCommand {
     /// Where it listens for clients, `host:port`.
-    pub(super) address: String,
-    pub(super) command: Command,
+    pub(crate) address: String,
+    pub(crate) command: Command,
     /// Where its output goes.
-    pub(super) log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 /// A node's name, addresses and directory.

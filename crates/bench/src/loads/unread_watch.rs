@@ -12,10 +12,11 @@ use tokio::time::timeout;
 use super::key_value::{KeyValueWorker, Operation};
 use super::stress::{Phase, compare};
 use super::watch::{Events, open};
-use super::{Load, Settings};
+use crate::cluster::Cluster;
 use crate::drive::Worker;
+use crate::load::{Load, Settings};
 use crate::recording::Outcome;
-use crate::system::{Cluster, System};
+use crate::system::System;
 use crate::wire::Wire;
 
 /// Watchers that don't read, on all nodes in turn.

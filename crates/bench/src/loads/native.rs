@@ -7,11 +7,12 @@ use rand::rngs::SmallRng;
 use ruvector_client::{Client, ClientOptions, GetOptions, KeyRange, PutOptions};
 
 use super::key_value::{KeyValueWorker, Operation};
-use super::{Load, Settings, random_key, worker_random};
+use crate::cluster::Cluster;
 use crate::drive::{Worker, drive};
+use crate::load::{Load, Settings, random_key, worker_random};
 use crate::recording::Outcome;
 use crate::session::{Consistency, key};
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 /// A load of one client that does not wait for one answer before it asks for the next.
 #[derive(Debug)]

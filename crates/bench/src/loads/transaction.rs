@@ -1,5 +1,8 @@
 //! Compare-and-swap by transactions, each client on a key of its own.
 
+use crate::cluster::Cluster;
+use crate::load::{Load, Settings};
+use crate::system::System;
 use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -9,11 +12,9 @@ use ruvector_api::etcdserverpb::kv_client::KvClient;
 use ruvector_api::etcdserverpb::request_op::Request;
 use ruvector_api::etcdserverpb::{Compare, PutRequest, RequestOp, TxnRequest};
 
-use super::{Load, Settings};
 use crate::drive::{Worker, drive};
 use crate::recording::Outcome;
 use crate::session::key;
-use crate::system::{Cluster, System};
 
 /// The keys lie beyond those of other loads.
 const FIRST_KEY: u64 = 2_000_000_000;

@@ -15,10 +15,10 @@ use ruvector_api::etcdserverpb::{LeaseGrantRequest, StatusRequest};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::command::NodeCommand;
-use super::{Programs, System};
 use crate::process::{ProcessGroup, kill};
+use crate::programs::{NodeCommand, Programs};
 use crate::session::{Session, wire};
+use crate::system::System;
 use crate::wire::Wire;
 use crate::zookeeper;
 

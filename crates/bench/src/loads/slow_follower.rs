@@ -10,10 +10,11 @@ use anyhow::{Context, Result};
 use futures::future::{FutureExt, LocalBoxFuture};
 
 use super::stress::{Phase, Victim, compare};
-use super::{Load, Settings};
+use crate::cluster::Cluster;
+use crate::load::{Load, Settings};
 use crate::process::{pause, resume};
 use crate::recording::Outcome;
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 /// The follower runs for the rest of each period, too short a time to keep up, and too long an absence for anybody
 /// to rely on it; shorter than any election timeout.

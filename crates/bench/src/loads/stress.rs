@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::timeout;
 
-use super::Settings;
 use super::key_value::{KeyValueWorker, Operation};
+use crate::cluster::Cluster;
 use crate::drive::{Worker, drive};
 use crate::figure::Figure;
+use crate::load::Settings;
 use crate::process::ProcessGroup;
 use crate::recording::{Outcome, Recording, as_float};
 use crate::session::{Consistency, Session};
-use crate::system::Cluster;
 
 /// Within which a node that was disturbed has caught up when all is over.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cluster::Cluster;
+use crate::load::{Load, Settings, random_key, worker_random};
+use crate::system::System;
 use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
@@ -18,13 +21,11 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Load, Settings, random_key, worker_random};
 use crate::drive::{Worker, drive};
 use crate::figure::Figure;
 use crate::process::ProcessGroup;
 use crate::recording::{Latencies, Outcome, as_float};
 use crate::session::{KEY_PREFIX, Session, keys_end};
-use crate::system::{Cluster, System};
 
 /// Clients that put. Fewer than in other loads: it is the watchers that make the work.
 const WRITERS: usize = 16;

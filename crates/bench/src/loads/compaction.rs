@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::cluster::Cluster;
+use crate::load::{Load, Settings};
+use crate::system::System;
 use crate::wire::Wire;
 use anyhow::{Context, Result};
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -19,11 +22,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 
 use super::key_value::{KeyValueWorker, Operation};
 use super::stress::{Phase, compare};
-use super::{Load, Settings};
 use crate::figure::Figure;
 use crate::recording::{Outcome, as_float};
 use crate::session::key;
-use crate::system::{Cluster, System};
 
 /// Between the end of one compaction and snapshot and the next.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -5,11 +5,12 @@ use futures::future::{FutureExt, LocalBoxFuture, try_join_all};
 use tokio::time::sleep;
 
 use super::key_value::{KeyValueWorker, Operation};
-use super::{Ground, Load, Settings};
+use crate::cluster::Cluster;
 use crate::drive::Worker;
+use crate::load::{Ground, Load, Settings};
 use crate::recording::Outcome;
 use crate::session::Consistency;
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 /// Looks at the nodes when they hold many keys and nothing goes on. The resident memory is measured after every
 /// load, so there is nothing to do but wait.

@@ -10,9 +10,10 @@ use ruvector_api::ruvector::v1::{CompactLogRequest, PeerStatus, SnapshotCreateRe
 use tokio::time::{sleep, timeout};
 
 use super::stress::{Phase, Victim, compare};
-use super::{Load, Settings};
+use crate::cluster::Cluster;
+use crate::load::{Load, Settings};
 use crate::recording::Outcome;
-use crate::system::{Cluster, System};
+use crate::system::System;
 use crate::wire::Wire;
 
 /// Keys that are there, for a snapshot that is worth the name; fewer if loads run on fewer.

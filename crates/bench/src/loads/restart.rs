@@ -6,11 +6,12 @@ use anyhow::{Result, ensure};
 use futures::future::{FutureExt, LocalBoxFuture};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Ground, Load, Settings};
+use crate::cluster::Cluster;
 use crate::figure::Figure;
+use crate::load::{Ground, Load, Settings};
 use crate::recording::Outcome;
 use crate::session::Consistency;
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 const LIMIT: Duration = Duration::from_secs(300);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);

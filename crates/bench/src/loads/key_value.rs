@@ -6,11 +6,12 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::{Load, Settings, random_key, worker_random};
+use crate::cluster::Cluster;
 use crate::drive::{Worker, drive};
+use crate::load::{Load, Settings, random_key, worker_random};
 use crate::recording::Outcome;
 use crate::session::{Consistency, Session};
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 /// Keys in a range read.
 const RANGE_KEYS: u64 = 100;

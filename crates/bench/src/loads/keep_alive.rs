@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cluster::Cluster;
+use crate::load::{Load, Settings};
+use crate::system::System;
 use crate::wire::Wire;
 use anyhow::{Context, Result, ensure};
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -12,10 +15,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Load, Settings};
 use crate::drive::{Worker, drive};
 use crate::recording::Outcome;
-use crate::system::{Cluster, System};
 
 /// No lease ends while it is measured.
 const TIME_TO_LIVE: Duration = Duration::from_secs(3_600);

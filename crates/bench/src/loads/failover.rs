@@ -10,11 +10,12 @@ use rand::rngs::SmallRng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Load, Settings, random_key, worker_random};
+use crate::cluster::Cluster;
 use crate::figure::Figure;
+use crate::load::{Load, Settings, random_key, worker_random};
 use crate::recording::{Outcome, as_ms};
 use crate::session::Session;
-use crate::system::{Cluster, System};
+use crate::system::System;
 
 const WRITERS: usize = 16;
 /// A client that has waited so long tries again, so that the outage is seen and not the client's patience.
