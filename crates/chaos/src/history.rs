@@ -9,29 +9,12 @@ use ruvector_simulator::linearizability::{
     Action, Completion, Observation, Operation, Value, Verdict, check,
 };
 
+use crate::key::Key;
 use crate::network::Place;
 use crate::watch::Change;
 
 /// How large the search for an order may become for one answer.
 const CONFIGURATIONS_MAX: usize = 500_000;
-
-/// A key that clients share. Each round has keys of its own, so that no key's history grows without bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// Counted on with every fault.
-    pub round: u32,
-    /// Which of the round's.
-    pub number: u32,
-}
-
-/// What all keys begin with.
-pub const PREFIX: &str = "chaos/";
-
-impl fmt::Display for Key {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{PREFIX}{:05}/{}", self.round, self.number)
-    }
-}
 
 /// One operation of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub mod disk;
 pub mod fault;
 mod figures;
 pub mod history;
+pub mod key;
 mod leftovers;
 pub mod load;
 pub mod network;

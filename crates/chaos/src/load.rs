@@ -19,7 +19,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::cluster::{client_options, endpoint};
-use crate::history::{Key, Outcome, Read, Recorded, Way};
+use crate::history::{Outcome, Read, Recorded, Way};
+use crate::key::Key;
 use crate::network::{NODES, Place};
 
 /// How many clients there are, each with one operation at a time: for each node one that goes elsewhere when the node

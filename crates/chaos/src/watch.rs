@@ -6,13 +6,14 @@
 mod observer;
 mod stream;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+use observer::lock;
 pub use observer::{Change, Observer, compare};
 
 use crate::network::Place;
@@ -51,9 +52,4 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Held only to add or to look; whoever panicked with it did not leave it half changed.
-fn lock(observer: &Mutex<Observer>) -> MutexGuard<'_, Observer> {
-    observer.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,7 @@
 //! The judge of one watch.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -128,6 +130,11 @@ pub fn compare(observers: &[Observer], up_to: i64) -> Vec<String> {
         ));
     }
     differences
+}
+
+/// Held only to add or to look; whoever panicked with it did not leave it half changed.
+pub(super) fn lock(observer: &Mutex<Observer>) -> MutexGuard<'_, Observer> {
+    observer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Change, Observer, lock};
+use super::observer::{Change, Observer, lock};
 use crate::cluster::endpoint;
-use crate::history::PREFIX;
+use crate::key::PREFIX;
 use crate::network::Place;
 
 /// How often the node is asked how far the watch is.
