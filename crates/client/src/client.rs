@@ -134,10 +134,7 @@ impl Client {
             failures += 1;
             // Every endpoint gets its chance at once; only then there is reason to wait.
             if failures % self.shared.connections.len() == 0 {
-                let unreachable = matches!(verdict.error, ClientError::Unreachable { .. });
-                let patience =
-                    if unreachable { options.unreachable_timeout } else { options.request_timeout };
-                if begun.elapsed() + delay >= patience {
+                if begun.elapsed() + delay >= options.patience(&verdict.error) {
                     return Err(self.name_all_endpoints(verdict.error));
                 }
                 sleep(delay).await;

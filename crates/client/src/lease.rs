@@ -67,9 +67,7 @@ impl Client {
         let response = self.call(Effect::Read, |channel| renew_once(channel, request)).await?;
         // etcd says in this way that it does not know the lease.
         if response.ttl <= 0 {
-            return Err(ClientError::Refused {
-                reason: format!("lease {lease} does not exist or has ended"),
-            });
+            return Err(no_such_lease(lease));
         }
         Ok(Lease { id: lease, ttl_seconds: response.ttl })
     }
@@ -84,9 +82,7 @@ impl Client {
             .call(Effect::Read, |channel| async move { leases(channel).lease_time_to_live(request).await })
             .await?;
         if response.ttl < 0 {
-            return Err(ClientError::Refused {
-                reason: format!("lease {lease} does not exist or has ended"),
-            });
+            return Err(no_such_lease(lease));
         }
         Ok(LeaseTimeToLive {
             id: lease,
@@ -123,6 +119,10 @@ async fn renew_once(
         .into_inner();
     let answer = answers.message().await?;
     answer.map(Response::new).ok_or_else(|| Status::unavailable("the stream ended without an answer"))
+}
+
+fn no_such_lease(lease: LeaseId) -> ClientError {
+    ClientError::Refused { reason: format!("lease {lease} does not exist or has ended") }
 }
 
 fn leases(channel: Channel) -> LeaseClient<Channel> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::ClientError;
+
 /// How long a client waits, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -38,5 +40,13 @@ impl Default for ClientOptions {
             protocol: Protocol::default(),
             retry_delay: Duration::from_millis(25),
         }
+    }
+}
+
+impl ClientOptions {
+    /// How long to go on trying when attempts fail like this.
+    pub(crate) fn patience(&self, failure: &ClientError) -> Duration {
+        let unreachable = matches!(failure, ClientError::Unreachable { .. });
+        if unreachable { self.unreachable_timeout } else { self.request_timeout }
     }
 }

@@ -185,9 +185,7 @@ impl Watch {
                 Ok(()) => return Ok(()),
                 Err(attempt) => {
                     failures += 1;
-                    let unreachable = matches!(attempt.error, ClientError::Unreachable { .. });
-                    let patience =
-                        if unreachable { options.unreachable_timeout } else { options.request_timeout };
+                    let patience = options.patience(&attempt.error);
                     if !attempt.may_retry || (failures >= endpoint_count && begun.elapsed() >= patience) {
                         return Err(attempt.error);
                     }
