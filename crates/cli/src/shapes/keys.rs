@@ -35,6 +35,15 @@ impl KeyForm {
         bytes.map(Bytes::from).ok_or_else(|| Failure::usage(format!("the key `{text}` is no {form}")))
     }
 
+    /// The same, for a verb that is about one key.
+    ///
+    /// # Errors
+    /// If it is not of this form, or empty.
+    pub(crate) fn read_one(self, text: &str) -> Result<Bytes> {
+        let key = self.read(text)?;
+        if key.is_empty() { Err(Failure::usage("a key must not be empty")) } else { Ok(key) }
+    }
+
     /// A key as it is read again. As text two keys never look alike, but a backslash is doubled and other bytes than UTF-8 are `\xNN`.
     pub(crate) fn show(self, key: &[u8]) -> String {
         match self {

@@ -87,10 +87,7 @@ pub(crate) struct Del {
 
 impl Put {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
-        let key = self.form.read(&self.key)?;
-        if key.is_empty() {
-            return Err(Failure::usage("a key must not be empty"));
-        }
+        let key = self.form.read_one(&self.key)?;
         let target = Target::find(&common)?;
         let client = target.client()?;
         let value = match self.value {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ruvector_client::ReadLevel;
-use serde_json::json;
+use ruvector_client::{KeyValue, ReadAnswer, ReadLevel};
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
 use crate::options::Common;
@@ -50,32 +50,13 @@ enum Level {
 
 impl Read {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
-        let level = match (self.level, self.max_staleness) {
-            (Level::Stale, max_staleness) => ReadLevel::Stale(max_staleness),
-            (Level::Strong | Level::Lease, Some(_)) => {
-                return Err(Failure::usage(
-                    "--max-staleness belongs to --level stale: the others are never stale",
-                ));
-            }
-            (Level::Strong, None) => ReadLevel::Strong,
-            (Level::Lease, None) => ReadLevel::Lease,
-        };
-        let key = self.form.read(&self.key)?;
-        if key.is_empty() {
-            return Err(Failure::usage("a key must not be empty"));
-        }
+        let level = self.level()?;
+        let key = self.form.read_one(&self.key)?;
         let target = Target::find(&common)?;
         let asked = target.client()?;
         let answer = patience::read_at(&target, level, asked.read(key.clone(), level)).await?;
         if output.is_json() {
-            output.json(&json!({
-                "kv": answer.key_value.as_ref().map(key_value_json),
-                "level": answer.level.to_string(),
-                "max_staleness_us": answer.staleness.map(|age| age.as_micros() as u64),
-                "node": answer.node_name,
-                "applied_index": answer.applied_index,
-                "revision": answer.revision,
-            }))?;
+            output.json(&answer_json(&answer))?;
         }
         let Some(key_value) = &answer.key_value else {
             let text = format!(
@@ -87,24 +68,48 @@ impl Read {
             );
             return Err(Failure::of_kind("not-found", text));
         };
-        if output.is_json() {
-            return Ok(());
-        }
-        let mut rows = Rows::new(["KEY", "VALUE", "LEVEL", "AT MOST OLD", "NODE", "APPLIED", "REVISION"]);
-        let age = match (answer.level, answer.staleness) {
-            (ReadLevel::Stale(_), Some(age)) => duration(age),
-            (ReadLevel::Stale(_), None) => "unknown".to_owned(),
-            (ReadLevel::Strong | ReadLevel::Lease, _) => "-".to_owned(),
-        };
-        rows.add([
-            Content::toned(self.form.show(&key_value.key), Tone::Strong),
-            printable_line(&key_value.value).into(),
-            answer.level.into(),
-            age.into(),
-            answer.node_name.into(),
-            answer.applied_index.into(),
-            answer.revision.into(),
-        ]);
-        output.table(rows)
+        if output.is_json() { Ok(()) } else { output.table(table(key_value, &answer, self.form)) }
     }
+
+    /// The level that was typed.
+    fn level(&self) -> Result<ReadLevel> {
+        match (self.level, self.max_staleness) {
+            (Level::Stale, max_staleness) => Ok(ReadLevel::Stale(max_staleness)),
+            (Level::Strong | Level::Lease, Some(_)) => {
+                Err(Failure::usage("--max-staleness belongs to --level stale: the others are never stale"))
+            }
+            (Level::Strong, None) => Ok(ReadLevel::Strong),
+            (Level::Lease, None) => Ok(ReadLevel::Lease),
+        }
+    }
+}
+
+fn answer_json(answer: &ReadAnswer) -> Value {
+    json!({
+        "kv": answer.key_value.as_ref().map(key_value_json),
+        "level": answer.level.to_string(),
+        "max_staleness_us": answer.staleness.map(|age| age.as_micros() as u64),
+        "node": answer.node_name,
+        "applied_index": answer.applied_index,
+        "revision": answer.revision,
+    })
+}
+
+fn table(key_value: &KeyValue, answer: &ReadAnswer, form: KeyForm) -> Rows {
+    let mut rows = Rows::new(["KEY", "VALUE", "LEVEL", "AT MOST OLD", "NODE", "APPLIED", "REVISION"]);
+    let age = match (answer.level, answer.staleness) {
+        (ReadLevel::Stale(_), Some(age)) => duration(age),
+        (ReadLevel::Stale(_), None) => "unknown".to_owned(),
+        (ReadLevel::Strong | ReadLevel::Lease, _) => "-".to_owned(),
+    };
+    rows.add([
+        Content::toned(form.show(&key_value.key), Tone::Strong),
+        printable_line(&key_value.value).into(),
+        answer.level.into(),
+        age.into(),
+        (&answer.node_name).into(),
+        answer.applied_index.into(),
+        answer.revision.into(),
+    ]);
+    rows
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use ruvector_client::{NodeStatus, Role};
+use ruvector_client::{NodeStatus, PeerStatus, Role};
 use serde_json::{Value, json};
 
 use crate::failure::Result;
@@ -282,19 +282,6 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
             });
         }
     };
-    let peers = status.peers.iter().map(|peer| {
-        json!({
-            "id": peer.name,
-            "connected": peer.connected,
-            "matched_index": peer.matched_index,
-            "state": peer.state,
-            "heard_us_ago": peer.heard_us_ago,
-            "dropped_messages": peer.dropped_messages,
-            "commit_index": peer.commit_index,
-            "contradicts_index": peer.contradicts_index,
-            "unmatched_us": peer.unmatched_us,
-        })
-    });
     json!({
         "id": status.node_name,
         "member_id": format!("{:016x}", status.node_id),
@@ -329,7 +316,21 @@ fn node_json(view: &ClusterView, answer: &Answer<NodeStatus>) -> Value {
         "version": status.version,
         "trouble": status.trouble,
         "differs_at_index": status.differs_at_index,
-        "peers": peers.collect::<Vec<_>>(),
+        "peers": status.peers.iter().map(peer_json).collect::<Vec<_>>(),
+    })
+}
+
+fn peer_json(peer: &PeerStatus) -> Value {
+    json!({
+        "id": peer.name,
+        "connected": peer.connected,
+        "matched_index": peer.matched_index,
+        "state": peer.state,
+        "heard_us_ago": peer.heard_us_ago,
+        "dropped_messages": peer.dropped_messages,
+        "commit_index": peer.commit_index,
+        "contradicts_index": peer.contradicts_index,
+        "unmatched_us": peer.unmatched_us,
     })
 }
 
