@@ -14,7 +14,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{PATIENCE, Ran, await_condition, await_some, run, ruvector};
+use super::process::{Ran, run, ruvector};
+use super::wait::{PATIENCE, await_condition, await_some};
 use crate::ports::free_base_port;
 
 /// The right to use the machine: the tests of this program take turns.

@@ -11,7 +11,8 @@ use ruvector_client::{
     Client, ClientError, ClientOptions, GetOptions, KeyRange, KeyValue, Protocol, PutOptions,
 };
 
-use super::{Cluster, PATIENCE, await_condition};
+use super::cluster::Cluster;
+use super::wait::{PATIENCE, await_condition};
 
 /// How many writers write at a time, each one key after the other.
 const WRITERS: usize = 16;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 
-use super::{PATIENCE, await_some};
+use super::wait::{PATIENCE, await_some};
 
 /// The program under test.
 pub(crate) fn ruvector(home: &Path) -> Command {
