@@ -17,15 +17,15 @@
 //! connection was refused, there was no leader, the node was too busy); when the answer got lost the error is
 //! [`ClientError::OutcomeUnknown`] and the decision is the caller's.
 //!
+//! Where to look: [`Client`] for keys, [`Pages`] for ranges that may be large, [`Transaction`] for compare-and-set, [`Watch`] for changes, [`LeaseId`] for
+//! keys that end by themselves, [`NodeClient`] for what one node tells of itself.
+//!
 //! Modules by floors; each knows only those below it:
 //!
 //! - the calls: `kv`, `transaction`, `pages`, `watch`, `lease`, `members`, `admin`;
 //! - `client`, which moves a call from endpoint to endpoint, and `native`, which has the stream to the leader;
 //! - `connection` to one node, and `verdict` on what failed there;
 //! - what callers give and get: `keys`, `admin::types`, `endpoint`, `options`, `error`.
-//!
-//! Where to look: [`Client`] for keys, [`Pages`] for ranges that may be large, [`Transaction`] for compare-and-set, [`Watch`] for changes, [`LeaseId`] for
-//! keys that end by themselves, [`NodeClient`] for what one node tells of itself.
 //!
 //! What this crate does not do: no TLS and no authentication yet, no balancing of load between endpoints, no cache.
 
