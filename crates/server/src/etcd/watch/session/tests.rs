@@ -53,7 +53,7 @@ impl Fixture {
         let context = Context {
             renewals: Renewals::new(handle.clone(), 1).0,
             handle,
-            metrics: Metrics::new(),
+            metrics: Metrics::new().into(),
             looks_budget: Arc::clone(&budget),
             budget,
             limits,
