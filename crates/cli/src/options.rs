@@ -1,7 +1,7 @@
 //! What every verb takes.
 
-use clap::{Args, ValueEnum};
-use ruvector_client::Endpoint;
+use clap::Args;
+use ruvector_client::{Endpoint, GroupName};
 
 use crate::local::ClusterName;
 
@@ -17,17 +17,11 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) cluster: Option<ClusterName>,
 
-    /// The consensus group.
-    #[arg(long, global = true, value_name = "GROUP", default_value = "metadata")]
-    pub(crate) group: Group,
+    /// The consensus group. `status` lists those that there are.
+    #[arg(long, global = true, value_name = "GROUP", default_value_t)]
+    pub(crate) group: GroupName,
 
     /// Print JSON instead of tables and, on standard error, of what went wrong.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-}
-
-/// A consensus group. There is one so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Group {
-    Metadata,
 }

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use ruvector_client::{Client, ClientOptions, Endpoint};
+use ruvector_client::{Client, ClientOptions, Endpoint, GroupName};
 
 use crate::failure::{Failure, Result};
 use crate::local::{Home, LocalCluster, ports};
 use crate::options::Common;
 
+/// The nodes that a verb is about, and the group.
+#[derive(Debug)]
+pub(crate) struct Target {
+    nodes: Nodes,
+    group: GroupName,
+}
+
 /// The nodes that a verb is about.
 #[derive(Debug)]
-pub(crate) enum Target {
+enum Nodes {
     /// Given by address.
     Endpoints(Vec<Endpoint>),
     /// A remembered cluster of this machine.
@@ -28,17 +35,30 @@ impl Target {
     /// # Errors
     /// If both flags are given, or nothing is given and it is not clear which cluster is meant.
     pub(crate) fn find(common: &Common) -> Result<Self> {
-        match (common.endpoints.is_empty(), &common.cluster) {
-            (false, Some(_)) => Err(Failure::usage(
-                "--endpoints and --cluster both say which nodes are meant: give one of them",
-            )),
-            (false, None) => Ok(Self::Endpoints(common.endpoints.clone())),
-            (true, Some(name)) => Ok(Self::Local(Box::new(Home::find()?.cluster(name)?))),
+        let nodes = match (common.endpoints.is_empty(), &common.cluster) {
+            (false, Some(_)) => {
+                return Err(Failure::usage(
+                    "--endpoints and --cluster both say which nodes are meant: give one of them",
+                ));
+            }
+            (false, None) => Nodes::Endpoints(common.endpoints.clone()),
+            (true, Some(name)) => Nodes::Local(Box::new(Home::find()?.cluster(name)?)),
             (true, None) => match endpoints_of_environment()? {
-                Some(endpoints) => Ok(Self::Endpoints(endpoints)),
-                None => Ok(Self::Local(Box::new(Home::find()?.cluster_meant()?))),
+                Some(endpoints) => Nodes::Endpoints(endpoints),
+                None => Nodes::Local(Box::new(Home::find()?.cluster_meant()?)),
             },
-        }
+        };
+        Ok(Self { nodes, group: common.group.clone() })
+    }
+
+    /// A cluster of this machine.
+    pub(crate) fn of_cluster(cluster: &LocalCluster) -> Self {
+        Self { nodes: Nodes::Local(Box::new(cluster.clone())), group: GroupName::default() }
+    }
+
+    /// The same group at other nodes.
+    pub(crate) fn at(&self, endpoints: Vec<Endpoint>) -> Self {
+        Self { nodes: Nodes::Endpoints(endpoints), group: self.group.clone() }
     }
 
     /// A client of all these nodes.
@@ -49,9 +69,9 @@ impl Target {
     /// What to call the node at an endpoint: its name, if the registry knows it.
     pub(crate) fn label<'a>(&'a self, endpoint: &'a Endpoint) -> &'a str {
         let address = endpoint.as_str();
-        match self {
-            Self::Endpoints(_) => address,
-            Self::Local(cluster) => {
+        match &self.nodes {
+            Nodes::Endpoints(_) => address,
+            Nodes::Local(cluster) => {
                 let node = cluster.nodes.iter().find(|node| node.client == address);
                 node.map_or(address, |node| &node.id)
             }
@@ -64,11 +84,15 @@ impl Target {
     /// If it is a cluster of this machine that does not run at all.
     pub(crate) fn client_with_timeout(&self, request_timeout: Duration) -> Result<Client> {
         self.require_running()?;
-        let options =
-            ClientOptions { request_timeout, unreachable_timeout: UNREACHABLE_TIMEOUT, ..Default::default() };
-        Ok(match self {
-            Self::Endpoints(endpoints) => Client::new(endpoints, options)?,
-            Self::Local(cluster) => {
+        let options = ClientOptions {
+            request_timeout,
+            unreachable_timeout: UNREACHABLE_TIMEOUT,
+            group: self.group.clone(),
+            ..ClientOptions::default()
+        };
+        Ok(match &self.nodes {
+            Nodes::Endpoints(endpoints) => Client::new(endpoints, options)?,
+            Nodes::Local(cluster) => {
                 Client::new(cluster.nodes.iter().map(|node| node.client.as_str()), options)?
             }
         })
@@ -77,7 +101,7 @@ impl Target {
 
 impl Target {
     fn require_running(&self) -> Result {
-        let Self::Local(cluster) = self else { return Ok(()) };
+        let Nodes::Local(cluster) = &self.nodes else { return Ok(()) };
         // A node may also have been started by hand, with `serve`: then its port is taken.
         if cluster.nodes.iter().any(|node| node.runs() || !ports::is_free(&node.client)) {
             return Ok(());

@@ -5,11 +5,11 @@ mod types;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::group::Channel;
 use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::client::Client;
@@ -18,7 +18,9 @@ use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::verdict::{Effect, judge, timeout_status};
 
-pub use types::{LogEntry, NodeAddress, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot};
+pub use types::{
+    GroupSummary, LogEntry, NodeAddress, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot,
+};
 
 /// One node. What is asked here is answered by this node and no other.
 #[derive(Clone, Debug)]

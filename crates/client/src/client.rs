@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::group::Channel;
 use ruvector_api::ruvector::v1::NativeResponse;
 use ruvector_api::ruvector::v1::native_request::Request;
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::connection::{Connection, addresses};
@@ -65,7 +65,7 @@ impl Client {
     {
         let mut connections = Vec::new();
         for endpoint in endpoints {
-            connections.push(Connection::new(endpoint.try_into()?, options.connect_timeout)?);
+            connections.push(Connection::new(endpoint.try_into()?, &options)?);
         }
         if connections.is_empty() {
             return Err(ClientError::NoEndpoints);

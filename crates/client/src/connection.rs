@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint as Transport};
+use tonic::transport::Endpoint as Transport;
 
 use crate::connector::gathering_connector;
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
+use crate::group::Channel;
+use crate::options::ClientOptions;
 
 /// The largest message that is taken, in bytes: above what a server sends for its largest request.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -21,18 +23,18 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that is made on first use and made again by itself after it broke.
-    pub(crate) fn new(endpoint: Endpoint, connect_timeout: Duration) -> Result<Self, ClientError> {
+    pub(crate) fn new(endpoint: Endpoint, options: &ClientOptions) -> Result<Self, ClientError> {
         let transport = Transport::from_shared(format!("http://{endpoint}")).map_err(|error| {
             ClientError::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.to_string() }
         })?;
         let channel = transport
-            .connect_timeout(connect_timeout)
+            .connect_timeout(options.connect_timeout)
             // A node that vanished without closing its connections is noticed within these two.
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
             .connect_with_connector_lazy(gathering_connector());
-        Ok(Self { endpoint, channel })
+        Ok(Self { endpoint, channel: Channel::new(channel, &options.group) })
     }
 }
 

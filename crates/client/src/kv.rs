@@ -1,10 +1,10 @@
 //! Calls about keys: put, get, delete, and dropping old history.
 
+use crate::group::Channel;
 use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::kv_client::KvClient;
 use ruvector_api::ruvector::v1::native_request::Request;
-use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::connection::service;

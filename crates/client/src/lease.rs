@@ -1,9 +1,9 @@
 //! Leases: keys that end unless somebody renews them.
 
+use crate::group::Channel;
 use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::lease_client::LeaseClient;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::client::Client;

@@ -25,7 +25,7 @@
 //! - the calls: `kv`, `transaction`, `pages`, `watch`, `lease`, `members`, `admin`;
 //! - `client`, which moves a call from endpoint to endpoint, and `native`, which has the stream to the leader;
 //! - `connection` to one node, and `verdict` on what failed there;
-//! - what callers give and get: `keys`, `admin::types`, `endpoint`, `options`, `error`.
+//! - what callers give and get: `keys`, `admin::types`, `endpoint`, `options`, `group`, `error`.
 //!
 //! What this crate does not do: no TLS and no authentication yet, no balancing of load between endpoints, no cache.
 
@@ -35,6 +35,7 @@ mod connection;
 mod connector;
 mod endpoint;
 mod error;
+mod group;
 mod keys;
 mod kv;
 mod lease;
@@ -47,12 +48,14 @@ mod verdict;
 mod watch;
 
 pub use admin::{
-    LogEntry, NodeAddress, NodeClient, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot,
+    GroupSummary, LogEntry, NodeAddress, NodeClient, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role,
+    Snapshot,
 };
 pub use client::Client;
 pub use connector::{Gathering, gathering_connector};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
+pub use group::{GroupName, InvalidGroupName};
 pub use keys::{
     DeleteAnswer, DeleteOptions, GetAnswer, GetOptions, KeyRange, KeyValue, LeaseId, PutAnswer, PutOptions,
     ReadFrom,

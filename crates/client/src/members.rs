@@ -1,8 +1,8 @@
 //! Who belongs to the cluster.
 
+use crate::group::Channel;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::cluster_client::ClusterClient;
-use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::connection::service;

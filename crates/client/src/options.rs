@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ClientError;
+use crate::group::GroupName;
 
 /// How long a client waits, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct ClientOptions {
     pub unreachable_timeout: Duration,
     /// What to speak for reading and writing keys.
     pub protocol: Protocol,
+    /// The group that all calls are about.
+    pub group: GroupName,
     /// How long to wait before an attempt that follows a failure; doubled with each, up to twenty times this.
     pub retry_delay: Duration,
 }
@@ -38,6 +41,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(2),
             unreachable_timeout: Duration::from_secs(10),
             protocol: Protocol::default(),
+            group: GroupName::default(),
             retry_delay: Duration::from_millis(25),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::group::Channel;
 use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::watch_client::WatchClient;
@@ -9,7 +10,6 @@ use ruvector_api::mvccpb;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::client::Client;

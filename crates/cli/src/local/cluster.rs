@@ -22,6 +22,9 @@ pub(crate) struct LocalCluster {
     pub(crate) directory: PathBuf,
     /// The nodes, by number.
     pub(crate) nodes: Vec<LocalNode>,
+    /// The groups beside the metadata group, as `serve` takes them.
+    #[serde(default)]
+    pub(crate) groups: Option<String>,
     /// How much history they keep.
     #[serde(default)]
     pub(crate) retention: RetentionArguments,
@@ -58,7 +61,14 @@ impl LocalCluster {
                 }
             })
             .collect();
-        Self { name, cluster_id: None, directory, nodes, retention: RetentionArguments::default() }
+        Self {
+            name,
+            cluster_id: None,
+            directory,
+            nodes,
+            groups: None,
+            retention: RetentionArguments::default(),
+        }
     }
 
     /// `node-1=host:port,node-2=host:port`, as `serve` takes it.

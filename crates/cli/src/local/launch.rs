@@ -156,6 +156,7 @@ fn agreed(cluster: &LocalCluster, statuses: &[NodeStatus]) -> bool {
         && statuses
             .iter()
             .all(|status| status.leader_id == Some(leader.node_id) && status.term == leader.term)
+        && statuses.iter().flat_map(|status| &status.groups).all(|group| group.leader_id.is_some())
 }
 
 fn died(node: &LocalNode, status: ExitStatus) -> Failure {

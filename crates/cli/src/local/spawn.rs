@@ -31,6 +31,7 @@ pub(crate) fn spawn(cluster: &LocalCluster, node: &LocalNode) -> Result<(Child, 
         .args(["--initial-nodes", &cluster.initial_nodes()])
         .arg("--log-file")
         .arg(&log_path)
+        .args(cluster.groups.iter().flat_map(|groups| ["--groups", groups]))
         .args(cluster.retention.flags())
         .env_remove("RUVECTOR_ENDPOINTS")
         .stdin(Stdio::null())

@@ -42,7 +42,12 @@ impl ClusterView {
                 ),
             });
             let of_peers = status.peers.iter().filter_map(|peer| trouble_with(status, peer));
-            differs.into_iter().chain(of_peers)
+            let of_groups = status.groups.iter().filter(|group| group.name != status.group_name);
+            let of_groups = of_groups.filter_map(|group| {
+                let text = format!("group {}: {} says that {}", group.name, status.node_name, group.trouble.as_ref()?);
+                Some(Trouble { node: status.node_name.clone(), text })
+            });
+            differs.into_iter().chain(of_peers).chain(of_groups)
         });
         let seen = self.diverged().map(|(one, other)| Trouble {
             node: other.node_name.clone(),

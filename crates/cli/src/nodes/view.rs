@@ -28,7 +28,7 @@ impl ClusterView {
         let mut view = Self { answers: ask_all_briefly(client.nodes(), status).await };
         let others = view.unasked_members();
         if !others.is_empty() {
-            let client = Target::Endpoints(others).client_with_timeout(STATUS_TIMEOUT)?;
+            let client = target.at(others).client_with_timeout(STATUS_TIMEOUT)?;
             view.answers.extend(ask_all_briefly(client.nodes(), status).await);
         }
         view.forget_repeated_nodes();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use ruvector_client::NodeStatus;
+use ruvector_server::parse_groups;
 
 use crate::failure::{Doing, Failure, Result};
 use crate::local::directories::failed_start_directory;
@@ -17,6 +18,8 @@ use crate::retention::RetentionArguments;
 use crate::shapes::{describe, leader_name, print_nodes};
 use crate::text::count;
 
+/// The group that is always there.
+const METADATA: &str = "metadata";
 /// More nodes than this on one machine are surely a mistake.
 const NODES_MAX: i64 = 32;
 
@@ -24,6 +27,7 @@ const NODES_MAX: i64 = 32;
 #[command(after_help = "Examples:
   ruvector consensus init
   ruvector consensus init --protocol raft --nodes 5
+  ruvector consensus init --nodes 5 --groups metadata,shard-1=node-1+node-2+node-3,shard-2=node-3+node-4+node-5
   ruvector consensus init --name staging --nodes 3 --base-port 7500 --data-dir ./staging
 
 Node i listens for clients on BASE + 10·(i − 1), and for other nodes on the port after that.
@@ -44,6 +48,10 @@ pub(crate) struct Init {
     /// Where to keep its data [default: in your data directory, or in RUVECTOR_HOME].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+
+    /// The groups that agree on their own, each with its members; without any, all nodes are. `metadata` is always there.
+    #[arg(long, value_name = "GROUP[=NODE+NODE],…")]
+    groups: Option<String>,
 
     /// Where the nodes' ports begin.
     #[arg(long, value_name = "PORT", default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..))]
@@ -134,7 +142,34 @@ impl Init {
             )));
         }
         let cluster = LocalCluster::lay_out(name, directory, self.nodes, self.base_port);
-        Ok(LocalCluster { retention: self.retention, ..cluster })
+        let groups = self.groups()?;
+        Ok(LocalCluster { retention: self.retention, groups, ..cluster })
+    }
+}
+
+impl Init {
+    /// The groups beside the metadata group, as `serve` takes them.
+    fn groups(&self) -> Result<Option<String>> {
+        let Some(text) = &self.groups else { return Ok(None) };
+        let groups = parse_groups(text).map_err(|error| Failure::usage(error.to_string()))?;
+        let node = |number| format!("node-{number}");
+        let nodes: Vec<_> = (1..=self.nodes).map(node).collect();
+        let mut named = groups.values().flatten();
+        if let Some(unknown) = named.find(|member| !nodes.contains(member)) {
+            return Err(Failure::usage(format!(
+                "--groups names {unknown}, and the nodes are {} to {}",
+                node(1),
+                node(self.nodes)
+            )));
+        }
+        let others = groups.iter().filter(|(name, _)| *name != METADATA);
+        let shown: Vec<_> = others
+            .map(|(name, members)| match members.is_empty() {
+                true => name.clone(),
+                false => format!("{name}={}", members.join("+")),
+            })
+            .collect();
+        Ok((!shown.is_empty()).then(|| shown.join(",")))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ruvector_server::{ConfigError, ServeError, ServerOptions, parse_initial_nodes};
+use ruvector_server::{ConfigError, ServeError, ServerOptions, parse_groups, parse_initial_nodes};
 
 use crate::failure::{Failure, Result};
 use crate::options::Common;
@@ -18,7 +18,7 @@ use crate::retention::RetentionArguments;
   ruvector consensus serve --config node.toml --log-level debug
 
 Flags win over the file. --cluster is the cluster's name. On a data directory that was used before,
---initial-nodes may be left out. SIGTERM and Ctrl-C end the node cleanly.")]
+--initial-nodes and --groups may be left out. SIGTERM and Ctrl-C end the node cleanly.")]
 pub(crate) struct Serve {
     /// A TOML file with the same settings as the flags, and more.
     #[arg(long, value_name = "FILE")]
@@ -47,6 +47,10 @@ pub(crate) struct Serve {
     /// All first members of the cluster, this node among them, with their peer addresses.
     #[arg(long, value_name = "NODE=HOST:PORT,…")]
     initial_nodes: Option<String>,
+
+    /// The cluster's groups beside `metadata`, each with its members; without any, all nodes are.
+    #[arg(long, value_name = "GROUP[=NODE+NODE],…")]
+    groups: Option<String>,
 
     /// Listen beyond this machine although there is no encryption and no password yet.
     #[arg(long)]
@@ -82,7 +86,9 @@ impl Serve {
     fn into_options(self, common: &Common) -> Result<ServerOptions> {
         let initial_nodes =
             self.initial_nodes.as_deref().map(parse_initial_nodes).transpose().map_err(unusable)?;
+        let groups = self.groups.as_deref().map(parse_groups).transpose().map_err(unusable)?;
         Ok(ServerOptions {
+            groups,
             cluster: common.cluster.as_ref().map(ToString::to_string),
             id: self.id,
             data_dir: self.data_dir,

@@ -1,9 +1,10 @@
 //! `status`: how every node does.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use ruvector_client::{NodeStatus, PeerStatus, Role};
+use ruvector_client::{GroupSummary, NodeStatus, PeerStatus, Role};
 use serde_json::{Value, json};
 
 use crate::failure::Result;
@@ -20,6 +21,7 @@ use crate::text::{count, duration, size};
   ruvector consensus status
   ruvector consensus status --detailed
   ruvector consensus status --endpoints 127.0.0.1:7400 --json
+  ruvector consensus status --group shard-1
 
 Nodes that the given ones know of are asked as well.")]
 pub(crate) struct Status {
@@ -36,6 +38,7 @@ impl Status {
         } else {
             print_summary(&view, output)?;
             output.table(node_table(&view))?;
+            print_groups(&view, output)?;
             if self.detailed {
                 output.line(format_args!("\n{}", output.toned("Logs and programs", Tone::Strong)))?;
                 output.table(log_table(&view))?;
@@ -74,6 +77,68 @@ fn print_summary(view: &ClusterView, output: Output) -> Result {
         count(quorum.voters.len(), "voter"),
         quorum.needed
     ))
+}
+
+/// All groups, if there are others than the one that every cluster has.
+fn print_groups(view: &ClusterView, output: Output) -> Result {
+    let groups = groups(view);
+    if groups.len() < 2 {
+        return Ok(());
+    }
+    let mut rows =
+        Rows::new(["GROUP", "LEADER", "TERM", "COMMIT", "MEMBERS", "REVISION", "KEYS", "SIZE", "NOTE"]);
+    for group in groups.values() {
+        let members: Vec<_> = group.voter_ids.iter().map(|id| view.name(*id)).collect();
+        rows.add([
+            Content::toned(&group.name, Tone::Strong),
+            match group.leader_id {
+                Some(leader) => Content::toned(view.name(leader), Tone::Good),
+                None => Content::toned("none", Tone::Bad),
+            },
+            group.term.into(),
+            group.commit_index.into(),
+            members.join(" ").into(),
+            group.revision.into(),
+            group.key_count.into(),
+            size(group.store_bytes).into(),
+            match &group.trouble {
+                Some(trouble) => Content::toned(trouble, Tone::Bad),
+                None => Content::toned("ok", Tone::Good),
+            },
+        ]);
+    }
+    output.line(format_args!("\n{}", output.toned("Groups", Tone::Strong)))?;
+    output.table(rows)
+}
+
+/// All groups by name, each as that of its members tells it that has come furthest, with the trouble that any of them sees.
+fn groups(view: &ClusterView) -> BTreeMap<String, GroupSummary> {
+    let mut groups: BTreeMap<String, GroupSummary> = BTreeMap::new();
+    for told in view.statuses().flat_map(|status| &status.groups) {
+        let known = groups.entry(told.name.clone()).or_insert_with(|| told.clone());
+        let trouble = known.trouble.take().or_else(|| told.trouble.clone());
+        if (told.term, told.commit_index) > (known.term, known.commit_index) {
+            known.clone_from(told);
+        }
+        known.trouble = trouble;
+    }
+    groups
+}
+
+fn group_json(view: &ClusterView, group: &GroupSummary) -> Value {
+    json!({
+        "name": group.name,
+        "id": format!("{:016x}", group.id),
+        "leader": group.leader_id.map(|leader| view.name(leader)),
+        "term": group.term,
+        "commit_index": group.commit_index,
+        "applied_index": group.applied_index,
+        "members": group.voter_ids.iter().map(|id| view.name(*id)).collect::<Vec<_>>(),
+        "revision": group.revision,
+        "key_count": group.key_count,
+        "store_bytes": group.store_bytes,
+        "trouble": group.trouble,
+    })
 }
 
 fn node_table(view: &ClusterView) -> Rows {
@@ -266,6 +331,8 @@ fn describe(view: &ClusterView) -> Value {
         "leader": view.leader().map(|leader| &leader.node_name),
         "term": best.map(|status| status.term),
         "quorum": quorum_json(view, &quorum),
+        "group": best.map(|status| &status.group_name),
+        "groups": groups(view).values().map(|group| group_json(view, group)).collect::<Vec<_>>(),
         "nodes": view.answers.iter().map(|answer| node_json(view, answer)).collect::<Vec<_>>(),
     })
 }

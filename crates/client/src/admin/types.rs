@@ -85,6 +85,39 @@ pub struct NodeStatus {
     pub trouble: Option<String>,
     /// The index at which its state first differed from a peer's, while no majority has decided which is right.
     pub differs_at_index: Option<u64>,
+    /// The group that all of this is about; what is not of a group is of the node.
+    pub group_name: String,
+    /// All groups that this node is a member of.
+    pub groups: Vec<GroupSummary>,
+}
+
+/// A group, as one of its members sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: u64,
+    /// What the node sees in it that must never be, in words; `None` if all is well.
+    pub trouble: Option<String>,
+    /// What the node does in it.
+    pub role: Role,
+    /// The leader that the node knows of.
+    pub leader_id: Option<u64>,
+    /// Its term.
+    pub term: u64,
+    /// The committed index.
+    pub commit_index: u64,
+    /// The applied index.
+    pub applied_index: u64,
+    /// The nodes whose votes count.
+    pub voter_ids: Vec<u64>,
+    /// Its store's revision.
+    pub revision: i64,
+    /// Keys in its store.
+    pub key_count: u64,
+    /// Bytes of its store.
+    pub store_bytes: u64,
 }
 
 /// What a node does in its group.
@@ -283,6 +316,27 @@ impl From<pb::StatusResponse> for NodeStatus {
             unheard_ids: status.unheard_ids,
             trouble: status.trouble,
             differs_at_index: status.differs_at_index,
+            group_name: status.group_name,
+            groups: status.groups.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<pb::GroupSummary> for GroupSummary {
+    fn from(group: pb::GroupSummary) -> Self {
+        Self {
+            role: group.role().into(),
+            name: group.name,
+            id: group.id,
+            trouble: group.trouble,
+            leader_id: group.leader_id,
+            term: group.term,
+            commit_index: group.commit_index,
+            applied_index: group.applied_index,
+            voter_ids: group.voter_ids,
+            revision: group.revision,
+            key_count: group.key_count,
+            store_bytes: group.store_bytes,
         }
     }
 }

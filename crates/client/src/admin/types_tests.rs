@@ -62,6 +62,21 @@ fn a_status_is_told_with_all_its_fields() {
         retention_bytes: Some(35),
         trouble: Some("trouble".to_owned()),
         differs_at_index: Some(36),
+        group_name: "g".to_owned(),
+        groups: vec![pb::GroupSummary {
+            name: "shard".to_owned(),
+            id: 37,
+            trouble: Some("differs".to_owned()),
+            role: pb::Role::Candidate.into(),
+            leader_id: Some(38),
+            term: 39,
+            commit_index: 40,
+            applied_index: 41,
+            voter_ids: vec![42],
+            revision: 43,
+            key_count: 44,
+            store_bytes: 45,
+        }],
     };
     let expected = NodeStatus {
         node_id: 1,
@@ -125,6 +140,21 @@ fn a_status_is_told_with_all_its_fields() {
         retention_bytes: Some(35),
         trouble: Some("trouble".to_owned()),
         differs_at_index: Some(36),
+        group_name: "g".to_owned(),
+        groups: vec![GroupSummary {
+            name: "shard".to_owned(),
+            id: 37,
+            trouble: Some("differs".to_owned()),
+            role: Role::Candidate,
+            leader_id: Some(38),
+            term: 39,
+            commit_index: 40,
+            applied_index: 41,
+            voter_ids: vec![42],
+            revision: 43,
+            key_count: 44,
+            store_bytes: 45,
+        }],
     };
     assert_eq!(NodeStatus::from(status), expected);
 }

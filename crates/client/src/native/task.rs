@@ -3,12 +3,12 @@
 use std::future::pending as never;
 use std::time::Duration;
 
+use crate::group::Channel;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_client::NativeClient;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::pending::{Job, Pending};

@@ -25,6 +25,13 @@ use crate::text::time_for_names;
 pub(super) async fn restore(common: &Common, name: &str, yes: bool, output: Output) -> Result {
     let (home, cluster) = local_cluster(common, "snapshot --restore")?;
     let _lock = home.lock(&cluster.name)?;
+    if let Some(groups) = &cluster.groups {
+        return Err(Failure::failed(format!(
+            "a snapshot is of one group, and cluster `{}` has several (metadata,{groups}): to restore would drop the \
+             others, and is not done; nothing was changed",
+            cluster.name
+        )));
+    }
     let loss = match cluster.nodes.iter().any(LocalNode::runs) {
         true => loss_of_running(&cluster, name).await?,
         false => "everything written since is lost".to_owned(),
@@ -68,7 +75,7 @@ pub(super) async fn restore(common: &Common, name: &str, yes: bool, output: Outp
 /// # Errors
 /// If no node that answers has the snapshot; nothing has been touched then.
 async fn loss_of_running(cluster: &LocalCluster, name: &str) -> Result<String> {
-    let client = Target::Local(Box::new(cluster.clone())).client()?;
+    let client = Target::of_cluster(cluster).client()?;
     let lists = ask_all(client.nodes(), |node| async move { node.list_snapshots().await }).await;
     let listed = lists.into_iter().filter_map(|answer| answer.result.ok()).flatten();
     let snapshots: Vec<_> = listed.filter(|snapshot| snapshot.damage.is_none()).collect();
