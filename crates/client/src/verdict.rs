@@ -37,6 +37,10 @@ pub(crate) fn judge(status: &Status, endpoint: &Endpoint, effect: Effect) -> Ver
         Code::Unavailable if reason.contains("no leader") => {
             Verdict { error: ClientError::NoLeader { reason }, may_retry: true }
         }
+        // Nothing was done, and another node may be one.
+        Code::Unavailable if reason.contains("is no member of group") => {
+            Verdict { error: ClientError::NoLeader { reason }, may_retry: true }
+        }
         // etcd answers "too many requests" with this code before it takes a request in.
         Code::ResourceExhausted if reason.contains("too many requests") => {
             Verdict { error: ClientError::Busy { reason }, may_retry: true }

@@ -144,6 +144,16 @@ impl<M: StateMachine> Handle<M> {
         &self.shared.name
     }
 
+    /// The names of the members of any group of the cluster, also of one that this node is not in; `None` if there is no such
+    /// group.
+    #[must_use]
+    pub fn members_of(&self, group: &str) -> Option<Vec<&str>> {
+        let identity = &self.shared.node.identity;
+        let found = identity.groups.iter().find(|known| known.name == group)?;
+        let members = identity.members.iter().filter(|member| found.members.contains(&member.id));
+        Some(members.map(|member| member.name.as_str()).collect())
+    }
+
     /// This node's id.
     #[must_use]
     pub fn node_id(&self) -> NodeId {

@@ -53,11 +53,18 @@ impl Groups {
         found.map(Some).ok_or_else(|| self.unknown(&String::from_utf8_lossy(name.as_bytes())))
     }
 
+    /// That nothing was done, and where it may be: a client goes on to another node if the group is there.
     fn unknown(&self, name: &str) -> Status {
+        let node = self.metadata.handle.node_name();
+        if let Some(members) = self.metadata.handle.members_of(name) {
+            let members = members.join(", ");
+            return Status::unavailable(format!(
+                "{node} is no member of group {name}; its members are {members}"
+            ));
+        }
         let names: Vec<_> = self.all().map(|context| context.handle.group_name()).collect();
         Status::not_found(format!(
-            "node {} is in no group {name:?}; its groups are {}; `ruvector consensus status` shows which node is in which",
-            self.metadata.handle.node_name(),
+            "there is no group {name:?}; {node} is in {}; `ruvector consensus status` lists all groups",
             names.join(", ")
         ))
     }

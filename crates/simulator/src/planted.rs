@@ -77,6 +77,8 @@ name_all! {
         BacklogAppliedAtOnce = "backlog-applied-at-once",
         FailedSnapshotForgotten = "failed-snapshot-forgotten",
         UnknownToldAsRefused = "unknown-told-as-refused",
+        OthersTakenForDurable = "others-taken-for-durable",
+        GroupsNotInTurn = "groups-not-in-turn",
     }
     Machine(MachineBug) {
         SessionRepeatApplied = "session-repeat-applied",

@@ -12,6 +12,7 @@ mod disks;
 mod etcdctl;
 mod first_hour;
 mod full_disk;
+mod groups;
 mod json;
 #[path = "../ports/mod.rs"]
 mod ports;

@@ -91,7 +91,8 @@ impl Task {
             };
             let since = *unreachable_since.get_or_insert_with(Instant::now);
             let error = judge(&status, &self.connections[self.position].endpoint, Effect::Read).error;
-            if status.code() == Code::Unimplemented {
+            // No other node would do it: none offers the protocol, or none has the group.
+            if matches!(status.code(), Code::Unimplemented | Code::NotFound) {
                 self.pending.fail_all(&error);
                 continue;
             }

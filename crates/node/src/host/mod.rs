@@ -19,7 +19,7 @@ use ruvector_state_machine::StateMachine;
 
 use crate::config::Tuning;
 use crate::journal::{FlushJob, Flushed, Journal};
-use crate::replica::{Event, Output, Replica, ReplicaError};
+use crate::replica::{Event, Output, PlantedBug, Replica, ReplicaError};
 use timers::Timers;
 
 /// What a host is told once.
@@ -42,7 +42,7 @@ pub struct HostConfig {
     pub core_bug: Option<ruvector_protocol::PlantedBug>,
     /// A bug of the replicas to show, so that a test can see it found.
     #[cfg(feature = "planted-bugs")]
-    pub planted_bug: Option<crate::replica::PlantedBug>,
+    pub planted_bug: Option<PlantedBug>,
 }
 
 /// The groups of a node.
@@ -67,6 +67,8 @@ pub struct Host<M: StateMachine> {
     applied_last: GroupId,
     /// In all groups.
     reads_begun: u64,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: Option<PlantedBug>,
 }
 
 /// A group's replica.
@@ -146,7 +148,8 @@ impl<M: StateMachine> Host<M> {
         mut is_enough: impl FnMut() -> bool,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        let entries_max = if self.unapplied.len() > 1 { APPLY_SLICE } else { usize::MAX };
+        let takes_turns = self.unapplied.len() > 1 && !self.planted(PlantedBug::GroupsNotInTurn);
+        let entries_max = if takes_turns { APPLY_SLICE } else { usize::MAX };
         while let Some(group) = self.next_unapplied() {
             let Some(hosted) = self.groups.get_mut(&group) else { break };
             let mut is_over = false;
@@ -169,7 +172,8 @@ impl<M: StateMachine> Host<M> {
     /// The next group that has something to apply, behind the one that applied last.
     fn next_unapplied(&self) -> Option<GroupId> {
         let behind = (Bound::Excluded(self.applied_last), Bound::Unbounded);
-        self.unapplied.range(behind).next().or_else(|| self.unapplied.first()).copied()
+        let next = self.unapplied.range(behind).next().filter(|_| !self.planted(PlantedBug::GroupsNotInTurn));
+        next.or_else(|| self.unapplied.first()).copied()
     }
 
     /// Writes and syncs everything that waits, of all groups, then lets the cores say what they may now say.
@@ -203,7 +207,13 @@ impl<M: StateMachine> Host<M> {
     }
 
     fn tell_durable(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
-        for (group, write) in self.journal.take_durable() {
+        let mut durable = self.journal.take_durable();
+        if self.planted(PlantedBug::OthersTakenForDurable) && !durable.is_empty() {
+            let unsynced =
+                self.groups.iter().filter_map(|(group, of)| Some((*group, of.replica.unsynced()?)));
+            durable.extend(unsynced);
+        }
+        for (group, write) in durable {
             let hosted = self.groups.get_mut(&group).expect("only groups that are here write");
             hosted.replica.durable_through(now, write, outputs)?;
             self.touch(group);
@@ -266,6 +276,19 @@ impl<M: StateMachine> Host<M> {
     /// How many reads the groups have had a part in, for whoever wants to know whether there were any of late.
     pub(crate) fn reads_begun(&self) -> u64 {
         self.reads_begun
+    }
+
+    /// Whether this host is to show a certain bug. Never without the feature `planted-bugs`.
+    #[cfg(feature = "planted-bugs")]
+    fn planted(&self, bug: PlantedBug) -> bool {
+        self.planted_bug == Some(bug)
+    }
+
+    /// Whether this host is to show a certain bug. Never without the feature `planted-bugs`.
+    #[cfg(not(feature = "planted-bugs"))]
+    #[allow(clippy::unused_self)]
+    const fn planted(&self, _bug: PlantedBug) -> bool {
+        false
     }
 
     fn each(

@@ -65,6 +65,8 @@ impl<M: StateMachine> Host<M> {
             loading: BTreeSet::new(),
             applied_last: GroupId::default(),
             reads_begun: 0,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: config.planted_bug,
         };
         config.groups.keys().for_each(|group| host.touch(*group));
         Ok(host)

@@ -248,6 +248,11 @@ impl<M: StateMachine> Replica<M> {
         self.unsynced.is_some()
     }
 
+    /// The newest write that is not known to be durable.
+    pub(crate) fn unsynced(&self) -> Option<WriteId> {
+        self.unsynced
+    }
+
     /// Whether something waits for [`apply`](Self::apply).
     #[must_use]
     pub fn needs_apply(&self) -> bool {

@@ -16,6 +16,10 @@ pub enum PlantedBug {
     BacklogAppliedAtOnce,
     /// A replica never hears of the end of a snapshot that failed, and waits for it for ever.
     FailedSnapshotForgotten,
+    /// When a write of one group is durable, what waits of the others is taken for durable, too.
+    OthersTakenForDurable,
+    /// Of several groups that have something to apply it is always the first one's turn, and it applies all that it has.
+    GroupsNotInTurn,
     /// A command that may be in a log is said to be refused when its time is over.
     UnknownToldAsRefused,
 }

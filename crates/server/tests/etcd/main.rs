@@ -5,6 +5,7 @@
 mod admin;
 mod calls;
 mod cluster;
+mod groups;
 mod harness;
 mod health;
 mod kv;

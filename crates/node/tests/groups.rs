@@ -1,0 +1,140 @@
+//! Several groups on the nodes of one cluster.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::net::TcpListener;
+
+use bytes::Bytes;
+use ruvector_node::{Handle, NewGroup, Node, NodeConfig, ReadLevel, Tuning};
+use support::{Recorder, eventually};
+use tempfile::TempDir;
+
+/// Three nodes with the metadata group, one group of all and one of the first two.
+struct Cluster {
+    directory: TempDir,
+    members: Vec<(String, String)>,
+    nodes: Vec<Node<Recorder>>,
+}
+
+const ALL: &str = "of-all";
+const TWO: &str = "of-two";
+
+fn groups() -> Vec<NewGroup> {
+    let two = vec!["node-1".to_owned(), "node-2".to_owned()];
+    vec![
+        NewGroup { name: ALL.to_owned(), members: Vec::new() },
+        NewGroup { name: TWO.to_owned(), members: two },
+    ]
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.4:0").unwrap()).collect();
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let members =
+            (1..).zip(&listeners).map(|(number, of)| (format!("node-{number}"), address(of))).collect();
+        let mut cluster = Self { directory: tempfile::tempdir().unwrap(), members, nodes: Vec::new() };
+        cluster.start_on(listeners);
+        cluster
+    }
+
+    fn start_on(&mut self, listeners: Vec<TcpListener>) {
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let config = self.config(number, listener, groups());
+            self.nodes.push(Node::start(config, |_| Recorder::default()).unwrap());
+        }
+    }
+
+    fn config(&self, number: usize, peer_listener: TcpListener, groups: Vec<NewGroup>) -> NodeConfig {
+        NodeConfig {
+            cluster_name: "test".to_owned(),
+            node_name: self.members[number].0.clone(),
+            initial_members: self.members.clone(),
+            groups,
+            data_directory: self.directory.path().join(&self.members[number].0),
+            peer_listener,
+            client_address: String::new(),
+            tuning: Tuning::default(),
+        }
+    }
+
+    fn restart_all(&mut self) {
+        self.nodes.clear();
+        let listeners = self.members.iter().map(|(_, address)| TcpListener::bind(address).unwrap()).collect();
+        self.start_on(listeners);
+    }
+
+    fn group(&self, node: usize, name: &str) -> Handle<Recorder> {
+        self.nodes[node].group(name).unwrap()
+    }
+}
+
+async fn propose(handle: &Handle<Recorder>, command: &str) {
+    let command = Bytes::copy_from_slice(command.as_bytes());
+    eventually("a command committed", async || handle.propose(command.clone()).await.ok()).await;
+}
+
+async fn commands(handle: &Handle<Recorder>) -> Vec<Bytes> {
+    let read = async || handle.read(ReadLevel::Strong).await.ok();
+    eventually("a strong read", read).await.published.view.clone()
+}
+
+#[tokio::test]
+async fn each_group_has_a_log_and_a_state_of_its_own_over_restarts() {
+    let mut cluster = Cluster::start();
+    for name in ["metadata", ALL, TWO] {
+        for node in 0..2 {
+            propose(&cluster.group(node, name), &format!("{name} {node}")).await;
+        }
+    }
+    for _ in 0..2 {
+        for name in ["metadata", ALL, TWO] {
+            let expected: Vec<_> = (0..2).map(|node| Bytes::from(format!("{name} {node}"))).collect();
+            for node in 0..2 {
+                assert_eq!(commands(&cluster.group(node, name)).await, expected, "{name} at {node}");
+            }
+        }
+        cluster.restart_all();
+    }
+}
+
+#[tokio::test]
+async fn a_node_has_the_groups_that_it_is_a_member_of_and_members_count_where_they_are() {
+    let mut cluster = Cluster::start();
+    assert!(cluster.nodes[2].group(TWO).is_none());
+    let names: Vec<_> = cluster.nodes[2].groups().map(|group| group.group_name().to_owned()).collect();
+    assert_eq!(names, ["metadata", ALL]);
+    let status = eventually("a status", async || cluster.group(0, TWO).status().await.ok()).await;
+    assert_eq!(status.voters.len(), 2);
+    assert_eq!(status.peers.len(), 1);
+    propose(&cluster.group(0, TWO), "before").await;
+    // The group of two does not miss the third node.
+    cluster.nodes.truncate(2);
+    propose(&cluster.group(0, TWO), "after").await;
+    assert_eq!(commands(&cluster.group(1, TWO)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_directory_keeps_its_groups_and_refuses_others() {
+    let mut cluster = Cluster::start();
+    propose(&cluster.group(0, TWO), "kept").await;
+    cluster.nodes.clear();
+    let start = |groups| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Node::start(cluster.config(0, listener, groups), |_| Recorder::default())
+    };
+    let mut others = groups();
+    others[1].members.push("node-3".to_owned());
+    let refused = start(others).map(Node::stop).unwrap_err().to_string();
+    assert!(refused.contains("was made with the groups metadata,") && refused.contains(TWO), "{refused}");
+    let unknown = vec![NewGroup { name: "x".to_owned(), members: vec!["node-9".to_owned()] }];
+    let refused = start(unknown).map(Node::stop).unwrap_err().to_string();
+    assert!(refused.contains("node-9"), "{refused}");
+    for name in ["", "a b", "metadata"] {
+        let bad = vec![NewGroup { name: name.to_owned(), members: Vec::new() }];
+        assert!(start(bad).map(Node::stop).is_err(), "{name:?}");
+    }
+    let node = start(Vec::new()).unwrap();
+    assert!(node.group(TWO).is_some() && node.group(ALL).is_some(), "they need not be named again");
+}
