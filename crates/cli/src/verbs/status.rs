@@ -88,7 +88,6 @@ fn print_groups(view: &ClusterView, output: Output) -> Result {
     let mut rows =
         Rows::new(["GROUP", "LEADER", "TERM", "COMMIT", "MEMBERS", "REVISION", "KEYS", "SIZE", "NOTE"]);
     for group in groups.values() {
-        let members: Vec<_> = group.voter_ids.iter().map(|id| view.name(*id)).collect();
         rows.add([
             Content::toned(&group.name, Tone::Strong),
             match group.leader_id {
@@ -97,7 +96,7 @@ fn print_groups(view: &ClusterView, output: Output) -> Result {
             },
             group.term.into(),
             group.commit_index.into(),
-            members.join(" ").into(),
+            member_names(view, group).join(" ").into(),
             group.revision.into(),
             group.key_count.into(),
             size(group.store_bytes).into(),
@@ -125,6 +124,12 @@ fn groups(view: &ClusterView) -> BTreeMap<String, GroupSummary> {
     groups
 }
 
+fn member_names(view: &ClusterView, group: &GroupSummary) -> Vec<String> {
+    let mut names: Vec<_> = group.voter_ids.iter().map(|id| view.name(*id)).collect();
+    names.sort();
+    names
+}
+
 fn group_json(view: &ClusterView, group: &GroupSummary) -> Value {
     json!({
         "name": group.name,
@@ -133,7 +138,7 @@ fn group_json(view: &ClusterView, group: &GroupSummary) -> Value {
         "term": group.term,
         "commit_index": group.commit_index,
         "applied_index": group.applied_index,
-        "members": group.voter_ids.iter().map(|id| view.name(*id)).collect::<Vec<_>>(),
+        "members": member_names(view, group),
         "revision": group.revision,
         "key_count": group.key_count,
         "store_bytes": group.store_bytes,

@@ -236,8 +236,14 @@ fn nodes() {
     }
     let mut rest = status;
     rest["nodes"].take();
+    let group = json!({
+        "name": "metadata", "id": "id", "leader": leader_id, "term": "u64", "commit_index": "u64", "applied_index": "u64",
+        "members": ["node-1", "node-2", "node-3"], "revision": 2, "key_count": 1, "store_bytes": "u64", "trouble": null,
+    });
+    rest["groups"][0]["id"] = kind(&rest["groups"][0]["id"]);
     let expected = json!({
         "cluster": "e2e", "cluster_id": "id", "leader": leader_id, "term": "u64", "quorum": quorum, "nodes": null,
+        "group": "metadata", "groups": [group],
     });
     assert_eq!(rest, expected, "{rest:#}");
 
