@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::config::Limits;
 use crate::etcd::error::{EtcdError, node_status, store_status};
 use crate::etcd::renewals::Renewals;
-use crate::etcd::watch::WatchHub;
+use crate::etcd::watch::hub::WatchHub;
 use crate::metrics::Metrics;
 
 /// A published version of the store.
@@ -120,11 +120,4 @@ impl Deref for Client {
     fn deref(&self) -> &Context {
         &self.context
     }
-}
-
-/// An answer that does not belong to the command that was given: a defect of the state machine, which costs
-/// the one request.
-pub(crate) fn mismatched(command: &str, outcome: &Outcome) -> Status {
-    tracing::error!(command, ?outcome, "the store answered another command than it was given");
-    Status::internal(format!("the store did not answer the {command}"))
 }

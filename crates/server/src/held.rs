@@ -6,13 +6,14 @@ use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::http::{HeaderMap, Response};
+use axum::http::Response;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use ruvector_node::{Permit, Share};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
+use crate::chunks::{counted, trailers};
 use crate::deadline;
 use crate::etcd::error::EtcdError;
 use crate::pieces::{Large, Pieces};
@@ -300,24 +301,6 @@ impl Pace {
         let permit = share.take_anyway(data.len() + CHUNK_BYTES);
         counted((permit, Arc::clone(&self.unsent)), data)
     }
-}
-
-/// The end of an answer.
-pub(crate) fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
-    let mut trailers = HeaderMap::new();
-    status.add_header(&mut trailers)?;
-    Ok(Frame::trailers(trailers))
-}
-
-/// Bytes that hold something until they are sent.
-pub(crate) fn counted<Hold: Send + 'static>(hold: Hold, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
-    struct Counted<Hold, Data>(#[allow(dead_code)] Hold, Data);
-    impl<Hold, Data: AsRef<[u8]>> AsRef<[u8]> for Counted<Hold, Data> {
-        fn as_ref(&self) -> &[u8] {
-            self.1.as_ref()
-        }
-    }
-    Bytes::from_owner(Counted(hold, bytes))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 mod admin;
 mod call;
+mod chunks;
 mod config;
 mod connections;
 mod context;
@@ -32,10 +33,12 @@ mod native;
 mod pieces;
 mod retention;
 mod sample;
+mod serve_error;
 mod server;
 
 pub use config::{
     ConfigError, Limits, RetentionOptions, ServerConfig, ServerOptions, parse_groups, parse_initial_nodes,
 };
 pub use ruvector_node::restore::{RestoredNode, restore_data_directory};
-pub use server::{ServeError, Server, serve};
+pub use serve_error::ServeError;
+pub use server::{Server, serve};

@@ -20,7 +20,7 @@ use crate::groups::Groups;
 use crate::http;
 use crate::metered::Metered;
 use crate::pieces::UNSENT_BYTES_MAX;
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 
 /// Larger headers than this are refused, in bytes: room for 64 KiB of a client's own, tokens for instance.
 const HEADER_BYTES_MAX: u32 = 80 * 1024;

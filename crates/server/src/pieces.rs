@@ -20,9 +20,9 @@ use ruvector_node::Permit;
 use ruvector_node::state_machine::kv::{KeyValueRef, KvView, LeaseId, RangeRequest, Revision};
 use tonic::Status;
 
+use crate::chunks::{counted, trailers};
 use crate::context::{Context, Version};
 use crate::etcd::error::store_status;
-use crate::held::{counted, trailers};
 
 /// About so many bytes are encoded at a time.
 const PIECE_BYTES: usize = 32 << 10;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ruvector_node::state_machine::kv::KvMachine;
-use ruvector_node::{Budget, Handle, METADATA, NewGroup, Node, NodeConfig, ReplicaError};
+use ruvector_node::{Budget, Handle, METADATA, NewGroup, Node, NodeConfig};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,57 +19,18 @@ use tracing_subscriber::EnvFilter;
 use crate::config::ServerConfig;
 use crate::context::Context;
 use crate::etcd::renewals::Renewals;
-use crate::etcd::watch::WatchHub;
+use crate::etcd::watch::hub::WatchHub;
 use crate::groups::Groups;
 use crate::listener;
 use crate::log_file::LogFile;
 use crate::metrics::Metrics;
 use crate::retention;
+use crate::serve_error::ServeError;
 
 /// What those who look what is wrong may have the node hold, in bytes: many pages of metrics.
 const LOOKS_BYTES: usize = 16 << 20;
 /// How long a large read may hold up the end.
 const SHUTDOWN: Duration = Duration::from_secs(1);
-
-/// Why a server did not start or did not go on. Every text is one line.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// An address is no address, or the system does not let the server listen there.
-    #[error("can't listen for {whom} on {address}: {reason}")]
-    Listen {
-        /// `clients` or `peers`.
-        whom: &'static str,
-        /// The address.
-        address: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// The node can't start on its data directory.
-    #[error("{0}")]
-    Node(#[from] ReplicaError),
-    /// What should be logged is not understood.
-    #[error("log level `{level}`: {reason}")]
-    LogLevel {
-        /// As given.
-        level: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The log's file can't be written.
-    #[error("can't log to {file}: {reason}")]
-    LogFile {
-        /// The file.
-        file: String,
-        /// What the operating system said.
-        reason: String,
-    },
-    /// A thread, the runtime or a signal handler could not be set up.
-    #[error("can't start the threads that serve clients: {0}")]
-    Threads(io::Error),
-    /// The node stopped by itself.
-    #[error("the node has stopped: {0}")]
-    NodeStopped(String),
-}
 
 /// Runs one node, in the foreground, until the process is told to stop (SIGINT or SIGTERM) or the node stops
 /// by itself. Logs to standard error, or to the file that it is given. Blocks; must not be called on a thread of an async runtime.

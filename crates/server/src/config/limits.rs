@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::{ConfigError, check_bounds};
 
 /// What clients may ask at most. The first two are etcd's limits with etcd's defaults; the others bound
 /// what etcd leaves unbounded.
@@ -79,10 +79,10 @@ impl Limits {
             ("limits.watch_progress_seconds", self.watch_progress_seconds, Self::SECONDS_MAX),
         ];
         for (key, given, most) in bounds {
-            super::check_bounds(key, given, 1, most)?;
+            check_bounds(key, given, 1, most)?;
         }
         // Half of it is the most that one client gets, and it must be able to send and to get one value.
         let least = 8 * self.message_bytes() as u64;
-        super::check_bounds("limits.held_bytes", self.held_bytes as u64, least, Self::HELD_BYTES_MAX)
+        check_bounds("limits.held_bytes", self.held_bytes as u64, least, Self::HELD_BYTES_MAX)
     }
 }

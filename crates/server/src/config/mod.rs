@@ -1,5 +1,6 @@
 //! What a server is told: one TOML file, flags over it, defaults under it.
 
+mod error;
 mod limits;
 mod retention;
 mod tuning;
@@ -11,6 +12,8 @@ use ruvector_node::state_machine::kv::Retention;
 use ruvector_node::{METADATA, Tuning};
 use serde::{Deserialize, Serialize};
 
+pub use error::ConfigError;
+use error::check_bounds;
 pub use limits::Limits;
 pub use retention::RetentionOptions;
 use tuning::TuningKeys;
@@ -100,45 +103,6 @@ pub struct ServerOptions {
     /// See [`ServerConfig::tuning`].
     #[serde(default, with = "tuning::optional", skip_serializing_if = "Option::is_none")]
     pub tuning: Option<Tuning>,
-}
-
-/// Why a configuration can't be used. Every text is one line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("{file}: {reason}")]
-    Unreadable {
-        /// The file.
-        file: String,
-        /// What the operating system said.
-        reason: String,
-    },
-    /// The file is not TOML, or has an unknown key or a value of the wrong kind.
-    #[error("{file}, line {line}: {reason}")]
-    Invalid {
-        /// The file.
-        file: String,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong, with the valid keys where a key is.
-        reason: String,
-    },
-    /// Something that has no default is missing.
-    #[error("`{key}` is missing: give {flag} or set it in the configuration file")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// The flag.
-        flag: &'static str,
-    },
-    /// A value makes no sense.
-    #[error("`{key}` {reason}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What is wrong and what would be right.
-        reason: String,
-    },
 }
 
 impl ServerOptions {
@@ -299,13 +263,6 @@ pub fn parse_groups(text: &str) -> Result<BTreeMap<String, Vec<String>>, ConfigE
 
 /// More threads than this are surely a mistake.
 const CLIENT_THREADS_MAX: u64 = 1024;
-
-fn check_bounds(key: &'static str, given: u64, least: u64, most: u64) -> Result<(), ConfigError> {
-    if (least..=most).contains(&given) {
-        return Ok(());
-    }
-    Err(ConfigError::Value { key, reason: format!("must be from {least} to {most}, not {given}") })
-}
 
 fn required<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, ConfigError> {
     value.ok_or(ConfigError::Missing { key, flag })

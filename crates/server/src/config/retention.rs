@@ -3,7 +3,7 @@
 use ruvector_node::state_machine::kv::Retention;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::{ConfigError, check_bounds};
 
 /// How much history is kept, where 0 is for no bound. What of both is reached first counts. The settings of the node that leads hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ impl RetentionOptions {
     pub(super) fn into_retention(self) -> Result<Retention, ConfigError> {
         let age_seconds = self.age_seconds.unwrap_or(AGE_SECONDS);
         let bytes = self.bytes.unwrap_or(BYTES);
-        super::check_bounds("retention.age_seconds", age_seconds, 0, Self::AGE_SECONDS_MAX)?;
+        check_bounds("retention.age_seconds", age_seconds, 0, Self::AGE_SECONDS_MAX)?;
         if bytes != 0 {
-            super::check_bounds("retention.bytes", bytes, Self::BYTES_MIN, u64::MAX)?;
+            check_bounds("retention.bytes", bytes, Self::BYTES_MIN, u64::MAX)?;
         }
         Ok(Retention {
             age_ms: (age_seconds != 0).then_some(age_seconds * 1_000),

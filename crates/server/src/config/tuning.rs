@@ -4,7 +4,7 @@ use ruvector_node::Tuning;
 use ruvector_node::config::MESSAGE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::{ConfigError, check_bounds};
 
 /// The keys of [`Tuning`] in a file.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl TuningKeys {
             ("tuning.pending_proposals_max", tuning.pending_proposals_max as u64, 1, u64::MAX),
         ];
         for (key, given, least, most) in bounds {
-            super::check_bounds(key, given, least, most)?;
+            check_bounds(key, given, least, most)?;
         }
         Ok(())
     }
@@ -68,7 +68,7 @@ pub(super) mod optional {
     use ruvector_node::Tuning;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::TuningKeys;
+    use crate::config::tuning::TuningKeys;
 
     #[derive(Serialize, Deserialize)]
     #[serde(transparent)]

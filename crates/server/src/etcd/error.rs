@@ -2,7 +2,7 @@
 //! (etcd's `api/v3rpc/rpctypes/error.go`).
 
 use ruvector_node::NodeError;
-use ruvector_node::state_machine::kv::KvError;
+use ruvector_node::state_machine::kv::{KvError, Outcome};
 use tonic::{Code, Status};
 
 /// The errors of etcd that this server answers with.
@@ -120,6 +120,13 @@ pub(crate) fn store_status(error: KvError) -> Status {
         }
         KvError::UnknownCommand(_) => Status::internal(error.to_string()),
     }
+}
+
+/// An answer that does not belong to the command that was given: a defect of the state machine, which costs
+/// the one request.
+pub(crate) fn mismatched(command: &str, outcome: &Outcome) -> Status {
+    tracing::error!(command, ?outcome, "the store answered another command than it was given");
+    Status::internal(format!("the store did not answer the {command}"))
 }
 
 #[cfg(test)]

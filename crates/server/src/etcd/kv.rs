@@ -10,10 +10,10 @@ use ruvector_node::state_machine::kv::{
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::error::store_status;
+use super::error::{mismatched, store_status};
 use super::large::{self, Measured, WHOLE_BYTES_MAX};
 use super::{convert, leader, validate};
-use crate::context::{Client, Version, mismatched};
+use crate::context::{Client, Version};
 use crate::metrics::Method;
 
 /// The KV service.

@@ -10,9 +10,9 @@ use ruvector_node::state_machine::kv::{Command, LEASE_TTL_SECONDS_MAX, LeaseId, 
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::{EtcdError, node_status, request_status};
+use super::error::{EtcdError, mismatched, node_status, request_status};
 use super::leader;
-use crate::context::{Client, Context, mismatched};
+use crate::context::{Client, Context};
 use crate::metrics::Method;
 
 /// A shorter one is made this long: a lease must outlive an election. (etcd's minimum is one and a half

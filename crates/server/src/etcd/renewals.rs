@@ -8,8 +8,7 @@ use ruvector_node::state_machine::kv::{Command, KvMachine, LeaseId, Outcome, Rev
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::Status;
 
-use super::error::{EtcdError, node_status, store_status};
-use crate::context::mismatched;
+use super::error::{EtcdError, mismatched, node_status, store_status};
 
 /// How many batches may be on their way at a time. What comes while they are is the next one, so that it is the larger the
 /// more there is to do, and nobody waits when there is little.

@@ -6,7 +6,7 @@ use ruvector_node::state_machine::kv::{KvView, Response, Revision, SessionClient
 
 use super::intake::{Sorted, weight};
 use super::outlet::applied_response;
-use super::{WINDOW_BYTES, failure};
+use super::window::{WINDOW_BYTES, failure};
 use crate::config::Limits;
 
 /// The answers to a frame, by how its requests are done; within each list in the order of the requests.

@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tonic::{Status, Streaming};
 
-use super::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
+use super::client::client_at;
+use super::window::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
 use crate::config::Limits;
 use crate::context::{Client, Version};
 use crate::etcd::error::{EtcdError, store_status};
@@ -103,7 +104,7 @@ impl Intake {
 
     /// Has the requests of a frame done. Fails if nobody waits for answers any more.
     async fn take(&self, frame: pb::ClientFrame, hold: Arc<Hold>) -> Result<(), ()> {
-        let sorted = Sorted::of(frame, super::client_at(self.client.address), &self.client.limits);
+        let sorted = Sorted::of(frame, client_at(self.client.address), &self.client.limits);
         if !sorted.writes.is_empty() {
             let answers = Answers { sender: self.applied.clone(), hold: Arc::clone(&hold) };
             self.client.handle.propose_batch(Batch { commands: sorted.writes, answers });

@@ -14,7 +14,7 @@ use ruvector_node::{Answer, NodeId};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tonic::{Code, Status};
 
-use super::{Broken, REQUESTS_MAX, Ready, failure};
+use super::window::{Broken, REQUESTS_MAX, Ready, failure};
 use crate::admin;
 use crate::context::Context;
 use crate::etcd::convert;

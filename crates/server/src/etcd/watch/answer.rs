@@ -1,6 +1,5 @@
 //! Answers of a watch stream, and how they come onto the wire.
 
-use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,12 +8,10 @@ use futures::stream::Stream;
 use prost::Message;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_node::Permit;
+use tonic::Status;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
-use tonic::server::StreamingService;
-use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use super::WatchService;
 use super::change::Change;
 
 /// What a response takes beyond its events, in bytes: an upper estimate.
@@ -124,16 +121,6 @@ impl Encoder for AnswerEncoder {
         to.reserve(answer.encoded_len());
         answer.encode(to);
         Ok(())
-    }
-}
-
-impl StreamingService<pb::WatchRequest> for WatchService {
-    type Response = Answer;
-    type ResponseStream = Answers;
-    type Future = Ready<Result<Response<Answers>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<pb::WatchRequest>>) -> Self::Future {
-        ready(self.watch(request))
     }
 }
 

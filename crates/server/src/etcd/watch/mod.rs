@@ -11,25 +11,27 @@ mod batch;
 mod change;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod hub;
+pub(crate) mod hub;
 mod index;
 mod range;
 mod session;
 mod watcher;
 mod window;
 
+use std::future::{Ready, ready};
+
 use axum::http;
 use futures::stream;
 use ruvector_api::etcdserverpb as pb;
 use tonic::body::Body;
+use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::leader;
 use crate::context::Client;
 use crate::held::Received;
 use crate::metrics::Method;
-use answer::{Answers, WatchCodec};
-pub(crate) use hub::WatchHub;
+use answer::{Answer, Answers, WatchCodec};
 use session::Session;
 
 /// The path of the only method.
@@ -39,6 +41,16 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// from what is encoded already.
 #[derive(Clone)]
 pub(crate) struct WatchService(pub(crate) Client);
+
+impl StreamingService<pb::WatchRequest> for WatchService {
+    type Response = Answer;
+    type ResponseStream = Answers;
+    type Future = Ready<Result<Response<Answers>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<pb::WatchRequest>>) -> Self::Future {
+        ready(self.watch(request))
+    }
+}
 
 impl WatchService {
     /// Answers a call of the service.

@@ -12,8 +12,8 @@ use tonic::codec::Codec;
 use super::*;
 use crate::config::Limits;
 use crate::etcd::renewals::Renewals;
-use crate::etcd::watch::WatchHub;
 use crate::etcd::watch::answer::WatchCodec;
+use crate::etcd::watch::hub::WatchHub;
 use crate::metrics::Metrics;
 
 /// Nothing takes this long unless it is broken.

@@ -1,0 +1,39 @@
+//! What is between the two halves of a stream: how much may be under way, and what the one hands to the other.
+
+use std::sync::{Arc, Mutex};
+
+use ruvector_api::ruvector::v1 as pb;
+use ruvector_node::{Hold, Permit};
+use tonic::Status;
+
+/// How many bytes of requests may be under way on one stream, each counted with [`REQUEST_BYTES`] beside its own.
+pub(super) const WINDOW_BYTES: u32 = 8 << 20;
+/// What a request takes in memory beside its bytes, until it is answered.
+pub(super) const REQUEST_BYTES: u32 = 1 << 10;
+/// What a client is told: so many small requests fit into the window.
+pub(super) const REQUESTS_MAX: u32 = WINDOW_BYTES / REQUEST_BYTES / 2;
+
+/// Why no more frames are read, if the client did not end the stream: told once, when all before is answered.
+pub(super) type Broken = Arc<Mutex<Option<Status>>>;
+
+/// An answer that is not a command's.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) response: pb::NativeResponse,
+    /// The room that the request's frame takes in the window.
+    #[allow(dead_code)] // Let go when dropped.
+    pub(super) hold: Arc<Hold>,
+    /// What the answer takes.
+    #[allow(dead_code)] // Let go when dropped.
+    pub(super) answer: Option<Permit>,
+}
+
+/// The answer that a request was refused.
+pub(super) fn failure(number: u64, status: &Status) -> pb::NativeResponse {
+    let failure = pb::NativeFailure { code: status.code().into(), message: status.message().to_owned() };
+    pb::NativeResponse {
+        number,
+        revision: 0,
+        response: Some(pb::native_response::Response::Failure(failure)),
+    }
+}
