@@ -14,6 +14,7 @@ use ruvector_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use ruvector_api::health::v1::health_server::HealthServer;
 use ruvector_api::ruvector::v1::admin_server::AdminServer;
 use ruvector_api::ruvector::v1::native_server::NativeServer;
+use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
@@ -92,11 +93,8 @@ impl Services {
     }
 
     /// The answer of a group's service.
-    ///
-    /// # Errors
-    /// The request, if there is no service of that name.
-    fn answer(&self, service: &str, request: Request<Received>) -> Result<Answer, Request<Received>> {
-        Ok(match service {
+    fn answer(&self, service: &str, request: Request<Received>) -> Answer {
+        match service {
             KV => self.kv.clone().call(request),
             WATCH => {
                 let answer = self.watch.clone().call(request);
@@ -108,8 +106,8 @@ impl Services {
             AUTH => self.auth.clone().call(request),
             NATIVE => self.native.clone().call(request),
             ADMIN => self.admin.clone().call(request),
-            _ => return Err(request),
-        })
+            _ => Box::pin(std::future::ready(Ok(Status::unimplemented("").into_http()))),
+        }
     }
 }
 
@@ -173,16 +171,15 @@ impl hyper::service::Service<Request<Incoming>> for Frontend {
 
 impl Frontend {
     fn answer(&self, service: &str, group: Option<&Arc<Context>>, request: Request<Received>) -> Answer {
-        let answered = match group {
-            None => self.usual.answer(service, request),
-            Some(group) => Services::new(&self.client.of_group(group), &self.groups).answer(service, request),
-        };
-        match answered {
-            Ok(answer) => answer,
-            Err(request) if service == HEALTH => self.health.clone().call(request),
-            Err(request) => {
+        match (service, group) {
+            (HEALTH, _) => self.health.clone().call(request),
+            ("", _) => {
                 let answer = self.plain.clone().call(request);
                 Box::pin(async move { Ok(answer.await?.map(Body::new)) })
+            }
+            (_, None) => self.usual.answer(service, request),
+            (_, Some(group)) => {
+                Services::new(&self.client.of_group(group), &self.groups).answer(service, request)
             }
         }
     }
