@@ -1,4 +1,8 @@
 //! The contract between a replica and what it replicates.
+//!
+//! A small state that serde can write needs only [`simple::SimpleMachine`].
+
+pub mod simple;
 
 use std::io::{self, Read, Write};
 
@@ -31,12 +35,16 @@ pub trait StateMachine: Send + 'static {
     /// Applies one command.
     fn apply(&mut self, entry: &Committed) -> Self::Response;
 
-    /// Time has passed by an entry without a command.
-    fn advance_time(&mut self, index: u64, time_ms: u64);
+    /// Time has passed by an entry without a command. Does nothing unless the machine says otherwise.
+    fn advance_time(&mut self, index: u64, time_ms: u64) {
+        let _ = (index, time_ms);
+    }
 
     /// The cluster time in milliseconds at which the machine wants [`advance_time`](Self::advance_time) to
-    /// be called if nothing else is applied by then.
-    fn wake_at_ms(&self) -> Option<u64>;
+    /// be called if nothing else is applied by then. Never, unless the machine says otherwise.
+    fn wake_at_ms(&self) -> Option<u64> {
+        None
+    }
 
     /// The present version, in O(1).
     fn view(&self) -> Self::View;
