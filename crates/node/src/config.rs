@@ -1,5 +1,6 @@
 //! What a node is told at its start.
 
+use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 pub const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - 4096;
 
 /// Everything a node needs to start.
+///
+/// [`NodeConfig::new`] takes what has no default. The fields may be changed afterwards.
 #[derive(Debug)]
 pub struct NodeConfig {
     /// The cluster's name. Together with the first members it gives the cluster's id.
@@ -46,6 +49,55 @@ pub struct NodeConfig {
     pub client_address: String,
     /// Intervals and limits.
     pub tuning: Tuning,
+}
+
+impl NodeConfig {
+    /// A node that listens for peers at the address that `members` name for it. They are all first members, by name and
+    /// address (`host:port`), this node among them.
+    ///
+    /// # Errors
+    /// If `members` do not name the node, or its address can't be bound.
+    pub fn new(
+        cluster_name: &str,
+        node_name: &str,
+        members: &[(impl ToString, impl ToString)],
+        data_directory: impl Into<PathBuf>,
+    ) -> io::Result<Self> {
+        let own = members.iter().find(|(name, _)| name.to_string() == node_name);
+        let Some((_, address)) = own else {
+            let text = format!(
+                "this node, {node_name}, is not among the members, so it has no address to listen at"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        };
+        let address = address.to_string();
+        let listener = TcpListener::bind(&address).map_err(|error| {
+            io::Error::new(error.kind(), format!("listening for peers at {address}: {error}"))
+        })?;
+        Ok(Self::with_listener(cluster_name, node_name, members, data_directory, listener))
+    }
+
+    /// The same for a node whose listener is bound already: to a port that was free, or to another address than the one
+    /// by which its peers reach it.
+    #[must_use]
+    pub fn with_listener(
+        cluster_name: &str,
+        node_name: &str,
+        members: &[(impl ToString, impl ToString)],
+        data_directory: impl Into<PathBuf>,
+        peer_listener: TcpListener,
+    ) -> Self {
+        Self {
+            cluster_name: cluster_name.to_owned(),
+            node_name: node_name.to_owned(),
+            initial_members: members.iter().map(|(name, at)| (name.to_string(), at.to_string())).collect(),
+            groups: Vec::new(),
+            data_directory: data_directory.into(),
+            peer_listener,
+            client_address: String::new(),
+            tuning: Tuning::default(),
+        }
+    }
 }
 
 /// A group that a cluster is made with.

@@ -1,5 +1,7 @@
 //! What the rest of a program holds of a running node.
 
+pub(crate) mod server_side;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,10 +9,9 @@ use crossbeam_channel::TrySendError;
 use ruvector_protocol::{GroupId, Index, NodeId, Term};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotListing};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::answer::{self, Courier};
-use crate::batch::Batch;
+use crate::answer::Courier;
 use crate::budget::Permit;
 use crate::config::Member;
 use crate::mailbox::Mailbox;
@@ -21,6 +22,8 @@ use crate::shared::GroupShared;
 use crate::status::{LogRecord, NodeStatus};
 
 /// A cheap, cloneable way to use a group of a running node from any thread.
+///
+/// Its futures run on any executor; [`block_on`](crate::block_on) waits for one without.
 #[derive(Debug)]
 pub struct Handle<M: StateMachine> {
     shared: Arc<GroupShared<M::View>>,
@@ -54,56 +57,7 @@ impl<M: StateMachine> Handle<M> {
     /// Any [`NodeError`]; only [`NodeError::OutcomeUnknown`] and [`NodeError::Stopped`] leave it open whether
     /// the command was or will be applied.
     pub async fn propose(&self, command: Bytes) -> Result<Applied<M::Response>, NodeError> {
-        self.propose_held(command, None).await
-    }
-
-    /// The same for a command that is counted: the permit is let go when the node has done with the command, whether or not
-    /// its caller still waits.
-    ///
-    /// # Errors
-    /// As [`propose`](Self::propose).
-    pub async fn propose_held(
-        &self,
-        command: Bytes,
-        permit: Option<Permit>,
-    ) -> Result<Applied<M::Response>, NodeError> {
-        let bytes_max = self.shared.command_bytes_max;
-        if command.len() > bytes_max {
-            return Err(NodeError::TooLarge { bytes: command.len(), bytes_max });
-        }
-        self.ask(|reply| Ask::Propose { command, permit, reply }).await
-    }
-
-    /// Has many commands committed and applied, as [`propose`](Self::propose) has one. Returns at once; every command
-    /// is answered through the batch's channel.
-    pub fn propose_batch(&self, mut batch: Batch<M::Response>) {
-        batch.refuse_larger_than(self.shared.command_bytes_max);
-        if batch.commands.is_empty() {
-            return;
-        }
-        match self.requests.try_send(Request::Ask(self.shared.group, Ask::ProposeBatch(batch))) {
-            Err(TrySendError::Full(Request::Ask(_, Ask::ProposeBatch(batch)))) => {
-                batch.refuse(&NodeError::TooBusy);
-            }
-            Err(TrySendError::Disconnected(Request::Ask(_, Ask::ProposeBatch(batch)))) => {
-                batch.refuse(&self.shared.node.stopped_error());
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-
-    /// Takes proposals and reads to the node and their answers back, many at a time, until no other handle of the node is left.
-    /// Works without; with this future spawned on the runtime whose tasks propose and read, waking the node and them costs
-    /// much less. Only the first one does anything.
-    pub async fn carry_many(self) {
-        let Some(answers) = self.courier.take_over() else { return };
-        let ringer = self.requests.ringer();
-        // So that nothing here keeps the node's queue open.
-        drop(self);
-        tokio::select! {
-            () = answer::deliver(answers) => {}
-            () = ringer.ring_for_many() => {}
-        }
+        self.propose_with(command, None).await
     }
 
     /// A version of the state that is as fresh as asked.
@@ -124,12 +78,6 @@ impl<M: StateMachine> Handle<M> {
             Some(published) => Ok(published),
             None => self.ask(|reply| Ask::Publish { reply }).await,
         }
-    }
-
-    /// Changes whenever there is a newer version; the value is the applied index.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Index> {
-        self.shared.publication.subscribe()
     }
 
     /// The group's id.
@@ -244,9 +192,17 @@ impl<M: StateMachine> Handle<M> {
         self.shared.node.stopped().await
     }
 
-    /// Registers the node's own histograms, under etcd's names where those exist.
-    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        self.shared.node.metrics.register(registry);
+    /// Proposes a command; the permit is let go when the node has done with it.
+    async fn propose_with(
+        &self,
+        command: Bytes,
+        permit: Option<Permit>,
+    ) -> Result<Applied<M::Response>, NodeError> {
+        let bytes_max = self.shared.command_bytes_max;
+        if command.len() > bytes_max {
+            return Err(NodeError::TooLarge { bytes: command.len(), bytes_max });
+        }
+        self.ask(|reply| Ask::Propose { command, permit, reply }).await
     }
 
     async fn administrate<T>(

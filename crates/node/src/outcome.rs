@@ -29,6 +29,14 @@ pub struct ReadResult<V> {
     pub staleness_us: Option<u64>,
 }
 
+impl<V> ReadResult<V> {
+    /// The version that may be read.
+    #[must_use]
+    pub fn view(&self) -> &V {
+        &self.published.view
+    }
+}
+
 /// What a proposal gives.
 #[derive(Clone, Debug)]
 pub struct Applied<R> {

@@ -18,9 +18,11 @@ use ruvector_protocol::{GroupId, Incarnation, Membership, NodeId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use crate::config::Tuning;
-use crate::journal::{FlushJob, Flushed, Journal};
+use crate::journal::Journal;
 use crate::replica::{Event, Output, PlantedBug, Replica, ReplicaError};
 use timers::Timers;
+
+pub use crate::journal::{FlushJob, Flushed};
 
 /// What a host is told once.
 #[derive(Clone, Debug)]
