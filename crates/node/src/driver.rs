@@ -355,10 +355,10 @@ impl<M: StateMachine> Driver<M> {
         } else if self.host.needs_flush() && !self.flusher.is_busy() {
             self.sync_waits = !self.sync_waits && self.taken >= CROWDED_TURN;
             if self.sync_waits { Next::Look } else { Next::Sync }
-        } else if !self.outputs.is_empty() {
-            Next::Speak
         } else {
-            Next::Rest
+            // What was put off may be done: to drop the log behind a snapshot syncs, too.
+            self.sync_waits = false;
+            if self.outputs.is_empty() { Next::Rest } else { Next::Speak }
         }
     }
 
