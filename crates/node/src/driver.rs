@@ -57,6 +57,12 @@ const CROWDED_TURN: usize = 4;
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// The owner of a node's running groups.
+///
+/// Invariants:
+/// - `groups` has exactly those of the host;
+/// - tickets of all groups are drawn from one row, so each has one waiter at most;
+/// - a sync is put off only while something waits for it, or the driver would never rest;
+/// - between two turns all answers are handed over.
 #[derive(Debug)]
 pub(crate) struct Driver<M: StateMachine> {
     host: Host<M>,
@@ -207,6 +213,10 @@ impl<M: StateMachine> Driver<M> {
 
     /// Waits for a request, a message or the replica's deadline; only looks for them if there is something to do already.
     fn wait(&mut self) {
+        let waiting = self.answered.len();
+        assert_eq!(waiting, 0, "answers that are not handed over while the driver waits");
+        let is_wanted = self.host.needs_flush();
+        assert!(!self.sync_waits || is_wanted, "a sync is put off that nothing waits for");
         let now = clock::now();
         let longest = self.host.deadline(now).map(|at| Duration::from_micros(at.micros_since(now)));
         let nothing_to_do = !self.has_more_to_do();
@@ -470,7 +480,8 @@ impl<M: StateMachine> Driver<M> {
     fn ticket(&mut self, waiter: Waiter<M>) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.waiters.insert(ticket, waiter);
+        let before = self.waiters.insert(ticket, waiter);
+        assert!(before.is_none(), "ticket {} was given twice", ticket.0);
         ticket
     }
 }

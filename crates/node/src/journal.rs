@@ -16,7 +16,9 @@ use ruvector_storage::{LogStore, StorageError};
 /// Invariants:
 /// - writes reach the log in the order in which they were queued, each once: they are taken from the queue only by whoever
 ///   holds the log;
-/// - what counts as durable was synced, and so was all of its group that was queued before it.
+/// - the numbers of a group's writes rise on their way: in the queue, in the log, and where they count as durable;
+/// - what counts as durable was synced, and so was all of its group that was queued before it;
+/// - no group's log comes to begin earlier than it did.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal(Arc<Shared>);
 
@@ -125,7 +127,15 @@ impl Journal {
         held.log.sync()?;
         let synced = std::mem::take(&mut held.unsynced);
         self.measure(&held.log, synced.keys().copied());
-        self.durable().extend(synced);
+        // Whoever holds the log comes here alone, so what is told of a group rises.
+        for (group, write) in synced {
+            let before = self.durable().insert(group, write);
+            assert!(
+                before.is_none_or(|before| before < write),
+                "write {} of group {group} is durable after {before:?}",
+                write.0
+            );
+        }
         Ok(())
     }
 
@@ -144,7 +154,13 @@ impl Journal {
         let mut held = self.0.held.lock().expect("a broken invariant of the log has ended the node");
         for write in std::mem::take(&mut *self.queue()) {
             held.log.append(&write)?;
-            held.unsynced.insert(write.group, write.id);
+            let before = held.unsynced.insert(write.group, write.id);
+            assert!(
+                before.is_none_or(|before| before < write.id),
+                "write {} of group {} follows {before:?} in the queue",
+                write.id.0,
+                write.group
+            );
         }
         Ok(held)
     }
@@ -153,7 +169,17 @@ impl Journal {
         let mut extent = self.extent();
         extent.file_bytes = log.size_bytes();
         extent.syncs = log.sync_count();
-        extent.groups.extend(changed.map(|group| (group, GroupExtent::of(log, group))));
+        let mut fallen = None;
+        for group in changed {
+            let now = GroupExtent::of(log, group);
+            let before = extent.groups.insert(group, now);
+            fallen = before
+                .filter(|before| before.first > now.first)
+                .map(|before| (group, before, now))
+                .or(fallen);
+        }
+        drop(extent);
+        assert!(fallen.is_none(), "the log of a group begins earlier than before: {fallen:?}");
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<Write>> {
@@ -246,7 +272,8 @@ impl GroupJournal {
 
 impl Drop for JobMark {
     fn drop(&mut self) {
-        self.0.0.jobs.fetch_sub(1, Ordering::Relaxed);
+        let jobs = self.0.0.jobs.fetch_sub(1, Ordering::Relaxed);
+        assert!(jobs > 0, "a job has ended that was not counted");
     }
 }
 

@@ -53,7 +53,9 @@ pub struct HostConfig {
 /// - the log holds nothing of a group that is not here;
 /// - `unapplied`, `unsynced` and `loading` name exactly the groups that want [`apply`](Self::apply),
 ///   [`flush`](Self::flush), or to read the log when it is free;
-/// - a group's timer is its replica's deadline as of when that was last touched.
+/// - a group that is not in `touched` has the timer that its replica wanted when it was last touched;
+/// - timers and `touched` name groups that are here;
+/// - `reads_begun` is the sum of what was counted of the groups, and no count falls.
 #[derive(Debug)]
 pub struct Host<M: StateMachine> {
     node: NodeId,
@@ -153,7 +155,8 @@ impl<M: StateMachine> Host<M> {
         let takes_turns = self.unapplied.len() > 1 && !self.planted(PlantedBug::GroupsNotInTurn);
         let entries_max = if takes_turns { APPLY_SLICE } else { usize::MAX };
         while let Some(group) = self.next_unapplied() {
-            let Some(hosted) = self.groups.get_mut(&group) else { break };
+            let hosted =
+                self.groups.get_mut(&group).expect("only groups that are here have something to apply");
             let mut is_over = false;
             let is_enough_within = || {
                 is_over = is_enough();
@@ -221,7 +224,7 @@ impl<M: StateMachine> Host<M> {
             self.touch(group);
         }
         for group in std::mem::take(&mut self.loading) {
-            let Some(hosted) = self.groups.get_mut(&group) else { continue };
+            let hosted = self.groups.get_mut(&group).expect("only groups that are here read the log");
             hosted.replica.load_waiting(now, outputs)?;
             self.touch(group);
         }
@@ -305,7 +308,14 @@ impl<M: StateMachine> Host<M> {
     fn touch(&mut self, group: GroupId) {
         let hosted = self.groups.get_mut(&group).expect("a group that is here was touched");
         let replica = &hosted.replica;
+        #[cfg(any(test, feature = "planted-bugs"))]
+        replica.check_invariants();
         let reads_begun = replica.reads_begun();
+        assert!(
+            reads_begun >= hosted.reads_begun,
+            "group {group} has begun {reads_begun} reads, and had begun {}",
+            hosted.reads_begun
+        );
         self.reads_begun += reads_begun - std::mem::replace(&mut hosted.reads_begun, reads_begun);
         keep(&mut self.unapplied, group, replica.needs_apply());
         keep(&mut self.unsynced, group, replica.needs_flush());
@@ -314,9 +324,32 @@ impl<M: StateMachine> Host<M> {
     }
 
     fn set_timers(&mut self, now: Timestamp) {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        self.check_invariants();
         for group in std::mem::take(&mut self.touched) {
-            let deadline = self.groups.get(&group).and_then(|hosted| hosted.replica.deadline(now));
-            self.timers.set(group, deadline);
+            let hosted = self.groups.get(&group).expect("only groups that are here are touched");
+            self.timers.set(group, hosted.replica.deadline(now));
+        }
+    }
+
+    /// Sees that what always holds between two calls does. Costs as much as there are groups.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub fn check_invariants(&self) {
+        for (group, Hosted { replica, reads_begun }) in &self.groups {
+            let kept = [&self.unapplied, &self.unsynced, &self.loading].map(|set| set.contains(group));
+            let wanted = [replica.needs_apply(), replica.needs_flush(), replica.needs_load()];
+            assert_eq!(kept, wanted, "group {group} is to apply, to sync, to load");
+            assert_eq!(*reads_begun, replica.reads_begun(), "reads that group {group} has begun");
+        }
+        let counted: u64 = self.groups.values().map(|hosted| hosted.reads_begun).sum();
+        assert_eq!(self.reads_begun, counted, "reads that all groups have begun");
+        // With the above: a set that has none but those of the groups has exactly those that it should.
+        let sets = [&self.unapplied, &self.unsynced, &self.loading, &self.touched].into_iter().flatten();
+        for group in sets.chain(self.timers.groups()) {
+            assert!(self.groups.contains_key(group), "group {group} is remembered and is not here");
         }
     }
 }

@@ -6,7 +6,7 @@ use ruvector_protocol::{GroupId, Timestamp};
 
 /// The deadlines of all groups, the earliest first.
 ///
-/// Invariant: both sides hold the same pairs.
+/// Invariant: both sides hold the same pairs, so a group has one deadline at most.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     by_time: BTreeSet<(Timestamp, GroupId)>,
@@ -24,10 +24,18 @@ impl Timers {
             return;
         }
         if let Some(before) = before {
-            self.by_time.remove(&(before, group));
+            let was_there = self.by_time.remove(&(before, group));
+            assert!(was_there, "group {group} is due at {before:?} and is not in order of time");
         }
         self.by_time.extend(at.map(|at| (at, group)));
-        debug_assert_eq!(self.by_time.len(), self.by_group.len(), "a group has one deadline at most");
+        let (in_order, groups) = (self.by_time.len(), self.by_group.len());
+        assert_eq!(in_order, groups, "deadlines in order of time, and groups that have one");
+    }
+
+    /// The groups that have a deadline.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(super) fn groups(&self) -> impl Iterator<Item = &GroupId> {
+        self.by_group.keys()
     }
 
     /// When the first is due.

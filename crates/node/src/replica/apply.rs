@@ -62,6 +62,8 @@ impl<M: StateMachine> Replica<M> {
     fn apply_entry(&mut self, entry: Entry, outputs: &mut Vec<Output<M>>) {
         let position = entry.position();
         assert_eq!(position.index, self.applied.index.next(), "entries are applied in order, each once");
+        let commit = self.raft.commit();
+        assert!(position.index <= commit, "applying {}, committed through {commit}", position.index);
         assert!(
             entry.time >= self.applied_time,
             "cluster time falls from {} to {} at index {}",

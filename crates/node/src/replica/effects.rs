@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ruvector_protocol::{Effect, Envelope, Input, Message, NodeId, Term, Timestamp};
+use ruvector_protocol::{Effect, Entry, Envelope, Input, Message, NodeId, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_transport::FRAME_BYTES_MAX;
 
@@ -44,11 +44,16 @@ impl<M: StateMachine> Replica<M> {
     ) -> Result<(), ReplicaError> {
         match effect {
             Effect::Persist(write) => {
-                self.unsynced = Some(write.id);
+                let before = self.unsynced.replace(write.id);
+                assert!(
+                    before.is_none_or(|before| before < write.id),
+                    "write {} is asked for after {before:?}",
+                    write.id.0
+                );
                 self.journal.push(write);
             }
             Effect::Send(envelope) => outputs.push(Output::Send(fitting(envelope))),
-            Effect::Apply(entries) => self.committed.extend(entries),
+            Effect::Apply(entries) => self.committed(entries),
             Effect::ServeRead { ids, index, lease_until } => {
                 self.reads_safe(ids, index, lease_until, outputs);
             }
@@ -88,6 +93,15 @@ impl<M: StateMachine> Replica<M> {
             }
         }
         Ok(())
+    }
+
+    /// Entries are committed: they wait to be applied.
+    fn committed(&mut self, entries: Vec<Entry>) {
+        let last = self.committed.back().map_or(self.applied.index, |entry| entry.index);
+        if let Some(first) = entries.first() {
+            assert_eq!(first.index, last.next(), "entries are committed in order, each once");
+        }
+        self.committed.extend(entries);
     }
 
     fn leader_changed(&mut self, now: Timestamp, leader: Option<NodeId>, term: Term) -> Vec<Input> {

@@ -155,8 +155,13 @@ pub enum ReplicaError {
 ///
 /// Invariants, asserted where they could break:
 /// - `applied.index` never falls and is never above what the core calls committed;
-/// - entries reach the machine in index order, each exactly once;
-/// - the log's base is never above the newest durable snapshot.
+/// - entries reach the machine in index order, each exactly once: `committed` continues from `applied` without a gap;
+/// - the cluster times of the entries that are applied never fall;
+/// - the log's base is never above the newest durable snapshot, unless that was found to be damaged;
+/// - the newest snapshot is of a state that is applied;
+/// - `unsynced` is the newest write that the core asked for, until the core was told that it is durable;
+/// - a read that was made safe and waits, waits for an index that is not applied;
+/// - no transfer goes to this node itself.
 #[derive(Debug)]
 pub struct Replica<M: StateMachine> {
     config: ReplicaConfig,
@@ -237,6 +242,14 @@ impl<M: StateMachine> Replica<M> {
     ) -> Result<(), ReplicaError> {
         if self.config.planted(PlantedBug::WaitingTakenForDurable) {
             write = self.unsynced.unwrap_or(write);
+        } else {
+            // It was asked for, and nothing as new was told before.
+            assert!(
+                self.unsynced.is_some_and(|newest| write <= newest),
+                "write {} is durable, and {:?} is what waits",
+                write.0,
+                self.unsynced
+            );
         }
         self.unsynced.take_if(|newest| *newest <= write);
         self.step(now, Input::Persisted(write), outputs)
@@ -332,6 +345,37 @@ impl<M: StateMachine> Replica<M> {
         let mut listing = self.store.listing()?;
         listing.usable.retain(|info| info.group == self.config.group);
         Ok(listing)
+    }
+
+    /// Sees that what always holds between two calls does. Costs as much as there is that waits.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(crate) fn check_invariants(&self) {
+        let applied = self.applied.index;
+        let commit = self.raft.commit();
+        assert!(applied <= commit, "applied through {applied}, committed through {commit}");
+        let indexes = self.committed.iter().map(|entry| entry.index);
+        assert!(
+            indexes.eq((1..).zip(&self.committed).map(|(n, _)| Index(applied.0 + n))),
+            "a gap behind {applied}"
+        );
+        assert!(!self.peers.contains(&self.config.node), "{:?} is its own peer", self.config.node);
+        assert!(self.effects.is_empty(), "left undone: {:?}", self.effects);
+        if let Some(newest) = self.snapshots.newest() {
+            let first = self.first_index();
+            assert!(newest <= applied, "a snapshot of index {newest}, applied through {applied}");
+            assert!(
+                first <= newest.next(),
+                "the log begins at {first}, the newest snapshot is of index {newest}"
+            );
+        }
+        self.origins.check_invariants();
+        self.proposals.check_invariants();
+        self.reads.check_invariants(applied);
+        self.snapshots.check_invariants(applied);
+        self.transfers.check_invariants(&self.peers);
     }
 
     /// The first index the log still holds.

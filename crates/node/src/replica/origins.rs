@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// only by applied entries and travels in snapshots.
 ///
 /// It stays small because every proposal tells which sequences its origin will never propose again.
+///
+/// Invariant: `hash` is the sum of the hashes of all that is in `nodes`, whatever came before. So replicas that applied
+/// the same have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OriginWindow {
     nodes: BTreeMap<NodeId, NodeWindow>,
@@ -52,6 +55,23 @@ impl OriginWindow {
         true
     }
 
+    /// Sees that what is said of the types holds. Costs as much as is remembered.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(super) fn check_invariants(&self) {
+        let mut hash = 0_u64;
+        for (node, NodeWindow { incarnation, settled_below, applied }) in &self.nodes {
+            let is_rising = applied.iter().is_sorted_by(|a, b| a < b);
+            assert!(is_rising, "sequences of {node:?} out of order: {applied:?}");
+            let first = applied.front();
+            let is_open = first.is_none_or(|first| first >= settled_below);
+            assert!(is_open, "{first:?} of {node:?} is remembered, and all below {settled_below} is settled");
+            hash = applied
+                .iter()
+                .fold(hash, |hash, &sequence| hash.wrapping_add(hash_of(*node, *incarnation, sequence)));
+        }
+        assert_eq!(self.hash, hash, "the hash of what is remembered");
+    }
+
     /// A hash of the contents, in O(1).
     pub(super) fn hash(&self) -> u64 {
         self.hash
@@ -65,6 +85,7 @@ impl NodeWindow {
             self.applied.push_back(sequence);
             return true;
         }
+        debug_assert!(self.applied.iter().is_sorted(), "{:?} is searched by halves", self.applied);
         let place = self.applied.binary_search(&sequence);
         place.inspect_err(|place| self.applied.insert(*place, sequence)).is_err()
     }

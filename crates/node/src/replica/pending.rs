@@ -12,9 +12,12 @@ use crate::outcome::NodeError;
 /// The commands that wait, by sequence.
 ///
 /// Invariants:
-/// - every sequence below the first waiting one is settled and never proposed again;
+/// - every sequence below the first waiting one is settled and never proposed again; `next_sequence` is above all;
 /// - all of `due` wait; whatever waits and is not due is under way;
-/// - `bytes` is what entries of all that wait weigh, `under_way_bytes` what those weigh that are under way.
+/// - `bytes` is what entries of all that wait weigh, `under_way_bytes` what those weigh that are under way;
+/// - no more wait than the limits say, in number and in bytes, but for one alone;
+/// - who came later has no earlier deadline;
+/// - while any wait, there is a time to look for those that nothing was heard of.
 #[derive(Debug)]
 pub(super) struct PendingProposals {
     node: NodeId,
@@ -133,7 +136,7 @@ impl PendingProposals {
         let deadline = now.after_micros(self.limits.timeout_us);
         let accepted_proposals = u32::from(!must_wait);
         self.bytes += bytes;
-        self.waiting.insert(
+        let before = self.waiting.insert(
             sequence,
             Waiting {
                 ticket,
@@ -144,6 +147,7 @@ impl PendingProposals {
                 has_waited: must_wait,
             },
         );
+        assert!(before.is_none(), "sequence {sequence} was given twice: {before:?}");
         self.retry_at.get_or_insert(now.after_micros(self.limits.retry_us));
         if must_wait {
             self.due.insert(sequence);
@@ -277,11 +281,45 @@ impl PendingProposals {
 
     fn remove(&mut self, sequence: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&sequence)?;
-        self.bytes -= weight(&waiting.command);
+        let weight = weight(&waiting.command);
+        let (bytes, under_way) = (self.bytes, self.under_way_bytes);
+        assert!(weight <= bytes, "sequence {sequence} of {weight} bytes waits, of {bytes} in all");
+        self.bytes -= weight;
         if !self.due.remove(&sequence) {
-            self.under_way_bytes -= weight(&waiting.command);
+            assert!(
+                weight <= under_way,
+                "sequence {sequence} of {weight} bytes is under way, of {under_way} in all"
+            );
+            self.under_way_bytes -= weight;
+        }
+        if self.waiting.is_empty() {
+            let left = (self.bytes, self.under_way_bytes, self.due.len());
+            assert_eq!(left, (0, 0, 0), "bytes, bytes under way and due ones of none that wait");
         }
         Some(waiting)
+    }
+
+    /// Sees that what is said of the type holds. Costs as much as there are commands that wait.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(super) fn check_invariants(&self) {
+        let weigh = |waiting: &Waiting| weight(&waiting.command);
+        let bytes: usize = self.waiting.values().map(weigh).sum();
+        assert_eq!(self.bytes, bytes, "bytes of all that wait");
+        let under_way = self.waiting.iter().filter(|(sequence, _)| !self.due.contains(sequence));
+        let under_way: usize = under_way.map(|(_, waiting)| weigh(waiting)).sum();
+        assert_eq!(self.under_way_bytes, under_way, "bytes of those under way");
+        let stranger = self.due.iter().find(|sequence| !self.waiting.contains_key(sequence));
+        assert_eq!(stranger, None, "due, and not waiting");
+        let last = self.waiting.last_key_value().map(|(sequence, _)| *sequence);
+        let next = self.next_sequence;
+        assert!(last.is_none_or(|last| last < next), "{last:?} waits, and {next} comes next");
+        let (count, Limits { count_max, bytes_max, .. }) = (self.waiting.len(), self.limits);
+        assert!(count <= 1 || count <= count_max && bytes <= bytes_max, "{count} of {bytes} bytes wait");
+        assert!(
+            self.waiting.values().is_sorted_by_key(|waiting| waiting.deadline),
+            "who came later ends earlier"
+        );
+        assert!(count == 0 || self.retry_at.is_some(), "{count} wait, and nobody looks for them");
     }
 
     /// Removes those whose time is over, each with what its caller is to be told.

@@ -9,6 +9,11 @@ use super::{Output, ReadGrant, Replica, ReplicaError, Ticket};
 use crate::outcome::{NodeError, ReadLevel};
 
 /// The reads that wait.
+///
+/// Invariants:
+/// - no more wait than `count_max`, and who came later has no earlier deadline; `next` is above all;
+/// - `granted` has those that were made safe, each under the index that it waits for, which is not applied yet;
+/// - while any are refused, there is a time to ask again. A refused one may have been forgotten meanwhile.
 #[derive(Debug)]
 pub(super) struct PendingReads {
     next: u64,
@@ -94,7 +99,8 @@ impl PendingReads {
         self.next += 1;
         self.activity.count += 1;
         let deadline = now.after_micros(self.timeout_us);
-        self.waiting.insert(id, Waiting { ticket, level, deadline, granted: None });
+        let before = self.waiting.insert(id, Waiting { ticket, level, deadline, granted: None });
+        assert!(before.is_none(), "read {} was given twice: {before:?}", id.0);
         Some(id)
     }
 
@@ -102,9 +108,33 @@ impl PendingReads {
     fn forget(&mut self, id: ReadId) -> Option<Waiting> {
         let waiting = self.waiting.remove(&id)?;
         if let Some((index, _)) = waiting.granted {
-            self.granted.remove(&(index, id));
+            let was_granted = self.granted.remove(&(index, id));
+            assert!(was_granted, "read {} waits for index {index} and is not among those that do", id.0);
         }
         Some(waiting)
+    }
+
+    /// Sees that what is said of the type holds. Costs as much as there are reads that wait.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(super) fn check_invariants(&self, applied: Index) {
+        let (count, count_max) = (self.waiting.len(), self.count_max);
+        assert!(count <= count_max, "{count} reads wait, of {count_max} at most");
+        let last = self.waiting.last_key_value().map(|(id, _)| id.0);
+        assert!(
+            last.is_none_or(|last| last < self.next),
+            "read {last:?} waits, and {} comes next",
+            self.next
+        );
+        assert!(
+            self.waiting.values().is_sorted_by_key(|waiting| waiting.deadline),
+            "who came later ends earlier"
+        );
+        let granted = self.waiting.iter().filter_map(|(id, waiting)| Some((waiting.granted?.0, *id)));
+        assert_eq!(self.granted, granted.collect(), "reads that were made safe");
+        let first = self.granted.first();
+        assert!(first.is_none_or(|(index, _)| *index > applied), "{first:?} waits, and {applied} is applied");
+        let refused = self.refused.len();
+        assert!(refused == 0 || self.retry_at.is_some(), "{refused} are refused, and nobody asks again");
     }
 
     /// Those that were refused and still wait, by level, to be asked again.

@@ -19,6 +19,12 @@ use crate::outcome::NodeError;
 use restoring::restore;
 
 /// What a replica knows of its own snapshots.
+///
+/// Invariants:
+/// - at most one is written for the replica's own use, and [`NAMED_RUNNING_MAX`] for operators;
+/// - compactions wait only while one is written for the replica's own use;
+/// - a time to try again follows a failure;
+/// - what the writers are told to be applied is.
 #[derive(Debug)]
 pub(super) struct Snapshots {
     /// The newest that the node made for its own use or received.
@@ -68,6 +74,19 @@ impl Snapshots {
         let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now.after_micros(self.retry_us << doublings));
+    }
+
+    /// Sees that what is said of the type holds.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(super) fn check_invariants(&self, applied: Index) {
+        let named = self.named_running;
+        assert!(named <= NAMED_RUNNING_MAX, "{named} snapshots are written for operators");
+        let (waiting, is_running) = (self.compactions.len(), self.running);
+        assert!(waiting == 0 || is_running, "{waiting} compactions wait, and no snapshot is written");
+        let (retry_at, failures) = (self.retry_at, self.failures);
+        assert!(retry_at.is_none() || failures > 0, "tried again at {retry_at:?} without a failure");
+        let told = self.applied.load(Ordering::Relaxed);
+        assert!(told <= applied.0, "{told} is told to be applied, and {applied} is");
     }
 
     pub(super) fn newest(&self) -> Option<Index> {
@@ -208,6 +227,10 @@ impl<M: StateMachine> Replica<M> {
     ) -> Result<(), ReplicaError> {
         match done {
             JobDone::Written { ticket: Some(ticket), result } => {
+                assert!(
+                    self.snapshots.named_running > 0,
+                    "a snapshot was written that was not begun: {result:?}"
+                );
                 self.snapshots.named_running -= 1;
                 let result = result.map_err(|error| NodeError::Refused(error.to_string()));
                 outputs.push(Output::SnapshotCreated { ticket, result });
@@ -231,6 +254,7 @@ impl<M: StateMachine> Replica<M> {
         if result.is_err() && self.config.planted(PlantedBug::FailedSnapshotForgotten) {
             return Ok(());
         }
+        assert!(self.snapshots.running, "a snapshot was written that was not begun: {result:?}");
         self.snapshots.running = false;
         match result {
             Ok(info) => {
@@ -238,6 +262,11 @@ impl<M: StateMachine> Replica<M> {
                 self.snapshots.failures = 0;
                 self.snapshots.retry_at = None;
                 let index = info.meta.position.index;
+                let applied = self.applied.index;
+                assert!(
+                    index <= applied,
+                    "a snapshot of index {index} was written, and {applied} is applied"
+                );
                 if self.snapshots.newest().is_none_or(|newest| newest < index) {
                     self.snapshots.newest = Some(info);
                 }

@@ -14,6 +14,12 @@ use super::pace::Pace;
 use super::{Output, Replica, ReplicaError, SnapshotJob, Verdict};
 
 /// The transfers of this replica: at most one to each peer, and one from a peer.
+///
+/// Invariants:
+/// - each goes to a peer;
+/// - of an outgoing one `acknowledged <= sent <= info.file_bytes`;
+/// - one that is doubted is of the snapshot that is being read, so the end of the reading sets it free;
+/// - an incoming one has the newest number, and no more bytes than were announced.
 #[derive(Debug)]
 pub(super) struct Transfers {
     outgoing: BTreeMap<NodeId, Outgoing>,
@@ -92,6 +98,23 @@ impl Transfers {
         self.outgoing.clear();
     }
 
+    /// Sees that what is said of the type holds.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(super) fn check_invariants(&self, peers: &[NodeId]) {
+        for (to, transfer) in &self.outgoing {
+            assert!(peers.contains(to), "a snapshot is sent to {to:?}, which is no peer");
+            transfer.assert_in_order();
+            let (name, reading) = (&transfer.info.name, &self.doubts.reading);
+            let is_read = reading.as_ref() == Some(name);
+            assert!(!transfer.is_doubted || is_read, "{name} is doubted while {reading:?} is read");
+        }
+        if let Some(Incoming { number, receiver, total_bytes, .. }) = &self.incoming {
+            assert_eq!(*number, self.incoming_count, "the number of the snapshot that comes");
+            let taken = receiver.as_ref().map_or(0, SnapshotReceiver::next_offset);
+            assert!(taken <= *total_bytes, "{taken} bytes came of {total_bytes}");
+        }
+    }
+
     pub(super) fn is_sending(&self, name: &str) -> bool {
         !self.receivers(name).is_empty()
     }
@@ -100,6 +123,14 @@ impl Transfers {
     fn receivers(&self, name: &str) -> Vec<NodeId> {
         let sends = |(_, transfer): &(&NodeId, &Outgoing)| transfer.info.name == name;
         self.outgoing.iter().filter(sends).map(|(to, _)| *to).collect()
+    }
+}
+
+impl Outgoing {
+    fn assert_in_order(&self) {
+        let Self { acknowledged, sent, info: SnapshotInfo { name, file_bytes, .. }, .. } = self;
+        assert!(acknowledged <= sent, "of {name}, {acknowledged} bytes were acknowledged and {sent} sent");
+        assert!(sent <= file_bytes, "of {name}, {sent} bytes were sent and it has {file_bytes}");
     }
 }
 
@@ -146,6 +177,7 @@ impl<M: StateMachine> Replica<M> {
             let meta = transfer.info.meta.clone();
             chunks.push(SnapshotChunk { meta, total_bytes, offset, data });
         }
+        transfer.assert_in_order();
         for chunk in chunks {
             outputs.push(Output::Send(self.envelope(to, Message::SnapshotChunk(chunk))));
         }
