@@ -8,7 +8,7 @@ use ruvector_transport::FRAME_BYTES_MAX;
 
 use crate::config::COMMAND_BYTES_MAX;
 
-use super::loads::Load;
+use super::loads::wishes::Load;
 use super::{Output, Replica, ReplicaError};
 
 impl<M: StateMachine> Replica<M> {

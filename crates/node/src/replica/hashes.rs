@@ -1,6 +1,6 @@
 //! Comparing replicas: every so many entries, and every second, each tells the others its state's hash.
 
-use std::collections::BTreeMap;
+pub(super) mod checks;
 
 use ruvector_protocol::message::StateHash;
 use ruvector_protocol::{ClusterTime, Index, Input, Message, NodeId, Timestamp};
@@ -8,64 +8,10 @@ use ruvector_state_machine::StateMachine;
 
 use super::planted::PlantedBug;
 use super::{Output, Replica, ReplicaError};
-
-/// The hashes of the last few compared indexes, this replica's and its peers'.
-#[derive(Debug, Default)]
-pub(super) struct HashChecks {
-    own: BTreeMap<Index, u128>,
-    peers: BTreeMap<Index, BTreeMap<NodeId, u128>>,
-    /// The first index at which a peer had another state, while no majority has said whose is right.
-    differs_at: Option<Index>,
-}
+use checks::Verdict;
 
 /// While entries come, replicas compare at least once in so long, in milliseconds of cluster time.
 const INTERVAL_MS: u64 = 1_000;
-/// How many compared indexes are remembered.
-const REMEMBERED_MAX: usize = 64;
-
-/// What the hashes at an index say of this replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Too few are known, and none is another.
-    Unknown,
-    /// A majority, this replica among it, has this hash.
-    Confirmed,
-    /// A peer has another, and no majority agrees on any.
-    Undecided,
-    /// A majority agrees on another.
-    Outvoted { own: u128, majority: u128 },
-}
-
-impl HashChecks {
-    /// What the hashes at an index say, among `voter_count` replicas.
-    fn verdict(&self, index: Index, voter_count: usize) -> Verdict {
-        let Some(own) = self.own.get(&index).copied() else { return Verdict::Unknown };
-        let mut counts = BTreeMap::from([(own, 1)]);
-        for hash in self.peers.get(&index).into_iter().flat_map(BTreeMap::values) {
-            *counts.entry(*hash).or_default() += 1;
-        }
-        match counts.iter().find(|(_, count)| **count > voter_count / 2) {
-            Some((hash, _)) if *hash == own => Verdict::Confirmed,
-            Some((majority, _)) => Verdict::Outvoted { own, majority: *majority },
-            None if counts.len() > 1 => Verdict::Undecided,
-            None => Verdict::Unknown,
-        }
-    }
-
-    fn forget_old(&mut self) {
-        while self.own.len() > REMEMBERED_MAX {
-            self.own.pop_first();
-        }
-        while self.peers.len() > REMEMBERED_MAX {
-            self.peers.pop_first();
-        }
-    }
-
-    /// Forgets everything: the state was replaced.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
 
 impl<M: StateMachine> Replica<M> {
     /// Tells the peers the hash at the applied index, if it is one to compare at. `before` is the cluster time of the entry
@@ -178,34 +124,5 @@ mod tests {
         assert!(compared(1_025, 999, 1_000));
         assert!(!compared(1_026, 1_000, 1_000));
         assert!(!is_compared(Index(1_024), ClusterTime(999), ClusterTime(1_000), 0), "0 is never");
-    }
-
-    #[test]
-    fn only_a_majority_decides_whose_state_is_right() {
-        let mut checks = HashChecks::default();
-        let index = Index(64);
-        assert_eq!(checks.verdict(index, 3), Verdict::Unknown, "nothing is known");
-        checks.own.insert(index, 1);
-        assert_eq!(checks.verdict(index, 3), Verdict::Unknown, "nobody else was heard");
-        checks.peers.entry(index).or_default().insert(NodeId(2), 9);
-        assert_eq!(checks.verdict(index, 3), Verdict::Undecided, "one against one");
-        checks.peers.entry(index).or_default().insert(NodeId(3), 1);
-        assert_eq!(checks.verdict(index, 3), Verdict::Confirmed);
-        checks.peers.entry(index).or_default().insert(NodeId(3), 9);
-        assert_eq!(checks.verdict(index, 3), Verdict::Outvoted { own: 1, majority: 9 });
-        checks.own.insert(index, 9);
-        assert_eq!(checks.verdict(index, 3), Verdict::Confirmed);
-        assert_eq!(checks.verdict(index, 7), Verdict::Unknown, "three of seven, and none against it");
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut checks = HashChecks::default();
-        for index in 0..1000 {
-            checks.own.insert(Index(index), 1);
-            checks.peers.entry(Index(index)).or_default().insert(NodeId(2), 1);
-            checks.forget_old();
-        }
-        assert!(checks.own.len() <= REMEMBERED_MAX && checks.peers.len() <= REMEMBERED_MAX);
     }
 }

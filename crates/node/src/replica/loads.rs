@@ -3,31 +3,13 @@
 //! To read the log waits for whoever writes and syncs it. So while a job may be at work the wish is kept, and met when the job
 //! has ended: a slow disk holds up those who are far behind, and not the replica.
 
-use std::collections::BTreeMap;
+pub(super) mod wishes;
 
-use ruvector_protocol::{Index, Input, NodeId, Timestamp};
+use ruvector_protocol::{Input, NodeId, Timestamp};
 use ruvector_state_machine::StateMachine;
 
 use super::{Output, Replica, ReplicaError};
-
-/// The entries that wait to be read, at most one wish of each follower.
-#[derive(Debug, Default)]
-pub(super) struct Loads(BTreeMap<NodeId, Load>);
-
-/// Which entries a follower lacks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub(super) from: Index,
-    pub(super) through: Index,
-    pub(super) bytes_max: usize,
-}
-
-impl Loads {
-    /// Nobody waits any more: who leads, or in which term, has changed.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-}
+use wishes::Load;
 
 impl<M: StateMachine> Replica<M> {
     /// Whether entries wait to be read until the log is free.

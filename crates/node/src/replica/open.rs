@@ -11,13 +11,14 @@ use ruvector_storage::{RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError
 
 use crate::journal::GroupJournal;
 
-use super::hashes::HashChecks;
-use super::loads::Loads;
+use super::hashes::checks::HashChecks;
+use super::loads::wishes::Loads;
 use super::origins::OriginWindow;
 use super::pending::{Limits, PendingProposals};
-use super::reads::PendingReads;
-use super::snapshots::{Snapshots, restore_contents};
-use super::transfer::Transfers;
+use super::reads::pending::PendingReads;
+use super::snapshots::contents::restore_contents;
+use super::snapshots::state::Snapshots;
+use super::transfer::state::Transfers;
 use super::{Replica, ReplicaConfig, ReplicaError};
 
 /// How many bytes of commands a follower has on their way to its leader at most, so that they fit the queue to it and two

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ruvector_protocol::{ENTRY_OVERHEAD_BYTES, Incarnation, NodeId, Origin, Proposal, Timestamp};
 
-use super::Ticket;
+use super::event::Ticket;
 use crate::outcome::NodeError;
 
 /// The commands that wait, by sequence.

@@ -1,144 +1,23 @@
 //! Taking snapshots of this replica, dropping the log behind them, and putting a peer's in place.
 
+pub(super) mod contents;
 mod job;
 mod restoring;
+pub(super) mod state;
 mod unhurried;
 
-use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ruvector_protocol::{Index, Input, SnapshotMeta, Timestamp};
-use ruvector_state_machine::{RestoreError, StateMachine};
+use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotStore, StorageError};
 
 use super::origins::OriginWindow;
 use super::planted::PlantedBug;
 use super::{JobDone, Output, Replica, ReplicaError, SnapshotJob, Ticket};
 use crate::outcome::NodeError;
-use restoring::restore;
-
-/// What a replica knows of its own snapshots.
-///
-/// Invariants:
-/// - at most one is written for the replica's own use, and [`NAMED_RUNNING_MAX`] for operators;
-/// - compactions wait only while one is written for the replica's own use;
-/// - a time to try again follows a failure;
-/// - what the writers are told to be applied is.
-#[derive(Debug)]
-pub(super) struct Snapshots {
-    /// The newest that the node made for its own use or received.
-    newest: Option<SnapshotInfo>,
-    /// One is being written.
-    running: bool,
-    /// How many of those that operators asked for are being written.
-    named_running: usize,
-    /// How many failed in a row.
-    failures: u32,
-    /// After a failure: when the next is tried.
-    retry_at: Option<Timestamp>,
-    /// How long to wait after the first failure in a row, in microseconds.
-    retry_us: u64,
-    /// Compactions that wait for a snapshot that covers them.
-    compactions: Vec<(Ticket, Index)>,
-    /// The index that is applied, for the threads that write snapshots to see whether the replica is busy.
-    applied: Arc<AtomicU64>,
-}
-
-impl Snapshots {
-    /// After a failure the next is tried in `retry_us`, and later after each that follows.
-    pub(super) fn new(newest: Option<SnapshotInfo>, retry_us: u64) -> Self {
-        Self {
-            newest,
-            running: false,
-            named_running: 0,
-            failures: 0,
-            retry_at: None,
-            retry_us,
-            compactions: Vec::new(),
-            applied: Arc::default(),
-        }
-    }
-
-    /// Tells those that write snapshots what is applied.
-    pub(super) fn tell_applied(&self, index: Index) {
-        self.applied.store(index.0, Ordering::Relaxed);
-    }
-
-    /// When to try again what failed.
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.retry_at.filter(|_| !self.running)
-    }
-
-    fn failed(&mut self, now: Timestamp) {
-        let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now.after_micros(self.retry_us << doublings));
-    }
-
-    /// Sees that what is said of the type holds.
-    #[cfg(any(test, feature = "planted-bugs"))]
-    pub(super) fn check_invariants(&self, applied: Index) {
-        let named = self.named_running;
-        assert!(named <= NAMED_RUNNING_MAX, "{named} snapshots are written for operators");
-        let (waiting, is_running) = (self.compactions.len(), self.running);
-        assert!(waiting == 0 || is_running, "{waiting} compactions wait, and no snapshot is written");
-        let (retry_at, failures) = (self.retry_at, self.failures);
-        assert!(retry_at.is_none() || failures > 0, "tried again at {retry_at:?} without a failure");
-        let told = self.applied.load(Ordering::Relaxed);
-        assert!(told <= applied.0, "{told} is told to be applied, and {applied} is");
-    }
-
-    pub(super) fn newest(&self) -> Option<Index> {
-        self.newest.as_ref().map(|info| info.meta.position.index)
-    }
-
-    pub(super) fn newest_info(&self) -> Option<&SnapshotInfo> {
-        self.newest.as_ref()
-    }
-}
-
-fn write_origins(writer: &mut dyn Write, origins: &OriginWindow) -> io::Result<()> {
-    let bytes = postcard::to_stdvec(origins).map_err(io::Error::other)?;
-    writer.write_all(&u32::try_from(bytes.len()).map_err(io::Error::other)?.to_le_bytes())?;
-    writer.write_all(&bytes)
-}
-
-fn read_origins(reader: &mut dyn Read) -> Result<OriginWindow, RestoreError> {
-    let mut length = [0; 4];
-    reader.read_exact(&mut length)?;
-    let mut bytes = Vec::new();
-    let length = u64::from(u32::from_le_bytes(length));
-    // Grows as bytes come: a damaged length can't make it allocate more than there is.
-    if reader.take(length).read_to_end(&mut bytes)? as u64 != length {
-        return Err(RestoreError::Format("it ends within the origins".to_owned()));
-    }
-    postcard::from_bytes(&bytes).map_err(|error| RestoreError::Format(format!("its origins: {error}")))
-}
-
-/// Copies a snapshot's contents without what is remembered of origins.
-pub(crate) fn copy_machine_contents(
-    reader: &mut dyn Read,
-    writer: &mut dyn Write,
-) -> Result<(), RestoreError> {
-    let _ = read_origins(reader)?;
-    write_origins(writer, &OriginWindow::default())?;
-    io::copy(reader, writer)?;
-    Ok(())
-}
-
-/// Replaces a machine's state by a snapshot's and returns what is remembered of origins. On an error the
-/// machine is unchanged.
-pub(super) fn restore_contents<M: StateMachine>(
-    store: &SnapshotStore,
-    name: &str,
-    machine: &mut M,
-) -> Result<OriginWindow, ReplicaError> {
-    let mut reader = store.open_contents(name)?;
-    let restored =
-        read_origins(&mut reader).and_then(|origins| restore(machine, &mut reader).map(|()| origins));
-    restored.map_err(|source| ReplicaError::Restore { name: name.to_owned(), source })
-}
+use contents::restore_contents;
+use state::NAMED_RUNNING_MAX;
 
 impl<M: StateMachine> Replica<M> {
     pub(super) fn snapshot_if_due(&mut self, outputs: &mut Vec<Output<M>>) {
@@ -412,35 +291,5 @@ impl<M: StateMachine> Replica<M> {
 
 /// How many times `snapshot_entries` are applied before even a small log is followed by a snapshot.
 const PATIENCE_FACTOR: u64 = 10;
-/// How often the wait after a failed snapshot is doubled at most: what fails for long is not to keep the disk busy.
-const RETRY_DOUBLINGS_MAX: u32 = 6;
-/// How many snapshots are written at a time at most because operators asked for them. Each holds a version of the state.
-const NAMED_RUNNING_MAX: usize = 4;
 /// How many of its own snapshots a node keeps: one more than it needs, against damage.
 const KEPT_SNAPSHOTS: usize = 2;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use ruvector_protocol::{Incarnation, NodeId, Origin};
-
-    use super::*;
-
-    #[test]
-    fn a_restored_snapshot_remembers_no_proposals_and_has_the_same_contents() {
-        let mut origins = OriginWindow::default();
-        let (node, incarnation) = (NodeId(1), Incarnation(9));
-        assert!(origins.admit(&Origin { node, incarnation, sequence: 3, settled_below: 2 }));
-        let mut before = Vec::new();
-        write_origins(&mut before, &origins).unwrap();
-        before.extend_from_slice(b"what the machine wrote");
-        let mut after = Vec::new();
-        copy_machine_contents(&mut &before[..], &mut after).unwrap();
-        let mut rest = &after[..];
-        // A node whose clock was set back would begin with a lower incarnation, and nothing of it would be applied.
-        assert_eq!(read_origins(&mut rest).unwrap(), OriginWindow::default());
-        assert_eq!(rest, b"what the machine wrote");
-        let mut kept = &before[..];
-        assert_eq!(read_origins(&mut kept).unwrap(), origins);
-    }
-}

@@ -3,136 +3,21 @@
 //! A receiver that had all of a snapshot and wants it again may have found it damaged. Then the sender reads its own file, beside
 //! the replica, before it sends anything of it again.
 
-use std::collections::BTreeMap;
+pub(super) mod state;
 
 use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
 use ruvector_protocol::{Input, LogPosition, Message, NodeId, SnapshotMeta, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
-use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
+use ruvector_storage::{SnapshotInfo, StorageError};
 
 use super::pace::Pace;
 use super::{Output, Replica, ReplicaError, SnapshotJob, Verdict};
-
-/// The transfers of this replica: at most one to each peer, and one from a peer.
-///
-/// Invariants:
-/// - each goes to a peer;
-/// - of an outgoing one `acknowledged <= sent <= info.file_bytes`;
-/// - one that is doubted is of the snapshot that is being read, so the end of the reading sets it free;
-/// - an incoming one has the newest number, and no more bytes than were announced.
-#[derive(Debug)]
-pub(super) struct Transfers {
-    outgoing: BTreeMap<NodeId, Outgoing>,
-    incoming: Option<Incoming>,
-    /// How many there have been from peers.
-    incoming_count: u64,
-    doubts: Doubts,
-    chunk_bytes: usize,
-    /// After this long without progress the last chunks are sent again, in microseconds.
-    patience_us: u64,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    info: SnapshotInfo,
-    /// Everything before this was acknowledged.
-    acknowledged: u64,
-    /// Everything before this was sent.
-    sent: u64,
-    progress_at: Timestamp,
-    /// Times in a row that patience ran out.
-    stalls: u32,
-    pace: Pace,
-    /// Nothing is sent until the file was read here.
-    is_doubted: bool,
-}
-
-/// Which of this replica's snapshots a receiver could not use.
-#[derive(Debug, Default)]
-struct Doubts {
-    /// The one that is being read.
-    reading: Option<String>,
-    /// The one that was read last and found to be well, and when.
-    cleared: Option<(String, Timestamp)>,
-}
-
-#[derive(Debug)]
-struct Incoming {
-    /// Which of all that came it is.
-    number: u64,
-    from: NodeId,
-    meta: SnapshotMeta,
-    total_bytes: u64,
-    /// `None` while the complete file is being verified.
-    receiver: Option<SnapshotReceiver>,
-}
+use state::{Incoming, Outgoing, Transfers};
 
 /// After how many stalls in a row a transfer is given up.
 const STALLS_MAX: u32 = 10;
 /// For how many times the patience of a transfer a snapshot that was read and found to be well is not read again.
 const CLEARED_FOR_PATIENCES: u64 = 100;
-
-impl Transfers {
-    pub(super) fn new(chunk_bytes: usize, patience_us: u64) -> Self {
-        Self {
-            outgoing: BTreeMap::new(),
-            incoming: None,
-            incoming_count: 0,
-            doubts: Doubts::default(),
-            chunk_bytes,
-            patience_us,
-        }
-    }
-
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let patience_ends = |transfer: &Outgoing| transfer.progress_at.after_micros(self.patience_us);
-        let transfers = self.outgoing.values().filter(|transfer| !transfer.is_doubted);
-        transfers
-            .flat_map(|transfer| [Some(patience_ends(transfer)), transfer.pace.deadline()])
-            .flatten()
-            .min()
-    }
-
-    /// Another leader, or this one in a later term, decides anew who needs which snapshot.
-    pub(super) fn end_all_outgoing(&mut self) {
-        self.outgoing.clear();
-    }
-
-    /// Sees that what is said of the type holds.
-    #[cfg(any(test, feature = "planted-bugs"))]
-    pub(super) fn check_invariants(&self, peers: &[NodeId]) {
-        for (to, transfer) in &self.outgoing {
-            assert!(peers.contains(to), "a snapshot is sent to {to:?}, which is no peer");
-            transfer.assert_in_order();
-            let (name, reading) = (&transfer.info.name, &self.doubts.reading);
-            let is_read = reading.as_ref() == Some(name);
-            assert!(!transfer.is_doubted || is_read, "{name} is doubted while {reading:?} is read");
-        }
-        if let Some(Incoming { number, receiver, total_bytes, .. }) = &self.incoming {
-            assert_eq!(*number, self.incoming_count, "the number of the snapshot that comes");
-            let taken = receiver.as_ref().map_or(0, SnapshotReceiver::next_offset);
-            assert!(taken <= *total_bytes, "{taken} bytes came of {total_bytes}");
-        }
-    }
-
-    pub(super) fn is_sending(&self, name: &str) -> bool {
-        !self.receivers(name).is_empty()
-    }
-
-    /// To whom a snapshot is being sent.
-    fn receivers(&self, name: &str) -> Vec<NodeId> {
-        let sends = |(_, transfer): &(&NodeId, &Outgoing)| transfer.info.name == name;
-        self.outgoing.iter().filter(sends).map(|(to, _)| *to).collect()
-    }
-}
-
-impl Outgoing {
-    fn assert_in_order(&self) {
-        let Self { acknowledged, sent, info: SnapshotInfo { name, file_bytes, .. }, .. } = self;
-        assert!(acknowledged <= sent, "of {name}, {acknowledged} bytes were acknowledged and {sent} sent");
-        assert!(sent <= file_bytes, "of {name}, {sent} bytes were sent and it has {file_bytes}");
-    }
-}
 
 impl<M: StateMachine> Replica<M> {
     /// The core found a follower to be behind the log. Answers at once if there is no snapshot to send yet.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotStore, SnapshotWriter, StorageError};
 
+use super::contents::write_origins;
 use super::unhurried::Unhurried;
-use super::write_origins;
 use crate::replica::origins::OriginWindow;
 use crate::replica::{Event, JobDone, SnapshotJob, Verdict};
 
