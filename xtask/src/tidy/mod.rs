@@ -5,6 +5,7 @@ mod dependencies;
 mod files;
 mod imports;
 mod links;
+mod prose;
 mod purity;
 mod rings;
 mod source;
@@ -19,6 +20,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let files = read_files(root)?;
     let mut problems = Vec::new();
     problems.extend(files.iter().flat_map(files::check));
+    problems.extend(files.iter().flat_map(prose::check));
     problems.extend(files.iter().flat_map(purity::check));
     problems.extend(files.iter().flat_map(|file| links::check(root, file)));
     problems.extend(rings::check(&files));

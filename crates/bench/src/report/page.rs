@@ -73,8 +73,8 @@ fn conditions(results: &Results) -> String {
     };
     format!(
         "- **Date** {}\n- **Machine** {}, {} cores, {:.0} GiB, Linux {}, data on {}\n- **Versions** {}\n\
-         - **Run** {} rounds of {} s a load; {} clients on {} connections unless said, {pace}; {} keys with values of {} \
-         bytes; {} leases; memory and restart with {} keys\n\
+         - **Run** {} rounds of {} s a load; {} clients on {} connections unless said, {pace};\n  \
+         {} keys with values of {} bytes; {} leases; memory and restart with {} keys\n\
          - **The disk** {} writes of 4 KiB a second, each synced: p50 {} ms, p99 {} ms\n",
         machine.date,
         machine.processor,
