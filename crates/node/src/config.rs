@@ -170,6 +170,12 @@ impl Tuning {
         (self.heartbeat_interval_ms * 1000 / 3).max(1)
     }
 
+    /// How many segments of the log may be kept for one group, if there are others: about what a busy one needs between two
+    /// snapshots, twice.
+    pub(crate) fn held_segments_max(&self) -> u64 {
+        2 + 2 * self.snapshot_log_bytes.div_ceil(self.segment_bytes.max(1))
+    }
+
     /// Sees that every message that is made by it can be sent.
     ///
     /// # Panics

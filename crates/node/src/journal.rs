@@ -47,6 +47,8 @@ struct Held {
 struct Extent {
     file_bytes: u64,
     syncs: u64,
+    /// The segment that is written.
+    segment: u64,
     groups: BTreeMap<GroupId, GroupExtent>,
 }
 
@@ -57,6 +59,8 @@ pub(crate) struct GroupExtent {
     pub(crate) first: Index,
     /// Bytes of the entries held.
     pub(crate) entry_bytes: u64,
+    /// How many segments were begun since the oldest one that is kept for these entries.
+    pub(crate) segments: u64,
 }
 
 /// Writing and syncing what waits; may run on any thread. If it is dropped instead, what waits goes on waiting.
@@ -100,6 +104,7 @@ impl Journal {
         let extent = Extent {
             file_bytes: log.size_bytes(),
             syncs: log.sync_count(),
+            segment: log.current_segment(),
             groups: groups.map(|group| (group, GroupExtent::of(&log, group))).collect(),
         };
         Self(Arc::new(Shared {
@@ -150,6 +155,18 @@ impl Journal {
         (extent.file_bytes, extent.syncs)
     }
 
+    /// The segment that is written, and the groups for which more than so many before it are kept.
+    pub(crate) fn held_too_long(&self, segments_max: u64) -> (u64, Vec<GroupId>) {
+        let extent = self.extent();
+        let too_long = extent.groups.iter().filter(|(_, of)| of.segments > segments_max);
+        (extent.segment, too_long.map(|(group, _)| *group).collect())
+    }
+
+    /// The segment that is written.
+    pub(crate) fn segment(&self) -> u64 {
+        self.extent().segment
+    }
+
     fn hold(&self) -> Result<MutexGuard<'_, Held>, StorageError> {
         let mut held = self.0.held.lock().expect("a broken invariant of the log has ended the node");
         for write in std::mem::take(&mut *self.queue()) {
@@ -169,6 +186,11 @@ impl Journal {
         let mut extent = self.extent();
         extent.file_bytes = log.size_bytes();
         extent.syncs = log.sync_count();
+        if extent.segment != log.current_segment() {
+            extent.segment = log.current_segment();
+            // For groups that write nothing, too, the log has gone on.
+            extent.groups.iter_mut().for_each(|(group, of)| of.segments = log.segments_held(*group));
+        }
         let mut fallen = None;
         for group in changed {
             let now = GroupExtent::of(log, group);
@@ -254,7 +276,7 @@ impl GroupJournal {
     }
 
     pub(crate) fn extent(&self) -> GroupExtent {
-        let none = GroupExtent { first: Index(1), entry_bytes: 0 };
+        let none = GroupExtent { first: Index(1), entry_bytes: 0, segments: 0 };
         self.journal.extent().groups.get(&self.group).copied().unwrap_or(none)
     }
 
@@ -284,6 +306,7 @@ impl GroupExtent {
         Self {
             first: log.bounds(group).map_or(Index(1), |(first, _)| first),
             entry_bytes: log.group_bytes(group),
+            segments: log.segments_held(group),
         }
     }
 }

@@ -15,6 +15,7 @@ struct Cluster {
     directory: TempDir,
     members: Vec<(String, String)>,
     nodes: Vec<Node<Recorder>>,
+    tuning: Tuning,
 }
 
 const ALL: &str = "of-all";
@@ -30,11 +31,16 @@ fn groups() -> Vec<NewGroup> {
 
 impl Cluster {
     fn start() -> Self {
+        Self::start_with(Tuning::default())
+    }
+
+    fn start_with(tuning: Tuning) -> Self {
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.4:0").unwrap()).collect();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let members =
             (1..).zip(&listeners).map(|(number, of)| (format!("node-{number}"), address(of))).collect();
-        let mut cluster = Self { directory: tempfile::tempdir().unwrap(), members, nodes: Vec::new() };
+        let mut cluster =
+            Self { directory: tempfile::tempdir().unwrap(), members, nodes: Vec::new(), tuning };
         cluster.start_on(listeners);
         cluster
     }
@@ -55,7 +61,7 @@ impl Cluster {
             data_directory: self.directory.path().join(&self.members[number].0),
             peer_listener,
             client_address: String::new(),
-            tuning: Tuning::default(),
+            tuning: self.tuning.clone(),
         }
     }
 
@@ -113,6 +119,38 @@ async fn a_node_has_the_groups_that_it_is_a_member_of_and_members_count_where_th
     cluster.nodes.truncate(2);
     propose(&cluster.group(0, TWO), "after").await;
     assert_eq!(commands(&cluster.group(1, TWO)).await.len(), 2);
+}
+
+/// A group that writes once and then nothing does not keep all that another writes.
+#[tokio::test]
+async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
+    const SEGMENT_BYTES: u64 = 64 << 10;
+    const WRITTEN: usize = 4 << 20;
+    let tuning = Tuning {
+        segment_bytes: SEGMENT_BYTES,
+        snapshot_log_bytes: 2 * SEGMENT_BYTES,
+        snapshot_entries: 1_000_000,
+        ..Tuning::default()
+    };
+    let mut cluster = Cluster::start_with(tuning);
+    propose(&cluster.group(0, ALL), "once").await;
+    let large = "x".repeat(16 << 10);
+    for _ in 0..WRITTEN / large.len() {
+        propose(&cluster.group(0, "metadata"), &large).await;
+    }
+    for node in 0..3 {
+        let handle = cluster.group(node, ALL);
+        eventually("a short log", async || {
+            // Each look comes with a write, without which no segment is begun.
+            propose(&cluster.group(0, "metadata"), &large).await;
+            let status = handle.status().await.ok()?;
+            (status.log_bytes < WRITTEN as u64 / 2 && status.snapshot.is_some()).then_some(())
+        })
+        .await;
+    }
+    propose(&cluster.group(0, ALL), "again").await;
+    cluster.restart_all();
+    assert_eq!(commands(&cluster.group(1, ALL)).await, ["once", "again"].map(Bytes::from));
 }
 
 #[tokio::test]

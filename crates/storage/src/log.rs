@@ -186,6 +186,19 @@ impl LogStore {
         self.groups.get(&group).map_or(0, GroupLog::bytes)
     }
 
+    /// The number of the segment that is written now. Each has a higher one than the one before.
+    #[must_use]
+    pub fn current_segment(&self) -> u64 {
+        self.segments.current().header.number
+    }
+
+    /// How many segments were begun since the oldest one that is kept for entries of the group; 0 if none is.
+    #[must_use]
+    pub fn segments_held(&self, group: GroupId) -> u64 {
+        let oldest = self.groups.get(&group).and_then(GroupLog::oldest_segment);
+        oldest.map_or(0, |oldest| self.current_segment().saturating_sub(oldest))
+    }
+
     /// How many syncs have been done.
     #[must_use]
     pub fn sync_count(&self) -> u64 {

@@ -71,6 +71,9 @@ pub struct Host<M: StateMachine> {
     applied_last: GroupId,
     /// In all groups.
     reads_begun: u64,
+    /// The segment of the log in which it was last looked for groups that keep too many.
+    looked_in_segment: u64,
+    held_segments_max: u64,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<PlantedBug>,
 }
@@ -226,6 +229,22 @@ impl<M: StateMachine> Host<M> {
         for group in std::mem::take(&mut self.loading) {
             let hosted = self.groups.get_mut(&group).expect("only groups that are here read the log");
             hosted.replica.load_waiting(now, outputs)?;
+            self.touch(group);
+        }
+        self.release_log(now, outputs)
+    }
+
+    /// A group that writes little keeps the segments that its entries are in, and so all that others wrote behind them. So it gives
+    /// them up when they are too many, and has a snapshot instead.
+    fn release_log(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
+        if self.groups.len() < 2 || self.journal.segment() == self.looked_in_segment {
+            return Ok(());
+        }
+        let (segment, groups) = self.journal.held_too_long(self.held_segments_max);
+        self.looked_in_segment = segment;
+        for group in groups {
+            let hosted = self.groups.get_mut(&group).expect("only groups that are here have a log");
+            hosted.replica.release_log(now, outputs)?;
             self.touch(group);
         }
         Ok(())

@@ -65,6 +65,8 @@ impl<M: StateMachine> Host<M> {
             loading: BTreeSet::new(),
             applied_last: GroupId::default(),
             reads_begun: 0,
+            looked_in_segment: 0,
+            held_segments_max: config.tuning.held_segments_max(),
             #[cfg(feature = "planted-bugs")]
             planted_bug: config.planted_bug,
         };

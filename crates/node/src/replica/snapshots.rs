@@ -55,6 +55,22 @@ impl<M: StateMachine> Replica<M> {
         is_too_long || is_worth_it && (is_long || is_large)
     }
 
+    /// Drops the log as far as it is applied, behind a snapshot that is taken first if there is none of that.
+    pub(crate) fn release_log(
+        &mut self,
+        now: Timestamp,
+        outputs: &mut Vec<Output<M>>,
+    ) -> Result<(), ReplicaError> {
+        if self.snapshots.newest() == Some(self.applied.index) {
+            return self.drop_log_through(now, self.applied.index, outputs);
+        }
+        self.snapshots.releases_log = true;
+        if self.snapshots.retry_at.is_none() {
+            self.snapshot_now(outputs);
+        }
+        Ok(())
+    }
+
     /// Begins a snapshot for the node's own use, if none is under way.
     pub(super) fn snapshot_now(&mut self, outputs: &mut Vec<Output<M>>) {
         if !self.snapshots.running {
@@ -150,6 +166,9 @@ impl<M: StateMachine> Replica<M> {
                     self.snapshots.newest = Some(info);
                 }
                 self.drop_log_behind_snapshot(now, index, outputs)?;
+                if std::mem::take(&mut self.snapshots.releases_log) {
+                    self.drop_log_through(now, index, outputs)?;
+                }
                 self.remove_old_snapshots()?;
             }
             Err(error) => {

@@ -23,6 +23,8 @@ pub(in crate::replica) struct Snapshots {
     pub(super) running: bool,
     /// How many of those that operators asked for are being written.
     pub(super) named_running: usize,
+    /// The log is to be dropped behind the next one as far as it can be: it keeps too many segments.
+    pub(super) releases_log: bool,
     /// How many failed in a row.
     pub(super) failures: u32,
     /// After a failure: when the next is tried.
@@ -47,6 +49,7 @@ impl Snapshots {
             newest,
             running: false,
             named_running: 0,
+            releases_log: false,
             failures: 0,
             retry_at: None,
             retry_us,
