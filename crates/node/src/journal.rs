@@ -155,10 +155,12 @@ impl Journal {
         (extent.file_bytes, extent.syncs)
     }
 
-    /// The segment that is written, and the groups for which more than so many before it are kept.
-    pub(crate) fn held_too_long(&self, segments_max: u64) -> (u64, Vec<GroupId>) {
+    /// The segment that is written, and the groups for which more than so many before it are kept, most of which others have
+    /// written. One that wrote most of them itself has its own reasons to keep them.
+    pub(crate) fn held_too_long(&self, segments_max: u64, segment_bytes: u64) -> (u64, Vec<GroupId>) {
         let extent = self.extent();
-        let too_long = extent.groups.iter().filter(|(_, of)| of.segments > segments_max);
+        let is_others = |of: &GroupExtent| of.entry_bytes < of.segments.saturating_mul(segment_bytes) / 2;
+        let too_long = extent.groups.iter().filter(|(_, of)| of.segments > segments_max && is_others(of));
         (extent.segment, too_long.map(|(group, _)| *group).collect())
     }
 

@@ -5,7 +5,7 @@ use ruvector_node::replica::Replica;
 use ruvector_state_machine::kv::KvMachine;
 
 use crate::invariants::Invariants;
-use crate::node::Host;
+use crate::node::{Host, Process};
 use crate::violation::{Violation, ensure};
 use crate::workload::{Freshness, Key, Request};
 use crate::world::World;
@@ -90,9 +90,9 @@ impl World {
 
     /// How long it takes at most to apply all that there is, on a node that does other things beside it.
     fn applying_us_max(&self) -> u64 {
-        let running = (0..self.hosts.len()).filter_map(|node| self.replica(node));
-        let last = running.map(|replica| replica.raft().status().last.index.0).max().unwrap_or(0);
-        2 * last * self.scenario.apply_cost_us
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        let entries = processes.map(Process::entry_count).max().unwrap_or(0);
+        2 * entries * self.scenario.apply_cost_us
     }
 
     /// Waits until no log is much longer than it may be before a snapshot is taken.

@@ -336,6 +336,13 @@ impl Process {
         replicas.all(|replica| !replica.raft().is_newcomer())
     }
 
+    /// How many entries the logs of its groups have had, all together.
+    #[must_use]
+    pub fn entry_count(&self) -> u64 {
+        let replicas = self.groups.groups().filter_map(|group| self.groups.replica(group));
+        replicas.map(|replica| replica.raft().status().last.index.0).sum()
+    }
+
     /// How many entries its groups have applied, all together, or were given as snapshots.
     #[must_use]
     pub fn applied_count(&self) -> u64 {

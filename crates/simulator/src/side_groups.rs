@@ -24,6 +24,9 @@ use crate::world::{Arrival, Happening, World, place_of};
 const COUNTS: [(usize, u64); 3] = [(0, 6), (1, 2), (2, 2)];
 /// How long a group is left alone at most between two commands, in microseconds.
 const PACE_MAX_US: u64 = 40_000;
+/// For how many times what an entry costs a node a group is left alone at least. All groups of a node share its time: if these
+/// wanted more of it than there is, the backlog would grow for as long as they are asked.
+const PACE_BY_APPLY_COST: u64 = 20;
 /// How many members a group has that is not on all nodes.
 const SHARD_MEMBERS: usize = 3;
 /// How many turns of applying a group waits at most for each group of its node: all of them have their turn before it has its
@@ -89,6 +92,7 @@ impl World {
             return Ok(());
         }
         let pause_us = self.groups_random.magnitude(1_000, PACE_MAX_US);
+        let pause_us = pause_us.max(self.scenario.apply_cost_us * PACE_BY_APPLY_COST);
         self.plan(self.now_us + pause_us, Happening::ActAside(group));
         let ticket = Ticket(self.next_number());
         let Some(side) = self.sides.get_mut(&group) else { return Ok(()) };

@@ -74,6 +74,7 @@ pub struct Host<M: StateMachine> {
     /// The segment of the log in which it was last looked for groups that keep too many.
     looked_in_segment: u64,
     held_segments_max: u64,
+    segment_bytes: u64,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<PlantedBug>,
 }
@@ -240,7 +241,7 @@ impl<M: StateMachine> Host<M> {
         if self.groups.len() < 2 || self.journal.segment() == self.looked_in_segment {
             return Ok(());
         }
-        let (segment, groups) = self.journal.held_too_long(self.held_segments_max);
+        let (segment, groups) = self.journal.held_too_long(self.held_segments_max, self.segment_bytes);
         self.looked_in_segment = segment;
         for group in groups {
             let hosted = self.groups.get_mut(&group).expect("only groups that are here have a log");

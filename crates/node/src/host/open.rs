@@ -67,6 +67,7 @@ impl<M: StateMachine> Host<M> {
             reads_begun: 0,
             looked_in_segment: 0,
             held_segments_max: config.tuning.held_segments_max(),
+            segment_bytes: config.tuning.segment_bytes,
             #[cfg(feature = "planted-bugs")]
             planted_bug: config.planted_bug,
         };
