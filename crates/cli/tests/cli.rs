@@ -251,6 +251,9 @@ fn what_makes_no_sense_is_a_usage_error() {
         (&["init", "--name", "a", "--cluster", "b"], &["two names"]),
         (&["serve"], &["--cluster", "serve --help"]),
         (&["serve", "--cluster", "a", "--id", "node-1", "--initial-nodes", "x"], &["x", "name=host:port"]),
+        (&["init", "--groups", "a=node-9"], &["node-9", "node-1 to node-3"]),
+        (&["init", "--groups", "a,a"], &["names `a` twice"]),
+        (&["serve", "--cluster", "a", "--id", "node-1", "--groups", "a="], &["a=", "name=node-1+node-2"]),
         (&["serve", "--config", "/no/such/file.toml"], &["/no/such/file.toml"]),
     ] {
         cli.refuses(line, 2, parts);
@@ -259,7 +262,7 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["init", "--protocol", "paxos"][..],
         &["init", "--nodes", "0"],
         &["init", "--name", "../x"],
-        &["get", "a", "--group", "shard-1"],
+        &["get", "a", "--group", "a b"],
         &["get", "a", "--endpoints", "nowhere"],
         &["read", "--key", "a", "--level", "fresh"],
         &["snapshot"],
