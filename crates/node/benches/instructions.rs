@@ -119,7 +119,7 @@ fn hundred_strong_reads(mut group: Group<KvMachine>) -> Group<KvMachine> {
 }
 
 // One put on a store of ten thousand keys.
-#[library_benchmark(config = at_most(7_000))]
+#[library_benchmark(config = at_most(7_800))]
 #[bench::plain(setup = a_put)]
 #[bench::in_a_session(setup = a_put_in_a_session)]
 fn apply_a_put((mut machine, committed): (KvMachine, Committed)) -> KvMachine {

@@ -22,7 +22,7 @@ fn seeds_that_once_failed_pass() {
 /// The first seeds pass, and every kind of fault and of success is among them.
 #[test]
 fn the_first_seeds_pass_and_show_every_fault() {
-    let (seeds, threads) = (0..150, available_threads());
+    let (seeds, threads) = (0..300, available_threads());
     let plan = Plan { seeds, time_max: None, failures_max: 1, threads, options: Options::default() };
     let campaign = Campaign::run(&plan, |_| {});
     if let [failure, ..] = campaign.failures.as_slice() {
