@@ -7,7 +7,7 @@ use ruvector_simulator::pool::{available_threads, simulate_many};
 use ruvector_simulator::{Options, Outcome, PlantedBug, simulate};
 
 /// Within how many seeds a bug must be found.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 1_500;
 
 /// The first outcome with a violation.
 fn first_failure(options: Options) -> Option<Outcome> {
