@@ -15,8 +15,8 @@ use ruvector_api::etcdserverpb::watch_client::WatchClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
-use self::expectation::Followed;
-use self::stream::{EVERYTHING, Stream};
+use self::expectation::{EVERYTHING, Followed};
+use self::stream::Stream;
 use crate::fields::{Fields, Tell};
 use crate::program::{Action, Saying, Step};
 use crate::symbols::Symbols;

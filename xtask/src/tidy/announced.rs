@@ -27,7 +27,7 @@ pub(super) const ANNOUNCED: &[Announced] = &[
     },
     Announced {
         sources: "crates/differential/src",
-        files: &["player/expectation.rs", "player/stream.rs", "player.rs"],
+        files: &["player/stream.rs", "player.rs"],
         reason: "a stream is played by the player that it is a part of",
     },
     Announced {

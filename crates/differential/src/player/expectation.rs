@@ -5,7 +5,8 @@ use bytes::Bytes;
 use ruvector_api::etcdserverpb as pb;
 use ruvector_api::mvccpb;
 
-use super::stream::EVERYTHING;
+/// As a key and as the end of a range: all keys. No key is before it but the empty one.
+pub(super) const EVERYTHING: &[u8] = b"\0";
 
 /// A watch that exists.
 #[derive(Clone, Debug)]

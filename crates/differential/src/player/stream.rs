@@ -14,13 +14,11 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::expectation::Followed;
+use super::expectation::{EVERYTHING, Followed};
 use super::{ANSWER_LIMIT, LOOK_INTERVAL, Node, Player};
 use crate::fields::{Fields, Tell, Teller};
 use crate::program::Saying;
 
-/// As a key and as the end of a range: all keys. No key is before it but the empty one.
-pub(super) const EVERYTHING: &[u8] = b"\0";
 /// The stream that watches everything.
 const OBSERVER: u32 = 0;
 /// The watch that is made and ended after everything that is said, to see that it was heard.
