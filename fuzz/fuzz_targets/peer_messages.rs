@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use ruvector_fuzz::{byte, number, piece, within_memory};
-use ruvector_protocol::Envelope;
+use ruvector_transport::PeerMessage;
 use ruvector_transport::fuzzing::{hello_again, read_frames, reply_again, write_frame};
 
 /// Two buffers of a connection, which begin with 256 KiB.
@@ -47,7 +47,7 @@ fn sealed_handshake(input: &mut Unstructured<'_>) {
     let magic = if byte(input) < 128 { b"ruv-dial" } else { b"ruv-answ" };
     let body = piece(input);
     let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&1_u32.to_le_bytes());
+    bytes.extend_from_slice(&2_u32.to_le_bytes());
     bytes.extend_from_slice(&u32::try_from(body.len()).expect("an input is short").to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
     bytes.extend_from_slice(body);
@@ -63,13 +63,13 @@ fn sealed_frames(input: &mut Unstructured<'_>) {
         bytes.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
         bytes.extend_from_slice(payload);
     }
-    for envelope in frames(piece_bytes, &bytes) {
-        let frame = write_frame(&envelope).expect("what came in a frame fits one");
-        assert_eq!(read(&frame), (vec![envelope], None), "a message changes by being encoded");
+    for message in frames(piece_bytes, &bytes) {
+        let frame = write_frame(&message).expect("what came in a frame fits one");
+        assert_eq!(read(&frame), (vec![message], None), "a message changes by being encoded");
     }
 }
 
-fn frames(piece_bytes: usize, bytes: &[u8]) -> Vec<Envelope> {
+fn frames(piece_bytes: usize, bytes: &[u8]) -> Vec<PeerMessage> {
     let (messages, refusal) = read(bytes);
     let cut = read_frames(&mut Pieces { bytes, piece_bytes }).expect("bytes in memory can be read");
     assert_eq!(
@@ -80,7 +80,7 @@ fn frames(piece_bytes: usize, bytes: &[u8]) -> Vec<Envelope> {
     messages
 }
 
-fn read(mut bytes: &[u8]) -> (Vec<Envelope>, Option<String>) {
+fn read(mut bytes: &[u8]) -> (Vec<PeerMessage>, Option<String>) {
     read_frames(&mut bytes).expect("bytes in memory can be read")
 }
 

@@ -273,9 +273,6 @@ impl Replica {
             | Message::ForwardProposals(_)
             | Message::ReadIndexRequest(_)
             | Message::ReadIndexResponse(_)
-            | Message::SnapshotChunk(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_)
             | Message::IntroductionRequest(_)
             | Message::IntroductionResponse(_) => {}
         }

@@ -180,14 +180,14 @@ impl<M: StateMachine> Driver<M> {
     fn send_last_messages(&mut self) {
         let begun = Instant::now();
         for output in std::mem::take(&mut self.outputs) {
-            let Output::Send(envelope) = output else { continue };
+            let Output::Send(message) = output else { continue };
             let is_connected = |driver: &Self| {
-                driver.transport.counters().get(&envelope.to).is_some_and(|counters| counters.connected)
+                driver.transport.counters().get(&message.to()).is_some_and(|counters| counters.connected)
             };
             while !is_connected(self) && begun.elapsed() < LAST_WORDS_MAX {
                 std::thread::sleep(LAST_WORDS_MAX / 100);
             }
-            self.transport.send(envelope);
+            self.transport.send(message);
         }
         self.transport.flush();
     }
@@ -318,9 +318,7 @@ impl<M: StateMachine> Driver<M> {
         self.taken = arrived.len();
         for event in arrived.drain(..) {
             match event {
-                TransportEvent::Received(envelope) => {
-                    self.handle(envelope.group, Event::Message(envelope))?
-                }
+                TransportEvent::Received(message) => self.handle(message.group(), Event::Message(message))?,
                 TransportEvent::PeerConnected { peer, client_address } => {
                     self.node.learn_client_address(peer, client_address);
                 }
@@ -397,7 +395,7 @@ impl<M: StateMachine> Driver<M> {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send(envelope) => self.transport.send(envelope),
+                Output::Send(message) => self.transport.send(message),
                 Output::Proposed { ticket, result } => match self.waiters.remove(&ticket) {
                     Some(Waiter::Proposal(reply, _)) => {
                         self.answered.push(Answered::Proposal(reply, result));

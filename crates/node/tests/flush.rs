@@ -7,13 +7,13 @@ mod group;
 mod recorder;
 
 use bytes::Bytes;
-use group::{FIRST, GROUP, Group, SECOND, THIRD};
+use group::{FIRST, GROUP, Group, SECOND, THIRD, concerns, of_core};
 use recorder::Recorder;
 use ruvector_node::FlushJob;
-use ruvector_node::replica::{Event, Output, Ticket};
+use ruvector_node::replica::{Event, Output, PeerMessage, Ticket};
 use ruvector_node::{Index, ReadLevel, Tuning};
+use ruvector_protocol::Message;
 use ruvector_protocol::message::AppendOutcome;
-use ruvector_protocol::{Envelope, Message};
 
 /// A group whose first node leads, and what it has sent the second of so many commands, each in a message of its own.
 fn with_appends(count: u64) -> (Group<Recorder>, Vec<Event>) {
@@ -23,7 +23,7 @@ fn with_appends(count: u64) -> (Group<Recorder>, Vec<Event>) {
         let command = (Ticket(number), Bytes::from(number.to_string()));
         group.handle(FIRST, Event::Propose(vec![command]));
     }
-    let appends = group.network.drain(..).filter(|envelope| envelope.to == SECOND).map(Event::Message);
+    let appends = group.network.drain(..).filter(|message| message.to() == SECOND).map(Event::Message);
     let appends = appends.collect();
     (group, appends)
 }
@@ -48,8 +48,8 @@ fn run(group: &mut Group<Recorder>, job: FlushJob) -> Vec<Output<Recorder>> {
 /// Through which index the outputs say that the log is durable.
 fn acknowledged(outputs: &[Output<Recorder>]) -> Vec<Index> {
     let matched = |output: &Output<Recorder>| {
-        let Output::Send(envelope) = output else { return None };
-        let Message::AppendResponse(response) = &envelope.message else { return None };
+        let Output::Send(message) = output else { return None };
+        let Some(Message::AppendResponse(response)) = of_core(message) else { return None };
         match response.outcome {
             AppendOutcome::Accepted { matched } => Some(matched),
             AppendOutcome::Rejected { .. } => None,
@@ -128,7 +128,7 @@ fn a_read_is_noticed_by_all_who_take_part_in_it_and_a_write_by_nobody() {
 
 #[test]
 fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
-    let is_lost = |envelope: &Envelope| envelope.to == THIRD || envelope.from == THIRD;
+    let is_lost = |message: &PeerMessage| concerns(message, THIRD);
     let mut group: Group<Recorder> = Group::start(&Tuning { tail_bytes_max: 1, ..Tuning::default() });
     group.elect(FIRST, |_| false);
     for number in 0..20 {
@@ -139,9 +139,9 @@ fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
     group.handle(FIRST, Event::PeerLost(THIRD));
     let entries = |outputs: &[Output<Recorder>]| {
         let count = |output: &Output<Recorder>| {
-            let Output::Send(envelope) = output else { return 0 };
-            let Message::AppendRequest(request) = &envelope.message else { return 0 };
-            if envelope.to == THIRD { request.entries.len() } else { 0 }
+            let Output::Send(message) = output else { return 0 };
+            let Some(Message::AppendRequest(request)) = of_core(message) else { return 0 };
+            if message.to() == THIRD { request.entries.len() } else { 0 }
         };
         outputs.iter().map(count).sum::<usize>()
     };
@@ -157,14 +157,14 @@ fn what_a_laggard_lacks_is_read_when_nobody_writes_the_log() {
                 let now = group.now;
                 group.host(FIRST).handle(now, GROUP, event, &mut outputs).unwrap();
                 for output in &outputs[from..] {
-                    if let Output::Send(envelope) = output {
-                        events.push((envelope.to, Event::Message(envelope.clone())));
+                    if let Output::Send(message) = output {
+                        events.push((message.to(), Event::Message(message.clone())));
                     }
                 }
             } else {
                 group.handle(node, event);
             }
-            events.extend(group.network.drain(..).map(|envelope| (envelope.to, Event::Message(envelope))));
+            events.extend(group.network.drain(..).map(|message| (message.to(), Event::Message(message))));
         }
     }
     assert_eq!(entries(&outputs), 0, "they were read though that may take as long as a sync does");

@@ -7,12 +7,10 @@ mod group;
 mod recorder;
 
 use bytes::Bytes;
-use group::{FIRST, GROUP, Group, SECOND, THIRD};
+use group::{FIRST, GROUP, Group, SECOND, THIRD, of_replica, said};
 use recorder::Recorder;
-use ruvector_node::replica::{Event, Output, Ticket};
-use ruvector_node::{GroupId, Index, NodeId, ReplicaError, Tuning};
-use ruvector_protocol::message::StateHash;
-use ruvector_protocol::{Envelope, Message};
+use ruvector_node::replica::{Event, Output, ReplicaMessage, StateHash, Ticket};
+use ruvector_node::{Index, NodeId, ReplicaError, Tuning};
 
 /// The first node leads, and has applied nothing yet at which replicas compare: they do at every fourth entry.
 fn before_comparing() -> Group<Recorder> {
@@ -30,19 +28,20 @@ fn compare(group: &mut Group<Recorder>) -> Result<StateHash, ReplicaError> {
         group.host(FIRST).handle(now, GROUP, Event::Propose(command), &mut outputs)?;
         group.host(FIRST).flush(now, &mut outputs)?;
         for output in std::mem::take(&mut outputs) {
-            let Output::Send(envelope) = output else { continue };
-            group.handle(envelope.to, Event::Message(envelope));
+            let Output::Send(message) = output else { continue };
+            group.handle(message.to(), Event::Message(message));
         }
-        for envelope in std::mem::take(&mut group.network) {
-            if envelope.to == FIRST && !matches!(envelope.message, Message::StateHash(_)) {
-                group.host(FIRST).handle(now, GROUP, Event::Message(envelope), &mut outputs)?;
+        for message in std::mem::take(&mut group.network) {
+            let is_hash = matches!(of_replica(&message), Some(ReplicaMessage::StateHash(_)));
+            if message.to() == FIRST && !is_hash {
+                group.host(FIRST).handle(now, GROUP, Event::Message(message), &mut outputs)?;
             }
         }
         group.host(FIRST).apply(now, || false, &mut outputs)?;
         let told = outputs.iter().find_map(|output| {
-            let Output::Send(envelope) = output else { return None };
-            let Message::StateHash(hash) = envelope.message else { return None };
-            Some(hash)
+            let Output::Send(message) = output else { return None };
+            let Some(ReplicaMessage::StateHash(hash)) = of_replica(message) else { return None };
+            Some(*hash)
         });
         if let Some(hash) = told {
             return Ok(hash);
@@ -53,10 +52,8 @@ fn compare(group: &mut Group<Recorder>) -> Result<StateHash, ReplicaError> {
 }
 
 fn tell(group: &mut Group<Recorder>, from: NodeId, index: Index, hash: u128) -> Result<(), ReplicaError> {
-    let (now, term) = (group.now, group.replica(FIRST).raft().term());
-    let message = Message::StateHash(StateHash { index, hash });
-    let envelope = Envelope { group: GroupId::METADATA, from, to: FIRST, term, message };
-    group.host(FIRST).handle(now, GROUP, Event::Message(envelope), &mut Vec::new())
+    let (now, message) = (group.now, ReplicaMessage::StateHash(StateHash { index, hash }));
+    group.host(FIRST).handle(now, GROUP, said(from, FIRST, message), &mut Vec::new())
 }
 
 fn is_divergence(result: Result<(), ReplicaError>) -> bool {

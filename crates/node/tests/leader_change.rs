@@ -7,9 +7,9 @@ mod group;
 mod recorder;
 
 use bytes::Bytes;
-use group::{FIRST, Group, SECOND, THIRD, concerns};
+use group::{FIRST, Group, SECOND, THIRD, concerns, of_core};
 use recorder::Recorder;
-use ruvector_node::replica::{Event, Ticket};
+use ruvector_node::replica::{Event, PeerMessage, Ticket};
 use ruvector_node::state_machine::kv::{
     Command, KeyRange, KvMachine, KvView, LeaseId, PutRequest, RangeRequest, Revision,
 };
@@ -20,8 +20,8 @@ fn propose(number: u64) -> Event {
     Event::Propose(vec![(Ticket(number), Bytes::from(number.to_string()))])
 }
 
-fn is_append_to(envelope: &Envelope, node: NodeId) -> bool {
-    envelope.to == node && matches!(envelope.message, Message::AppendRequest(_))
+fn is_append_to(message: &PeerMessage, node: NodeId) -> bool {
+    message.to() == node && matches!(of_core(message), Some(Message::AppendRequest(_)))
 }
 
 /// What clients were told since this was last asked: how many commands the machine had then, or why not.
@@ -36,12 +36,12 @@ fn forwarded_to_a_lost_leader(reaches_second: bool) -> Group<Recorder> {
     let mut group = Group::start(&Tuning::default());
     group.elect(FIRST, |_| false);
     group.handle(THIRD, propose(1));
-    group.deliver(|envelope| {
-        is_append_to(envelope, THIRD)
-            || is_append_to(envelope, SECOND) && !reaches_second
-            || envelope.from == SECOND && envelope.to == FIRST
+    group.deliver(|message| {
+        is_append_to(message, THIRD)
+            || is_append_to(message, SECOND) && !reaches_second
+            || message.from() == SECOND && message.to() == FIRST
     });
-    assert_eq!(group.replica(FIRST).raft().status().last.index.0, 2, "the leader has it");
+    assert_eq!(group.replica(FIRST).raft().last().index.0, 2, "the leader has it");
     assert!(group.proposed.is_empty(), "{:?}", group.proposed);
     group
 }
@@ -50,8 +50,8 @@ fn forwarded_to_a_lost_leader(reaches_second: bool) -> Group<Recorder> {
 fn a_forwarded_command_that_is_lost_with_the_leader_is_applied_once_and_answered() {
     for reaches_second in [false, true] {
         let mut group = forwarded_to_a_lost_leader(reaches_second);
-        group.elect(SECOND, |envelope| concerns(envelope, FIRST));
-        group.heartbeat(SECOND, |envelope| concerns(envelope, FIRST));
+        group.elect(SECOND, |message| concerns(message, FIRST));
+        group.heartbeat(SECOND, |message| concerns(message, FIRST));
         assert_eq!(told(&mut group), [(Ticket(1), Ok(1))], "{reaches_second}");
         for _ in 0..10 {
             group.heartbeat(SECOND, |_| false);
@@ -66,7 +66,7 @@ fn a_forwarded_command_that_is_lost_with_the_leader_is_applied_once_and_answered
 #[test]
 fn a_forwarded_command_of_which_nothing_is_heard_is_unknown() {
     let mut group = forwarded_to_a_lost_leader(true);
-    let is_lost = |envelope: &Envelope| concerns(envelope, THIRD);
+    let is_lost = |message: &PeerMessage| concerns(message, THIRD);
     while group.proposed.is_empty() {
         group.heartbeat(THIRD, is_lost);
     }
@@ -97,8 +97,13 @@ fn a_command_that_comes_again_is_known_to_a_node_that_started_from_its_snapshot(
     let mut group: Group<Recorder> = Group::start(&tuning);
     group.elect(FIRST, |_| false);
     group.handle(THIRD, propose(1));
-    let is_forward = |envelope: &&Envelope| matches!(envelope.message, Message::ForwardProposals(_));
-    let forwarded = group.network.iter().find(is_forward).unwrap().clone();
+    let forwarded = |message: &PeerMessage| match message {
+        PeerMessage::Consensus(envelope) if matches!(envelope.message, Message::ForwardProposals(_)) => {
+            Some(envelope.clone())
+        }
+        PeerMessage::Consensus(_) | PeerMessage::Replica(_) => None,
+    };
+    let forwarded = group.network.iter().find_map(forwarded).unwrap();
     group.deliver(|_| false);
     // Only the snapshot can tell what came from the third node.
     for number in 2..6 {
@@ -114,7 +119,7 @@ fn a_command_that_comes_again_is_known_to_a_node_that_started_from_its_snapshot(
     group.elect(SECOND, |_| false);
     // The network had kept a copy.
     let term = group.replica(SECOND).raft().term();
-    group.handle(SECOND, Event::Message(Envelope { to: SECOND, term, ..forwarded }));
+    group.handle(SECOND, Event::Message(PeerMessage::Consensus(Envelope { to: SECOND, term, ..forwarded })));
     for _ in 0..10 {
         group.heartbeat(SECOND, |_| false);
     }
@@ -183,8 +188,8 @@ fn a_follower_forwards_much_in_many_messages_and_not_all_at_once() {
     group.elect(FIRST, |_| false);
     group.handle(THIRD, propose_many(100, 200));
     let mut proposals = 0;
-    for envelope in &group.network {
-        let Message::ForwardProposals(forwarded) = &envelope.message else { continue };
+    for message in &group.network {
+        let Some(Message::ForwardProposals(forwarded)) = of_core(message) else { continue };
         let bytes: usize = forwarded.proposals.iter().map(|proposal| proposal.command.len()).sum();
         assert!(bytes <= 500, "a message of {} proposals, {bytes} bytes", forwarded.proposals.len());
         proposals += forwarded.proposals.len();
@@ -247,7 +252,7 @@ fn leader_paused_past_a_lease() -> Group<KvMachine> {
     group.handle(FIRST, run(2, &put("leased", Some(LEASE))));
     group.deliver(|_| false);
     group.heartbeat(FIRST, |_| false);
-    let is_lost = |envelope: &Envelope| concerns(envelope, FIRST);
+    let is_lost = |message: &PeerMessage| concerns(message, FIRST);
     group.elect(SECOND, is_lost);
     for number in 3..253 {
         group.handle(SECOND, run(number, &renew()));

@@ -9,12 +9,14 @@ mod recorder;
 use std::cell::Cell;
 
 use bytes::Bytes;
-use group::{FIRST, Group, SECOND, THIRD, concerns};
+use group::{FIRST, Group, SECOND, THIRD, concerns, of_replica, said};
 use recorder::Recorder;
-use ruvector_node::replica::{Event, SnapshotJob, Ticket};
-use ruvector_node::{GroupId, LogPosition, NodeId, Term, Tuning};
-use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
-use ruvector_protocol::{Envelope, Index, Message, SnapshotMeta};
+use ruvector_node::replica::{
+    Event, PeerMessage, ReplicaEnvelope, ReplicaMessage, SnapshotChunk, SnapshotChunkResponse, SnapshotJob,
+    Ticket,
+};
+use ruvector_node::{Index, LogPosition, NodeId, Tuning};
+use ruvector_protocol::SnapshotMeta;
 use ruvector_storage::Disk;
 
 const COMMANDS: u64 = 200;
@@ -32,20 +34,20 @@ fn tuning() -> Tuning {
 
 /// The first node leads and has begun to send a snapshot to the third; the answers to its first chunks are
 /// under way. The second leads meanwhile.
-fn leader_replaced_in_a_transfer() -> (Group<Recorder>, Vec<Envelope>) {
+fn leader_replaced_in_a_transfer() -> (Group<Recorder>, Vec<PeerMessage>) {
     let mut group = Group::start(&tuning());
     group.elect(FIRST, |_| false);
-    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    propose_all(&mut group, |message| concerns(message, THIRD));
     group.handle(FIRST, Event::PeerLost(THIRD));
     let mut answers = Vec::new();
     for _ in 0..20 {
         group.now = group.now.after_micros(30_000);
         group.handle(FIRST, Event::Wake);
-        while let Some(envelope) = group.network.pop_front() {
-            if matches!(envelope.message, Message::SnapshotChunkResponse(_)) {
-                answers.push(envelope);
+        while let Some(message) = group.network.pop_front() {
+            if is_answer(&message) {
+                answers.push(message);
             } else {
-                group.handle(envelope.to, Event::Message(envelope));
+                group.handle(message.to(), Event::Message(message));
             }
         }
         if !answers.is_empty() {
@@ -53,12 +55,12 @@ fn leader_replaced_in_a_transfer() -> (Group<Recorder>, Vec<Envelope>) {
         }
     }
     assert!(!answers.is_empty(), "no snapshot was sent");
-    group.elect(SECOND, |envelope| concerns(envelope, FIRST));
+    group.elect(SECOND, |message| concerns(message, FIRST));
     (group, answers)
 }
 
 /// All commands, one after the other, at the first node.
-fn propose_all(group: &mut Group<Recorder>, is_lost: impl Fn(&Envelope) -> bool) {
+fn propose_all(group: &mut Group<Recorder>, is_lost: impl Fn(&PeerMessage) -> bool) {
     for number in 0..COMMANDS {
         let command = (Ticket(number), Bytes::from(number.to_string()));
         group.handle(FIRST, Event::Propose(vec![command]));
@@ -66,14 +68,25 @@ fn propose_all(group: &mut Group<Recorder>, is_lost: impl Fn(&Envelope) -> bool)
     }
 }
 
-fn is_chunk(envelope: &Envelope) -> bool {
-    matches!(envelope.message, Message::SnapshotChunk(_))
+fn chunk_of(message: &PeerMessage) -> Option<&SnapshotChunk> {
+    match of_replica(message)? {
+        ReplicaMessage::SnapshotChunk(chunk) => Some(chunk),
+        ReplicaMessage::SnapshotChunkResponse(_) | ReplicaMessage::StateHash(_) => None,
+    }
+}
+
+fn is_chunk(message: &PeerMessage) -> bool {
+    chunk_of(message).is_some()
+}
+
+fn is_answer(message: &PeerMessage) -> bool {
+    matches!(of_replica(message), Some(ReplicaMessage::SnapshotChunkResponse(_)))
 }
 
 #[test]
 fn a_leader_that_was_replaced_ends_its_transfers() {
     let (mut group, answers) = leader_replaced_in_a_transfer();
-    group.heartbeat(SECOND, |envelope| concerns(envelope, THIRD));
+    group.heartbeat(SECOND, |message| concerns(message, THIRD));
     assert_eq!(group.replica(FIRST).raft().leader(), Some(SECOND));
     for answer in answers {
         group.handle(FIRST, Event::Message(answer));
@@ -88,15 +101,20 @@ fn a_follower_takes_a_snapshot_from_its_leader_only() {
     for answer in answers {
         group.handle(FIRST, Event::Message(answer));
     }
-    let chunks: Vec<_> = group.network.drain(..).filter(is_chunk).collect();
+    let chunks: Vec<_> = group.network.iter().filter_map(chunk_of).cloned().collect();
+    group.network.clear();
     assert!(!chunks.is_empty());
     let term = group.replica(SECOND).raft().term();
     for chunk in chunks {
-        group.handle(THIRD, Event::Message(Envelope { term, ..chunk }));
-        assert!(group.network.is_empty(), "answered: {:?}", group.network);
+        // As it was sent, in a term that is over; and as if the sender led in this one.
+        for term in [chunk.term, term] {
+            let chunk = ReplicaMessage::SnapshotChunk(SnapshotChunk { term, ..chunk.clone() });
+            group.handle(THIRD, said(FIRST, THIRD, chunk));
+            assert!(group.network.is_empty(), "answered: {:?}", group.network);
+        }
     }
     for _ in 0..100 {
-        group.heartbeat(SECOND, |envelope| concerns(envelope, FIRST));
+        group.heartbeat(SECOND, |message| concerns(message, FIRST));
         if group.replica(THIRD).view().len() as u64 == COMMANDS {
             return;
         }
@@ -108,7 +126,7 @@ fn a_follower_takes_a_snapshot_from_its_leader_only() {
 fn a_damaged_snapshot_ends_all_its_transfers() {
     let mut group = Group::start(&tuning());
     group.elect(FIRST, |_| false);
-    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    propose_all(&mut group, |message| concerns(message, THIRD));
     for node in [SECOND, THIRD] {
         group.handle(FIRST, Event::PeerLost(node));
     }
@@ -119,9 +137,7 @@ fn a_damaged_snapshot_ends_all_its_transfers() {
     let middle = group.disk(FIRST).contents(&file).unwrap().len() as u64 / 2;
     assert!(group.disk(FIRST).flip_bit(&file, middle, 0));
     // The second finds out what it was sent; the third is still being sent the same.
-    let slow = |envelope: &Envelope| {
-        envelope.from == THIRD && matches!(envelope.message, Message::SnapshotChunkResponse(_))
-    };
+    let slow = |message: &PeerMessage| message.from() == THIRD && is_answer(message);
     for _ in 0..20 {
         group.heartbeat(FIRST, slow);
     }
@@ -139,15 +155,15 @@ fn a_damaged_snapshot_ends_all_its_transfers() {
 fn transfer_begun() -> Group<Recorder> {
     let mut group = Group::start(&Tuning { snapshot_chunk_bytes: 200, ..tuning() });
     group.elect(FIRST, |_| false);
-    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    propose_all(&mut group, |message| concerns(message, THIRD));
     group.handle(FIRST, Event::PeerLost(THIRD));
     for _ in 0..20 {
         group.now = group.now.after_micros(30_000);
         group.handle(FIRST, Event::Wake);
         while !group.network.iter().any(is_chunk)
-            && let Some(envelope) = group.network.pop_front()
+            && let Some(message) = group.network.pop_front()
         {
-            group.handle(envelope.to, Event::Message(envelope));
+            group.handle(message.to(), Event::Message(message));
         }
         if group.network.iter().any(is_chunk) {
             return group;
@@ -161,13 +177,13 @@ fn transfer_begun() -> Group<Recorder> {
 fn deliver_chunks(group: &mut Group<Recorder>) -> usize {
     let mut most = 0;
     loop {
-        let chunks = group.network.iter().filter(|envelope| is_chunk(envelope)).count();
+        let chunks = group.network.iter().filter(|message| is_chunk(message)).count();
         most = most.max(chunks);
-        let Some(envelope) = group.network.pop_front() else { return most };
-        if is_chunk(&envelope) {
+        let Some(message) = group.network.pop_front() else { return most };
+        if is_chunk(&message) {
             group.now = group.now.after_micros(1_000);
         }
-        group.handle(envelope.to, Event::Message(envelope));
+        group.handle(message.to(), Event::Message(message));
     }
 }
 
@@ -209,34 +225,25 @@ fn a_transfer_rests_between_chunks_while_commands_come() {
     assert!(chunks > 8, "{chunks}");
 }
 
-fn answer(from: NodeId, to: NodeId, term: Term, position: LogPosition, next_offset: u64) -> Event {
-    let message = Message::SnapshotChunkResponse(SnapshotChunkResponse { position, next_offset });
-    Event::Message(Envelope { group: GroupId::METADATA, from, to, term, message })
+fn answer(from: NodeId, to: NodeId, position: LogPosition, next_offset: u64) -> Event {
+    let response = SnapshotChunkResponse { position, next_offset };
+    said(from, to, ReplicaMessage::SnapshotChunkResponse(response))
 }
 
 /// The offsets of the chunks under way, which are lost.
 fn offsets(group: &mut Group<Recorder>) -> Vec<u64> {
-    let offset = |envelope: Envelope| {
-        let Message::SnapshotChunk(chunk) = envelope.message else { return None };
-        Some(chunk.offset)
-    };
-    group.network.drain(..).filter_map(offset).collect()
+    group.network.drain(..).filter_map(|message| Some(chunk_of(&message)?.offset)).collect()
 }
 
 /// The first chunk under way.
 fn first_chunk(group: &Group<Recorder>) -> SnapshotChunk {
-    let chunk = |envelope: &Envelope| {
-        let Message::SnapshotChunk(chunk) = &envelope.message else { return None };
-        Some(chunk.clone())
-    };
-    group.network.iter().find_map(chunk).unwrap()
+    group.network.iter().find_map(chunk_of).unwrap().clone()
 }
 
 /// The third says that it has all but the last byte, and then that it wants everything again: it found it damaged.
 fn refuse_snapshot(group: &mut Group<Recorder>, chunk: &SnapshotChunk) {
-    let term = group.replica(FIRST).raft().term();
     for next_offset in [chunk.total_bytes - 1, 0] {
-        group.handle(FIRST, answer(THIRD, FIRST, term, chunk.meta.position, next_offset));
+        group.handle(FIRST, answer(THIRD, FIRST, chunk.meta.position, next_offset));
     }
 }
 
@@ -254,9 +261,9 @@ fn a_snapshot_that_a_follower_could_not_use_is_read_once_beside_the_replica() {
     let sent = Cell::new(0);
     for _ in 0..60 {
         refuse_snapshot(&mut group, &chunk);
-        group.heartbeat(FIRST, |envelope| {
-            sent.set(sent.get() + usize::from(is_chunk(envelope)));
-            is_chunk(envelope)
+        group.heartbeat(FIRST, |message| {
+            sent.set(sent.get() + usize::from(is_chunk(message)));
+            is_chunk(message)
         });
     }
     assert_eq!((group.jobs.len(), sent.get()), (1, 0));
@@ -291,18 +298,18 @@ fn what_is_not_acknowledged_is_sent_again_after_a_while_and_given_up_in_the_end(
     let given_up = first_chunk(&group).meta.position;
     let first = offsets(&mut group);
     // There is a newer one meanwhile: whoever begins anew begins with that.
-    propose_all(&mut group, |envelope| concerns(envelope, THIRD));
+    propose_all(&mut group, |message| concerns(message, THIRD));
     let mut sent_again = Vec::new();
     for _ in 0..200 {
         let now = group.now;
         group.now = group.replica(FIRST).deadline(now).unwrap().max(now);
         // The third lives, and answers nothing about snapshots.
         group.handle(FIRST, Event::Wake);
-        while let Some(envelope) = group.network.pop_front() {
-            if let Message::SnapshotChunk(chunk) = &envelope.message {
+        while let Some(message) = group.network.pop_front() {
+            if let Some(chunk) = chunk_of(&message) {
                 sent_again.extend((chunk.offset == first[0]).then_some(chunk.meta.position));
             } else {
-                group.handle(envelope.to, Event::Message(envelope));
+                group.handle(message.to(), Event::Message(message));
             }
         }
     }
@@ -332,20 +339,19 @@ fn a_late_verification_leaves_a_newer_transfer_alone() {
     assert!(node == THIRD && matches!(job, SnapshotJob::Complete { .. }), "{node:?}: {job:?}");
     let applied = group.replica(THIRD).applied();
     // Another leader begins to send it a newer one.
-    group.elect(SECOND, |envelope| concerns(envelope, FIRST));
+    group.elect(SECOND, |message| concerns(message, FIRST));
     let chunk = {
         let meta = SnapshotMeta { position: group.replica(SECOND).applied(), ..SnapshotMeta::default() };
-        SnapshotChunk { meta, total_bytes: 1_000, offset: 0, data: Bytes::from(vec![1; 100]) }
+        let (term, data) = (group.replica(SECOND).raft().term(), Bytes::from(vec![1; 100]));
+        SnapshotChunk { term, meta, total_bytes: 1_000, offset: 0, data }
     };
     let send = |group: &mut Group<Recorder>, offset: u64| {
         group.network.clear();
-        let message = Message::SnapshotChunk(SnapshotChunk { offset, ..chunk.clone() });
-        let term = group.replica(SECOND).raft().term();
-        let envelope = Envelope { group: GroupId::METADATA, from: SECOND, to: THIRD, term, message };
-        group.handle(THIRD, Event::Message(envelope));
-        let wanted = |envelope: Envelope| {
-            let Message::SnapshotChunkResponse(response) = envelope.message else { return None };
-            Some(response.next_offset)
+        let chunk = SnapshotChunk { offset, ..chunk.clone() };
+        group.handle(THIRD, said(SECOND, THIRD, ReplicaMessage::SnapshotChunk(chunk)));
+        let wanted = |message: PeerMessage| match of_replica(&message)? {
+            ReplicaMessage::SnapshotChunkResponse(response) => Some(response.next_offset),
+            ReplicaMessage::SnapshotChunk(_) | ReplicaMessage::StateHash(_) => None,
         };
         group.network.drain(..).find_map(wanted)
     };
@@ -359,8 +365,11 @@ fn a_late_verification_leaves_a_newer_transfer_alone() {
 fn a_snapshot_that_its_receiver_finds_damaged_is_received_again() {
     let mut group = transfer_begun();
     group.keeps_jobs = true;
-    for envelope in &mut group.network {
-        if let Message::SnapshotChunk(chunk) = &mut envelope.message {
+    for message in &mut group.network {
+        if let PeerMessage::Replica(ReplicaEnvelope {
+            message: ReplicaMessage::SnapshotChunk(chunk), ..
+        }) = message
+        {
             let mut damaged = chunk.data.to_vec();
             damaged[50] ^= 1;
             chunk.data = damaged.into();

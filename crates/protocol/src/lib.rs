@@ -2,11 +2,12 @@
 //!
 //! Start reading at [`Raft`]: its [`step`](Raft::step) takes one [`Input`] and appends
 //! the [`Effect`]s that follow from it. The vocabulary is in three files: [`types`] (terms, indexes,
-//! entries), [`message`] (what travels between peers) and [`io`] (inputs and effects).
+//! entries), [`message`] (what cores say to each other) and [`io`] (inputs and effects).
 //!
 //! What this crate does not do: it reads no clock, opens no file, starts no thread, draws no random
-//! number that is not seeded by its configuration, and knows nothing of what a command means. The same
-//! inputs give the same effects, byte for byte; the simulator rests on that.
+//! number that is not seeded by its configuration, and knows nothing of what a command means, or of what
+//! replicas say to each other beside consensus. The same inputs give the same effects, byte for byte; the
+//! simulator rests on that.
 
 pub mod io;
 mod log;

@@ -1,12 +1,10 @@
-//! What peers say to each other: one type per message, in an envelope that says which group, from whom,
-//! to whom and in which term.
+//! What the cores of a group's replicas say to each other: one type per message, in an envelope that says which
+//! group, from whom, to whom and in which term.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClusterTime, Entry, GroupId, Incarnation, Index, LogPosition, NodeId, Proposal, SnapshotMeta, Term,
-    Timestamp,
+    ClusterTime, Entry, GroupId, Incarnation, Index, LogPosition, NodeId, Proposal, Term, Timestamp,
 };
 
 /// A message with its address.
@@ -24,7 +22,7 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// Everything that travels between peers.
+/// Everything that a core says to another. What replicas have to say beside that is no business of the core's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// Would you vote for me?
@@ -49,24 +47,16 @@ pub enum Message {
     ReadIndexRequest(ReadIndexRequest),
     /// The answer to it.
     ReadIndexResponse(ReadIndexResponse),
-    /// A piece of a snapshot file.
-    SnapshotChunk(SnapshotChunk),
-    /// The answer to it.
-    SnapshotChunkResponse(SnapshotChunkResponse),
-    /// The sender's hash of its state at an index, to be compared.
-    StateHash(StateHash),
     /// A newcomer asks a member where it stands.
     IntroductionRequest(IntroductionRequest),
     /// The answer to it.
     IntroductionResponse(IntroductionResponse),
 }
 
-/// What a message's encoding has beside entries, proposals and data, at most, in bytes.
+/// What a message's encoding has beside entries, proposals and what is remembered, at most, in bytes.
 const FIXED_BYTES_MAX: usize = 256;
 /// What the encoding of an entry or proposal has beside its command, at most, in bytes.
 const ENTRY_FIXED_BYTES_MAX: usize = 96;
-/// The same of a member in a membership.
-const MEMBER_BYTES_MAX: usize = 10;
 /// The same of what is remembered of a replica.
 const REMEMBERED_BYTES_MAX: usize = 20;
 
@@ -83,9 +73,6 @@ impl Message {
             Self::ForwardProposals(forwarded) => {
                 forwarded.proposals.iter().map(|proposal| of_command(proposal.command.len())).sum()
             }
-            Self::SnapshotChunk(chunk) => {
-                chunk.meta.membership.voters.len() * MEMBER_BYTES_MAX + chunk.data.len()
-            }
             Self::Heartbeat(heartbeat) => heartbeat.remembered.len() * REMEMBERED_BYTES_MAX,
             Self::HeartbeatResponse(response) => response.remembered.len() * REMEMBERED_BYTES_MAX,
             Self::PreVoteRequest(_)
@@ -95,8 +82,6 @@ impl Message {
             | Self::AppendResponse(_)
             | Self::ReadIndexRequest(_)
             | Self::ReadIndexResponse(_)
-            | Self::SnapshotChunkResponse(_)
-            | Self::StateHash(_)
             | Self::IntroductionRequest(_)
             | Self::IntroductionResponse(_) => 0,
         };
@@ -268,38 +253,6 @@ pub struct ReadIndexResponse {
     pub batch: u64,
     /// Once this index is applied the reads may be served; `None` if the leader can't say, try again.
     pub index: Option<Index>,
-}
-
-/// A piece of a snapshot file, in order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotChunk {
-    /// What the snapshot stands for.
-    pub meta: SnapshotMeta,
-    /// Size of the whole file, in bytes.
-    pub total_bytes: u64,
-    /// Where in the file `data` belongs.
-    pub offset: u64,
-    /// The bytes, never more than the sender's chunk limit.
-    pub data: Bytes,
-}
-
-/// Acknowledges a [`SnapshotChunk`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotChunkResponse {
-    /// The snapshot spoken of.
-    pub position: LogPosition,
-    /// The next byte that the receiver wants; equal to the file's size when it has all. A sender that is
-    /// elsewhere starts again from here.
-    pub next_offset: u64,
-}
-
-/// The hash of a replica's state at an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateHash {
-    /// The applied index that the hash belongs to.
-    pub index: Index,
-    /// The hash of the contents.
-    pub hash: u128,
 }
 
 /// Tells a member that the sender remembers nothing of its earlier starts. Nothing of those counts any more once

@@ -4,6 +4,7 @@
 //! leader and the other follower, which then loses its disk. While it gets everything again, and has some of it, the
 //! leader goes. The two that are left have a majority between them, and must not elect anybody without what they lack.
 
+use ruvector_node::replica::{PeerMessage, ReplicaMessage};
 use ruvector_protocol::message::AppendOutcome;
 use ruvector_protocol::{Envelope, Message};
 use ruvector_storage::disk::simulated::Crash;
@@ -74,9 +75,12 @@ impl World {
     }
 
     /// Whether a message is lost because its receiver is starved.
-    pub(crate) fn is_starved(&self, envelope: &Envelope) -> bool {
-        let link = (place_of(envelope.from), place_of(envelope.to));
-        let is_meal = matches!(&envelope.message, Message::AppendRequest(_) | Message::SnapshotChunk(_));
+    pub(crate) fn is_starved(&self, message: &PeerMessage) -> bool {
+        let link = (place_of(message.from()), place_of(message.to()));
+        let is_meal = match message {
+            PeerMessage::Consensus(envelope) => matches!(envelope.message, Message::AppendRequest(_)),
+            PeerMessage::Replica(envelope) => matches!(envelope.message, ReplicaMessage::SnapshotChunk(_)),
+        };
         is_meal && self.catch_up_trap.is_some_and(|trap| link == (trap.leader, trap.starved))
     }
 

@@ -104,7 +104,7 @@ impl Invariants {
         self.repeated
     }
 
-    /// A message leaves a node.
+    /// A core's message leaves a node.
     ///
     /// # Errors
     /// If it shows a second vote, a second leader, or an entry that differs from one of equal position.
@@ -131,9 +131,6 @@ impl Invariants {
             | Message::ForwardProposals(_)
             | Message::ReadIndexRequest(_)
             | Message::ReadIndexResponse(_)
-            | Message::SnapshotChunk(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_)
             | Message::IntroductionRequest(_)
             | Message::IntroductionResponse(_) => Ok(()),
         }
@@ -298,7 +295,7 @@ impl Invariants {
     /// Whether this node was last seen leading its present term.
     #[must_use]
     pub fn is_leader(replica: &Replica<KvMachine>) -> bool {
-        replica.raft().status().role == RoleName::Leader
+        replica.raft().role() == RoleName::Leader
     }
 }
 

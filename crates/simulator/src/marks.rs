@@ -4,9 +4,9 @@
 //! longer brings it about, or the system no longer does what led to it.
 
 use ruvector_node::NodeError;
-use ruvector_node::replica::{Event, JobDone, Output, Replica};
+use ruvector_node::replica::{Event, JobDone, Output, PeerMessage, Replica, ReplicaEnvelope, ReplicaMessage};
 use ruvector_protocol::message::AppendOutcome;
-use ruvector_protocol::{Entry, Envelope, LogPosition, Message, NodeId, RaftStatus, Term};
+use ruvector_protocol::{Entry, Envelope, LogPosition, Message, NodeId, Term};
 use ruvector_state_machine::kv::KvMachine;
 use ruvector_storage::StorageError;
 
@@ -123,14 +123,20 @@ impl Marks {
 }
 
 impl Marks {
-    fn count_kind(&mut self, before: Before, now: &RaftStatus, outputs: &[Output<KvMachine>]) {
+    /// `term` and `last` are the replica's after the turn.
+    fn count_kind(
+        &mut self,
+        before: Before,
+        (term, last): (Term, LogPosition),
+        outputs: &[Output<KvMachine>],
+    ) {
         match before.turn {
             Kind::VoteRequest(asked) => {
-                self.candidates_ignored += u64::from(asked > before.term && now.term == before.term);
+                self.candidates_ignored += u64::from(asked > before.term && term == before.term);
             }
-            Kind::Entries { last, contradict } => {
-                let is_replaced = contradict && now.last.term > last.term;
-                self.ends_replaced += u64::from(is_replaced || now.last.index < last.index);
+            Kind::Entries { last: before, contradict } => {
+                let is_replaced = contradict && last.term > before.term;
+                self.ends_replaced += u64::from(is_replaced || last.index < before.index);
             }
             Kind::Snapshot { from, term } => {
                 let is_over = term != before.term || before.leader != Some(from);
@@ -205,7 +211,9 @@ impl Kind {
         match turn {
             Turn::Apply { .. } => Self::Apply,
             Turn::Wake => Self::Wake,
-            Turn::Handle(_, Event::Message(envelope)) => Self::of_message(replica, envelope),
+            Turn::Handle(_, Event::Message(PeerMessage::Consensus(envelope))) => {
+                Self::of_message(replica, envelope)
+            }
             Turn::Handle(_, Event::JobDone(JobDone::Completed { from, term, result: Ok(_), .. })) => {
                 Self::Snapshot { from: *from, term: *term }
             }
@@ -218,7 +226,7 @@ impl Kind {
             return Self::VoteRequest(envelope.term);
         }
         let Message::AppendRequest(request) = &envelope.message else { return Self::Other };
-        let last = replica.raft().status().last;
+        let last = replica.raft().last();
         let contradicts = |entry: &Entry| entry.index <= last.index && entry.term > last.term;
         Self::Entries { last, contradict: request.entries.iter().any(contradicts) }
     }
@@ -231,13 +239,13 @@ impl World {
         let Some(process) = &self.hosts[node].process else { return };
         let raft = process.replica().raft();
         let leader = raft.leader();
-        self.marks.count_kind(before, &raft.status(), outputs);
+        self.marks.count_kind(before, (raft.term(), raft.last()), outputs);
         if before.leader == Some(id) && leader != Some(id) {
             let is_stalled = self.hosts[node].sync_slowdown > 1 && process.flushing;
             self.marks.count_deposed(before, raft.term(), is_stalled);
         }
         if before.leader != Some(id) && leader == Some(id) {
-            let has_old = raft.commit().next() < raft.status().last.index;
+            let has_old = raft.commit().next() < raft.last().index;
             let lease_lives = !process.replica().view().leases().is_empty();
             self.marks.leaders_with_old_entries += u64::from(has_old);
             self.marks.leases_over_leader_change += u64::from(lease_lives);
@@ -267,7 +275,19 @@ impl World {
     }
 
     /// Counts what a message shows that leaves a node.
-    pub(crate) fn mark_message(&mut self, node: usize, envelope: &Envelope, is_lost: bool) {
+    pub(crate) fn mark_message(&mut self, node: usize, message: &PeerMessage, is_lost: bool) {
+        match message {
+            PeerMessage::Consensus(envelope) => self.mark_envelope(node, envelope, is_lost),
+            PeerMessage::Replica(ReplicaEnvelope { message, .. }) => match message {
+                ReplicaMessage::SnapshotChunkResponse(response) => {
+                    self.marks.transfers_repeated += u64::from(response.next_offset == 0);
+                }
+                ReplicaMessage::SnapshotChunk(_) | ReplicaMessage::StateHash(_) => {}
+            },
+        }
+    }
+
+    fn mark_envelope(&mut self, node: usize, envelope: &Envelope, is_lost: bool) {
         if let Message::ReadIndexRequest(request) = &envelope.message
             && self.is_replaced_leader(place_of(envelope.to))
         {
@@ -289,17 +309,12 @@ impl World {
             Message::ReadIndexResponse(response) => {
                 marks.read_indexes_refused += u64::from(response.index.is_none());
             }
-            Message::SnapshotChunkResponse(response) => {
-                marks.transfers_repeated += u64::from(response.next_offset == 0);
-            }
             Message::PreVoteRequest(_)
             | Message::VoteRequest(_)
             | Message::AppendRequest(_)
             | Message::Heartbeat(_)
             | Message::HeartbeatResponse(_)
             | Message::ReadIndexRequest(_)
-            | Message::SnapshotChunk(_)
-            | Message::StateHash(_)
             | Message::IntroductionRequest(_)
             | Message::IntroductionResponse(_) => {}
         }

@@ -340,7 +340,7 @@ impl Process {
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         let replicas = self.groups.groups().filter_map(|group| self.groups.replica(group));
-        replicas.map(|replica| replica.raft().status().last.index.0).sum()
+        replicas.map(|replica| replica.raft().last().index.0).sum()
     }
 
     /// How many entries its groups have applied, all together, or were given as snapshots.

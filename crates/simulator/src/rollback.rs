@@ -207,7 +207,7 @@ impl World {
         self.run_until(self.now_us + self.election_timeout_us() * 8 + while_us)?;
         self.bring_up(victim);
         self.run_until(self.now_us)?;
-        let last = self.replica(victim).map(|replica| replica.raft().status().last.index);
+        let last = self.replica(victim).map(|replica| replica.raft().last().index);
         if let Some(act) = &mut self.last_act {
             act.forgotten = last.is_some_and(|last| last < applied).then_some(applied);
             let is_forgotten = u64::from(act.forgotten.is_some());
@@ -343,7 +343,7 @@ impl World {
     /// Whether a replica has stopped over it, or shows that it is in trouble.
     fn is_noticed(&self) -> bool {
         let shows = |replica: &Replica<KvMachine>| {
-            !replica.raft().status().contradicted_by.is_empty() || replica.differs_at().is_some()
+            !replica.raft().contradicted_by().is_empty() || replica.differs_at().is_some()
         };
         self.last_act.as_ref().is_some_and(|act| act.stopped > 0) || self.all_replicas().any(shows)
     }

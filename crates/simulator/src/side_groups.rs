@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ruvector_node::NodeError;
-use ruvector_node::replica::{Event, Replica, Ticket};
+use ruvector_node::replica::{Event, PeerMessage, Replica, Ticket};
 use ruvector_protocol::{GroupId, Membership, NodeId};
 use ruvector_state_machine::kv::{Command, KeyRange, KvMachine, PutRequest, RangeRequest};
 
@@ -131,10 +131,12 @@ impl World {
     ///
     /// # Errors
     /// See [`Invariants::watch`].
-    pub(crate) fn watch_aside(&mut self, envelope: &ruvector_protocol::Envelope) -> Result<bool, Violation> {
-        let Some(side) = self.sides.get_mut(&envelope.group) else { return Ok(false) };
-        let judged = side.invariants.watch(envelope);
-        self.forgiven(judged)?;
+    pub(crate) fn watch_aside(&mut self, message: &PeerMessage) -> Result<bool, Violation> {
+        let Some(side) = self.sides.get_mut(&message.group()) else { return Ok(false) };
+        if let PeerMessage::Consensus(envelope) = message {
+            let judged = side.invariants.watch(envelope);
+            self.forgiven(judged)?;
+        }
         Ok(true)
     }
 

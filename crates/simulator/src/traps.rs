@@ -81,9 +81,6 @@ impl Bait {
             | Message::ForwardProposals(_)
             | Message::ReadIndexRequest(_)
             | Message::ReadIndexResponse(_)
-            | Message::SnapshotChunk(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_)
             | Message::IntroductionRequest(_)
             | Message::IntroductionResponse(_) => false,
         }

@@ -2,8 +2,8 @@
 
 use ruvector_node::FlushJob;
 use ruvector_node::ReplicaError;
-use ruvector_node::replica::{Event, JobDone, Output, SnapshotJob};
-use ruvector_protocol::{Envelope, GroupId, NodeId};
+use ruvector_node::replica::{Event, JobDone, Output, PeerMessage, SnapshotJob};
+use ruvector_protocol::{GroupId, NodeId};
 use ruvector_state_machine::kv::KvMachine;
 use ruvector_storage::StorageError;
 use ruvector_storage::disk::simulated::Crash;
@@ -277,8 +277,8 @@ impl World {
     fn send_out(&mut self, node: usize, outputs: Vec<Output<KvMachine>>) -> Result<(), Violation> {
         for output in outputs {
             match output {
-                Output::Send(envelope) => {
-                    self.send(node, envelope)?;
+                Output::Send(message) => {
+                    self.send(node, message)?;
                     if self.hosts[node].process.is_none() {
                         return Ok(());
                     }
@@ -311,34 +311,39 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, node: usize, envelope: Envelope) -> Result<(), Violation> {
+    fn send(&mut self, node: usize, message: PeerMessage) -> Result<(), Violation> {
         self.statistics.messages += 1;
-        self.trace.remark(self.now_us, Place::Node(envelope.from.0), || {
-            format!("  sends to {} in term {}: {:?}", envelope.to, envelope.term, envelope.message)
+        self.trace.remark(self.now_us, Place::Node(message.from().0), || {
+            format!("  sends to {}{}", message.to(), describe_message(&message))
         });
-        let is_aside = self.watch_aside(&envelope)?;
-        if !is_aside {
-            let judged = self.invariants.watch(&envelope);
+        let is_aside = self.watch_aside(&message)?;
+        // What its core says, if it is of the group that every node is a member of.
+        let envelope = match &message {
+            PeerMessage::Consensus(envelope) if !is_aside => Some(envelope),
+            PeerMessage::Consensus(_) | PeerMessage::Replica(_) => None,
+        };
+        if let Some(envelope) = envelope {
+            let judged = self.invariants.watch(envelope);
             self.forgiven(judged)?;
-            self.chase(&envelope);
+            self.chase(envelope);
         }
-        let link = (node, place_of(envelope.to));
-        let arrivals = match self.is_starved(&envelope) {
+        let link = (node, place_of(message.to()));
+        let arrivals = match self.is_starved(&message) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, link, &mut self.random),
         };
         if !is_aside {
-            self.mark_message(node, &envelope, arrivals.is_empty());
+            self.mark_message(node, &message, arrivals.is_empty());
         }
         self.statistics.messages_lost += u64::from(arrivals.is_empty());
         self.statistics.messages_duplicated += u64::from(arrivals.len() > 1);
         for at_us in arrivals {
-            self.plan(at_us, Happening::Arrive(envelope.clone()));
+            self.plan(at_us, Happening::Arrive(message.clone()));
         }
-        if !is_aside {
-            self.spring_power_trap(&envelope);
-            self.spring_vote_trap(&envelope);
-            self.spring_catch_up_trap(&envelope);
+        if let Some(envelope) = envelope {
+            self.spring_power_trap(envelope);
+            self.spring_vote_trap(envelope);
+            self.spring_catch_up_trap(envelope);
         }
         Ok(())
     }
@@ -482,10 +487,17 @@ fn is_corruption(error: &ReplicaError) -> bool {
     }
 }
 
+fn describe_message(message: &PeerMessage) -> String {
+    match message {
+        PeerMessage::Consensus(envelope) => format!(" in term {}: {:?}", envelope.term, envelope.message),
+        PeerMessage::Replica(envelope) => format!(": {:?}", envelope.message),
+    }
+}
+
 fn describe_turn(turn: &Turn) -> String {
     match turn {
-        Turn::Handle(_, Event::Message(envelope)) => {
-            format!("hears from {} in term {}: {:?}", envelope.from, envelope.term, envelope.message)
+        Turn::Handle(_, Event::Message(message)) => {
+            format!("hears from {}{}", message.from(), describe_message(message))
         }
         Turn::Handle(_, Event::JobDone(_)) => "takes note of a finished job".to_owned(),
         Turn::Handle(_, event) => format!("handles {event:?}"),

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use ruvector_node::replica::{Event, JobDone, ReadGrant, Replica, SnapshotJob, Ticket};
+use ruvector_node::replica::{Event, JobDone, PeerMessage, ReadGrant, Replica, SnapshotJob, Ticket};
 use ruvector_node::{FlushJob, Flushed};
-use ruvector_protocol::{Envelope, GroupId, Membership, NodeId};
+use ruvector_protocol::{GroupId, Membership, NodeId};
 use ruvector_state_machine::kv::{KvMachine, Retention};
 use ruvector_storage::disk::simulated::SimulatedDisk;
 
@@ -100,7 +100,7 @@ const ROLLBACK_SEED: u64 = 13 << 32;
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// A message arrives.
-    Arrive(Envelope),
+    Arrive(PeerMessage),
     /// A node learns that a connection to a peer broke.
     LosePeer { node: usize, peer: NodeId },
     /// Something within a life of a node.
@@ -341,9 +341,9 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
-            Happening::Arrive(envelope) => {
-                let node = place_of(envelope.to);
-                self.arrive(node, Arrival::Event(envelope.group, Event::Message(envelope)))
+            Happening::Arrive(message) => {
+                let node = place_of(message.to());
+                self.arrive(node, Arrival::Event(message.group(), Event::Message(message)))
             }
             Happening::LosePeer { node, peer } => self.arrive(node, Arrival::PeerLost(peer)),
             Happening::Due { node, life, due } if self.hosts[node].life == life => self.due(node, due),

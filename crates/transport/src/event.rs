@@ -1,12 +1,14 @@
 //! What a transport tells.
 
-use ruvector_protocol::{Envelope, NodeId};
+use ruvector_protocol::NodeId;
+
+use crate::message::PeerMessage;
 
 /// What the transport tells its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
-    /// A message arrived. Its `from` and `to` have been checked against the connection's handshake.
-    Received(Envelope),
+    /// A message arrived. Its sender and receiver have been checked against the connection's handshake.
+    Received(PeerMessage),
     /// A connection to a peer was established (the one this node dialled).
     PeerConnected {
         /// The peer.

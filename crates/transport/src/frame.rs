@@ -1,14 +1,15 @@
 //! How messages are cut into frames on a connection.
 //!
 //! ```text
-//! payload length: u32 LE | crc32c of the payload: u32 LE | payload: postcard(Envelope)
+//! payload length: u32 LE | crc32c of the payload: u32 LE | payload: postcard(PeerMessage)
 //! ```
 //! A frame without payload is a keep-alive.
 
 use std::io::{self, Read};
 
 use postcard::ser_flavors::Flavor;
-use ruvector_protocol::Envelope;
+
+use crate::message::PeerMessage;
 
 /// The largest payload that is sent or taken, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -31,7 +32,7 @@ pub(crate) enum FrameError {
     /// The checksum does not fit.
     #[error("a frame with checksum {found:08x} where {announced:08x} was announced")]
     Checksum { announced: u32, found: u32 },
-    /// The payload is not an envelope.
+    /// The payload is not a message.
     #[error("a frame that is not a message: {0}")]
     Encoding(postcard::Error),
 }
@@ -40,14 +41,14 @@ pub(crate) enum FrameError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     KeepAlive,
-    Message(Envelope),
+    Message(PeerMessage),
 }
 
-/// Appends `envelope` to `buffer` as one frame. On an error the buffer is as it was.
-pub(crate) fn append_frame(buffer: &mut Vec<u8>, envelope: &Envelope) -> Result<(), FrameError> {
+/// Appends `message` to `buffer` as one frame. On an error the buffer is as it was.
+pub(crate) fn append_frame(buffer: &mut Vec<u8>, message: &PeerMessage) -> Result<(), FrameError> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADER_BYTES]);
-    let encoded = postcard::serialize_with_flavor(envelope, Tail(buffer)).map_err(FrameError::Encoding);
+    let encoded = postcard::serialize_with_flavor(message, Tail(buffer)).map_err(FrameError::Encoding);
     let payload_start = start + HEADER_BYTES;
     let bytes = buffer.len() - payload_start;
     let checked =
@@ -151,9 +152,9 @@ impl FrameReader {
 }
 
 fn decode(payload: &[u8]) -> Result<Frame, FrameError> {
-    let (envelope, rest) = postcard::take_from_bytes(payload).map_err(FrameError::Encoding)?;
+    let (message, rest) = postcard::take_from_bytes(payload).map_err(FrameError::Encoding)?;
     if rest.is_empty() {
-        Ok(Frame::Message(envelope))
+        Ok(Frame::Message(message))
     } else {
         Err(FrameError::Encoding(postcard::Error::DeserializeBadEncoding))
     }
@@ -165,29 +166,30 @@ mod tests {
     use bytes::Bytes;
     use ruvector_protocol::message::{
         AppendOutcome, AppendRequest, AppendResponse, FollowerStamp, ForwardProposals, Heartbeat,
-        HeartbeatResponse, LeaderStamp, SnapshotChunk, StateHash,
+        HeartbeatResponse, LeaderStamp,
     };
     use ruvector_protocol::{
-        ClusterTime, Entry, GroupId, Incarnation, Index, LogPosition, Membership, Message, NodeId, Origin,
-        Payload, Proposal, SnapshotMeta, Term, Timestamp,
+        ClusterTime, Entry, Envelope, GroupId, Incarnation, Index, LogPosition, Membership, Message, NodeId,
+        Origin, Payload, Proposal, SnapshotMeta, Term, Timestamp,
     };
 
     use super::*;
+    use crate::message::{ReplicaEnvelope, ReplicaMessage, SnapshotChunk, SnapshotChunkResponse, StateHash};
 
-    fn chunk(bytes: usize) -> Envelope {
+    fn chunk(bytes: usize) -> PeerMessage {
         let data: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
-        Envelope {
+        PeerMessage::Replica(ReplicaEnvelope {
             group: GroupId::METADATA,
             from: NodeId(1),
             to: NodeId(2),
-            term: Term(3),
-            message: Message::SnapshotChunk(SnapshotChunk {
+            message: ReplicaMessage::SnapshotChunk(SnapshotChunk {
+                term: Term(3),
                 meta: SnapshotMeta::default(),
                 total_bytes: bytes as u64,
                 offset: 0,
                 data: Bytes::from(data),
             }),
-        }
+        })
     }
 
     /// Gives bytes in pieces of a fixed size, as a network does.
@@ -217,18 +219,16 @@ mod tests {
 
     #[test]
     fn frames_of_all_sizes_survive_being_cut_anywhere() {
-        let sent: Vec<Envelope> = [0, 1, 100, 300_000, 7, 1_500_000, 2].map(chunk).into();
+        let sent: Vec<PeerMessage> = [0, 1, 100, 300_000, 7, 1_500_000, 2].map(chunk).into();
         let mut wire = Vec::new();
-        for envelope in &sent {
-            append_frame(&mut wire, envelope).unwrap();
+        for message in &sent {
+            append_frame(&mut wire, message).unwrap();
             wire.extend_from_slice(&KEEP_ALIVE);
         }
         for piece in [13, 4096, 100_000, usize::MAX] {
             let frames = read_all(Pieces(&wire, piece)).unwrap();
-            let expected: Vec<Frame> = sent
-                .iter()
-                .flat_map(|envelope| [Frame::Message(envelope.clone()), Frame::KeepAlive])
-                .collect();
+            let expected: Vec<Frame> =
+                sent.iter().flat_map(|message| [Frame::Message(message.clone()), Frame::KeepAlive]).collect();
             assert!(frames == expected, "pieces of {piece}");
         }
     }
@@ -283,14 +283,17 @@ mod tests {
     }
 
     /// One message of each kind whose size differs, all numbers as large as can be.
-    fn largest_messages() -> Vec<Message> {
+    fn largest_messages() -> Vec<PeerMessage> {
         const MAX: u64 = u64::MAX;
-        let (position, time) = (LogPosition { term: Term(MAX), index: Index(MAX) }, ClusterTime(MAX));
+        let (group, from, to, term) = (GroupId(MAX), NodeId(MAX), NodeId(MAX - 1), Term(MAX));
+        let consensus = |message| PeerMessage::Consensus(Envelope { group, from, to, term, message });
+        let replica = |message| PeerMessage::Replica(ReplicaEnvelope { group, from, to, message });
+        let (position, time) = (LogPosition { term, index: Index(MAX) }, ClusterTime(MAX));
         let origin =
             Origin { node: NodeId(MAX), incarnation: Incarnation(MAX), sequence: MAX, settled_below: MAX };
         let proposal = Proposal { origin, command: Bytes::from_static(b"x") };
         let payload = Payload::Command(proposal.clone());
-        let entry = Entry { term: Term(MAX), index: Index(MAX), time, payload };
+        let entry = Entry { term, index: Index(MAX), time, payload };
         let stamp = LeaderStamp {
             sent_at: Timestamp(MAX),
             read_round: MAX,
@@ -305,17 +308,23 @@ mod tests {
         let meta = SnapshotMeta { position, time, membership: Membership { voters } };
         let append = |count| {
             let entries = vec![entry.clone(); count];
-            Message::AppendRequest(AppendRequest { previous: position, entries, commit: Index(MAX), stamp })
+            let commit = Index(MAX);
+            consensus(Message::AppendRequest(AppendRequest { previous: position, entries, commit, stamp }))
         };
-        let forward =
-            |count| Message::ForwardProposals(ForwardProposals { proposals: vec![proposal.clone(); count] });
+        let forward = |count| {
+            let proposals = vec![proposal.clone(); count];
+            consensus(Message::ForwardProposals(ForwardProposals { proposals }))
+        };
         let chunk = |bytes| {
             let data = vec![0; bytes].into();
-            Message::SnapshotChunk(SnapshotChunk { meta: meta.clone(), total_bytes: MAX, offset: MAX, data })
+            let meta = meta.clone();
+            let chunk = SnapshotChunk { term, meta, total_bytes: MAX, offset: MAX, data };
+            replica(ReplicaMessage::SnapshotChunk(chunk))
         };
         let remembered = |count| vec![(NodeId(MAX), Index(MAX)); count];
         let heartbeat = |count| {
-            Message::Heartbeat(Heartbeat { commit: Index(MAX), remembered: remembered(count), stamp })
+            let remembered = remembered(count);
+            consensus(Message::Heartbeat(Heartbeat { commit: Index(MAX), remembered, stamp }))
         };
         let follower_stamp = FollowerStamp {
             echo: Timestamp(MAX),
@@ -329,25 +338,28 @@ mod tests {
         };
         let response = |count| {
             let remembered = remembered(count);
-            Message::HeartbeatResponse(HeartbeatResponse { remembered, stamp: follower_stamp })
+            let stamp = follower_stamp;
+            consensus(Message::HeartbeatResponse(HeartbeatResponse { remembered, stamp }))
         };
         let of_count =
             |count| [append(count), forward(count), chunk(count), heartbeat(count), response(count)];
         let mut messages: Vec<_> = [0, 1, 1_000, 100_000].into_iter().flat_map(of_count).collect();
         let outcome = AppendOutcome::Rejected { previous: position, candidate: position };
-        messages.push(Message::AppendResponse(AppendResponse { outcome, stamp: follower_stamp }));
-        messages.push(Message::StateHash(StateHash { index: Index(MAX), hash: u128::MAX }));
+        let response = AppendResponse { outcome, stamp: follower_stamp };
+        messages.push(consensus(Message::AppendResponse(response)));
+        let response = SnapshotChunkResponse { position, next_offset: MAX };
+        messages.push(replica(ReplicaMessage::SnapshotChunkResponse(response)));
+        let hash = StateHash { index: Index(MAX), hash: u128::MAX };
+        messages.push(replica(ReplicaMessage::StateHash(hash)));
         messages
     }
 
     #[test]
     fn no_message_is_larger_than_it_says_it_can_be() {
-        let (from, to, term) = (NodeId(u64::MAX), NodeId(u64::MAX - 1), Term(u64::MAX));
         for message in largest_messages() {
-            let envelope = Envelope { group: GroupId(u64::MAX), from, to, term, message };
             let mut wire = Vec::new();
-            append_frame(&mut wire, &envelope).unwrap();
-            let (bytes, bytes_max) = (wire.len() - HEADER_BYTES, envelope.message.encoded_bytes_max());
+            append_frame(&mut wire, &message).unwrap();
+            let (bytes, bytes_max) = (wire.len() - HEADER_BYTES, message.encoded_bytes_max());
             assert!(bytes <= bytes_max, "{bytes} bytes where at most {bytes_max} were expected");
         }
     }

@@ -2,22 +2,21 @@
 
 use std::io::{self, Read};
 
-use ruvector_protocol::Envelope;
-
 use crate::frame::{Frame, FrameReader, append_frame};
 use crate::handshake::{self, HELLO_MAGIC, HandshakeError, Hello, REPLY_MAGIC, Reply};
+use crate::message::PeerMessage;
 
 /// Reads frames until the source ends or one can't be taken. Answers the messages, and why it ended early.
 ///
 /// # Errors
 /// Those of the source.
-pub fn read_frames(source: &mut impl Read) -> io::Result<(Vec<Envelope>, Option<String>)> {
+pub fn read_frames(source: &mut impl Read) -> io::Result<(Vec<PeerMessage>, Option<String>)> {
     let mut reader = FrameReader::new();
     let mut messages = Vec::new();
     while reader.fill(source)? > 0 {
         loop {
             match reader.next_frame() {
-                Ok(Some(Frame::Message(envelope))) => messages.push(envelope),
+                Ok(Some(Frame::Message(message))) => messages.push(message),
                 Ok(Some(Frame::KeepAlive)) => {}
                 Ok(None) => break,
                 Err(error) => return Ok((messages, Some(error.to_string()))),
@@ -29,9 +28,9 @@ pub fn read_frames(source: &mut impl Read) -> io::Result<(Vec<Envelope>, Option<
 
 /// A message as a frame; `None` if it is too large for one.
 #[must_use]
-pub fn write_frame(envelope: &Envelope) -> Option<Vec<u8>> {
+pub fn write_frame(message: &PeerMessage) -> Option<Vec<u8>> {
     let mut frame = Vec::new();
-    append_frame(&mut frame, envelope).ok()?;
+    append_frame(&mut frame, message).ok()?;
     Some(frame)
 }
 

@@ -146,14 +146,15 @@ impl Connection {
         };
         self.heard = Instant::now();
         while let Some(frame) = self.reader.next_frame()? {
-            let envelope = match frame {
+            let message = match frame {
                 Frame::KeepAlive => continue,
-                Frame::Message(envelope) => envelope,
+                Frame::Message(message) => message,
             };
-            if envelope.from != self.arrival.peer.id || envelope.to != node {
-                return Err(End::Address { from: envelope.from, to: envelope.to });
+            let (from, to) = (message.from(), message.to());
+            if from != self.arrival.peer.id || to != node {
+                return Err(End::Address { from, to });
             }
-            events.push(TransportEvent::Received(envelope));
+            events.push(TransportEvent::Received(message));
         }
         Ok(())
     }

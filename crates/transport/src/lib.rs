@@ -10,7 +10,10 @@
 //! (`handshake`), makes it again when it broke, and writes what a full socket would not take at once; one more
 //! (`acceptor`) takes the connections that peers make.
 //!
-//! What this crate does not do: it does not look into messages, it decides nothing about membership, and it
+//! What travels between nodes is defined here ([`PeerMessage`]): consensus, which is `protocol`'s, and what replicas say
+//! beside that.
+//!
+//! What this crate does not do: it does not look into messages beyond their addresses and sizes, it decides nothing about membership, and it
 //! neither encrypts nor authenticates.
 
 mod acceptor;
@@ -23,6 +26,7 @@ pub mod fuzzing;
 mod handshake;
 mod inbox;
 mod local;
+mod message;
 mod notice;
 mod sender;
 mod wake;
@@ -34,7 +38,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ruvector_protocol::{Envelope, NodeId};
+use ruvector_protocol::NodeId;
 
 use acceptor::Acceptor;
 pub use bell::Bell;
@@ -42,6 +46,9 @@ pub use event::TransportEvent;
 pub use frame::FRAME_BYTES_MAX;
 use inbox::Inbox;
 use local::Local;
+pub use message::{
+    PeerMessage, ReplicaEnvelope, ReplicaMessage, SnapshotChunk, SnapshotChunkResponse, StateHash,
+};
 pub use notice::Notices;
 use sender::Peer;
 pub use sender::PeerCounters;
@@ -161,9 +168,9 @@ impl Transport {
 
     /// Queues a message for its `to`; never blocks. Dropped and counted if the peer is not connected or its
     /// queue is full; dropped if `to` is not a peer.
-    pub fn send(&self, envelope: Envelope) {
-        if let Some(peer) = self.peers.get(&envelope.to) {
-            peer.send(&envelope);
+    pub fn send(&self, message: PeerMessage) {
+        if let Some(peer) = self.peers.get(&message.to()) {
+            peer.send(&message);
         }
     }
 

@@ -9,9 +9,10 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ruvector_protocol::{Envelope, NodeId};
+use ruvector_protocol::NodeId;
 
 use crate::frame::{FrameError, KEEP_ALIVE, append_frame};
+use crate::message::PeerMessage;
 use crate::notice::Notices;
 use crate::wake::Waker;
 
@@ -94,7 +95,7 @@ impl Peer {
 
     /// Queues a message, or drops and counts it: when there is no connection, when the queue is full, or when
     /// it is larger than a frame may be. A message is taken whenever the queue is empty, whatever its size.
-    pub(crate) fn send(&self, envelope: &Envelope) {
+    pub(crate) fn send(&self, message: &PeerMessage) {
         let mut outbox = self.outbox();
         let queued = outbox.bytes.len() - outbox.written;
         if outbox.connection.is_none() || queued >= self.queue_bytes_max {
@@ -102,7 +103,7 @@ impl Peer {
             return;
         }
         let length_before = outbox.bytes.len();
-        match append_frame(&mut outbox.bytes, envelope) {
+        match append_frame(&mut outbox.bytes, message) {
             Ok(()) => {
                 let over = outbox.bytes.len() - outbox.written > self.queue_bytes_max;
                 if over && queued > 0 {

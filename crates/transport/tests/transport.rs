@@ -10,16 +10,17 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ruvector_protocol::message::SnapshotChunk;
-use ruvector_protocol::{Envelope, GroupId, Message, NodeId, SnapshotMeta, Term};
-use ruvector_transport::{Transport, TransportConfig, TransportEvent};
+use ruvector_protocol::{GroupId, NodeId, SnapshotMeta, Term};
+use ruvector_transport::{
+    PeerMessage, ReplicaEnvelope, ReplicaMessage, SnapshotChunk, Transport, TransportConfig, TransportEvent,
+};
 
 /// Far more than anything here takes; only a broken transport reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 const CLUSTER: u64 = 0xc1;
 /// As documented.
-const PEER_PROTOCOL_VERSION: u32 = 1;
+const PEER_PROTOCOL_VERSION: u32 = 2;
 
 struct Node {
     id: NodeId,
@@ -62,15 +63,18 @@ fn cluster(count: u64) -> Vec<Node> {
         .collect()
 }
 
-fn message(from: NodeId, to: NodeId, number: u64, data: Bytes) -> Envelope {
-    let chunk =
-        SnapshotChunk { meta: SnapshotMeta::default(), total_bytes: data.len() as u64, offset: number, data };
-    let message = Message::SnapshotChunk(chunk);
-    Envelope { group: GroupId::METADATA, from, to, term: Term(1), message }
+fn message(from: NodeId, to: NodeId, number: u64, data: Bytes) -> PeerMessage {
+    let (term, meta, total_bytes) = (Term(1), SnapshotMeta::default(), data.len() as u64);
+    let chunk = SnapshotChunk { term, meta, total_bytes, offset: number, data };
+    let message = ReplicaMessage::SnapshotChunk(chunk);
+    PeerMessage::Replica(ReplicaEnvelope { group: GroupId::METADATA, from, to, message })
 }
 
-fn number_of(envelope: &Envelope) -> u64 {
-    let Message::SnapshotChunk(chunk) = &envelope.message else { panic!("unexpected {envelope:?}") };
+fn number_of(message: &PeerMessage) -> u64 {
+    let PeerMessage::Replica(ReplicaEnvelope { message: ReplicaMessage::SnapshotChunk(chunk), .. }) = message
+    else {
+        panic!("unexpected {message:?}")
+    };
     chunk.offset
 }
 
@@ -112,9 +116,9 @@ impl Node {
         })
     }
 
-    fn await_message(&mut self) -> Envelope {
+    fn await_message(&mut self) -> PeerMessage {
         self.await_event("message", |event| match event {
-            TransportEvent::Received(envelope) => Some(envelope),
+            TransportEvent::Received(message) => Some(message),
             TransportEvent::PeerConnected { .. } | TransportEvent::PeerLost(_) => None,
         })
     }
@@ -162,9 +166,9 @@ fn three_nodes_hear_each_other_in_order() {
     for node in &mut nodes {
         let mut expected: BTreeMap<NodeId, u64> = BTreeMap::new();
         for _ in 0..2000 {
-            let envelope = node.await_message();
-            let next = expected.entry(envelope.from).or_default();
-            assert_eq!(number_of(&envelope), *next, "from {}", envelope.from);
+            let message = node.await_message();
+            let next = expected.entry(message.from()).or_default();
+            assert_eq!(number_of(&message), *next, "from {}", message.from());
             *next += 1;
         }
     }
@@ -295,8 +299,8 @@ fn shake_hands(node: &Node, from: u64) -> TcpStream {
     connection
 }
 
-fn frame(envelope: &Envelope) -> Vec<u8> {
-    let payload = postcard::to_stdvec(envelope).unwrap();
+fn frame(message: &PeerMessage) -> Vec<u8> {
+    let payload = postcard::to_stdvec(message).unwrap();
     let mut bytes = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
     bytes.extend_from_slice(&payload);
@@ -429,7 +433,7 @@ fn a_full_queue_drops_the_newest_and_counts_them() {
     connection.read_exact(&mut vec![0; body_bytes]).unwrap();
     let body = [0, 0];
     let mut welcome = b"ruv-answ".to_vec();
-    welcome.extend_from_slice(&1u32.to_le_bytes());
+    welcome.extend_from_slice(&PEER_PROTOCOL_VERSION.to_le_bytes());
     welcome.extend_from_slice(&2u32.to_le_bytes());
     welcome.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     welcome.extend_from_slice(&body);

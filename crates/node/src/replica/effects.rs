@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ruvector_protocol::{Effect, Entry, Envelope, Input, Message, NodeId, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
-use ruvector_transport::FRAME_BYTES_MAX;
+use ruvector_transport::{FRAME_BYTES_MAX, PeerMessage, ReplicaEnvelope, ReplicaMessage};
 
 use crate::config::COMMAND_BYTES_MAX;
 
@@ -52,7 +52,7 @@ impl<M: StateMachine> Replica<M> {
                 );
                 self.journal.push(write);
             }
-            Effect::Send(envelope) => outputs.push(Output::Send(fitting(envelope))),
+            Effect::Send(envelope) => outputs.push(Output::Send(fitting(PeerMessage::Consensus(envelope)))),
             Effect::Apply(entries) => self.committed(entries),
             Effect::ServeRead { ids, index, lease_until } => {
                 self.reads_safe(ids, index, lease_until, outputs);
@@ -119,40 +119,31 @@ impl<M: StateMachine> Replica<M> {
         inputs
     }
 
-    /// A message arrived: most are the core's, some the replica handles itself.
+    /// A message arrived, for the core or for the replica itself.
     pub(super) fn receive(
         &mut self,
         now: Timestamp,
-        envelope: Envelope,
+        message: PeerMessage,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        if envelope.group != self.config.group || envelope.to != self.config.node {
+        let (group, to) = (message.group(), message.to());
+        if group != self.config.group || to != self.config.node {
             // No warning: a peer could fill the log with them.
-            tracing::debug!("dropped a message for group {} of node {:x}", envelope.group, envelope.to.0);
+            tracing::debug!("dropped a message for group {group} of node {:x}", to.0);
             return Ok(());
         }
-        self.reads.notice(&envelope.message);
-        match envelope.message {
-            Message::SnapshotChunk(chunk) => self.receive_chunk(envelope.from, envelope.term, chunk, outputs),
-            Message::SnapshotChunkResponse(response) => {
-                self.chunk_answered(now, envelope.from, &response, outputs)
-            }
-            Message::StateHash(theirs) => self.peer_hash(now, envelope.from, theirs, outputs),
-            Message::PreVoteRequest(_)
-            | Message::PreVoteResponse(_)
-            | Message::VoteRequest(_)
-            | Message::VoteResponse(_)
-            | Message::AppendRequest(_)
-            | Message::AppendResponse(_)
-            | Message::Heartbeat(_)
-            | Message::HeartbeatResponse(_)
-            | Message::ForwardProposals(_)
-            | Message::ReadIndexRequest(_)
-            | Message::ReadIndexResponse(_)
-            | Message::IntroductionRequest(_)
-            | Message::IntroductionResponse(_) => {
+        match message {
+            PeerMessage::Consensus(envelope) => {
+                self.reads.notice(&envelope.message);
                 self.step(now, Input::Receive(without_unsendable(envelope)), outputs)
             }
+            PeerMessage::Replica(ReplicaEnvelope { from, message, .. }) => match message {
+                ReplicaMessage::SnapshotChunk(chunk) => self.receive_chunk(from, chunk, outputs),
+                ReplicaMessage::SnapshotChunkResponse(response) => {
+                    self.chunk_answered(now, from, &response, outputs)
+                }
+                ReplicaMessage::StateHash(theirs) => self.peer_hash(now, from, theirs, outputs),
+            },
         }
     }
 
@@ -161,7 +152,7 @@ impl<M: StateMachine> Replica<M> {
         self.step(now, Input::Wake, outputs)?;
         if self.tick_due(now).is_some_and(|due| due <= now) {
             self.step(now, Input::ProposeTick, outputs)?;
-            self.tick_awaited = Some(self.raft.status().last.index);
+            self.tick_awaited = Some(self.raft.last().index);
         }
         self.wake_proposals(now, outputs)?;
         self.wake_reads(now, outputs)?;
@@ -180,17 +171,18 @@ impl<M: StateMachine> Replica<M> {
         Some(now.after_micros(wait_ms.saturating_mul(1000)))
     }
 
-    pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
+    /// Says something to a peer's replica that the cores hear nothing of.
+    pub(super) fn say(&self, to: NodeId, message: ReplicaMessage) -> Output<M> {
         let (group, from) = (self.config.group, self.config.node);
-        fitting(Envelope { group, from, to, term: self.raft.term(), message })
+        Output::Send(fitting(PeerMessage::Replica(ReplicaEnvelope { group, from, to, message })))
     }
 }
 
 /// A message that the transport takes. One that it does not would be lost whenever it is sent again, and nobody would know.
-fn fitting(envelope: Envelope) -> Envelope {
-    let bytes = envelope.message.encoded_bytes_max();
+fn fitting(message: PeerMessage) -> PeerMessage {
+    let bytes = message.encoded_bytes_max();
     assert!(bytes <= FRAME_BYTES_MAX, "a message of {bytes} bytes, the transport takes {FRAME_BYTES_MAX}");
-    envelope
+    message
 }
 
 /// Leaves out what came from a peer and is larger than what this node could send on.

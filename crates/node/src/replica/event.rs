@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use ruvector_protocol::{Envelope, GroupId, Index, NodeId, SnapshotMeta, Term, Timestamp};
+use ruvector_protocol::{GroupId, Index, NodeId, SnapshotMeta, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, SnapshotReceiver, StorageError};
+use ruvector_transport::PeerMessage;
 
 use super::origins::OriginWindow;
 use crate::outcome::{Applied, NodeError, ReadLevel};
@@ -21,7 +22,7 @@ pub enum Event {
     /// Its [`deadline`](super::Replica::deadline) is reached.
     Wake,
     /// A peer's message arrived.
-    Message(Envelope),
+    Message(PeerMessage),
     /// The connection to a peer broke.
     PeerLost(NodeId),
     /// Commands of this node's clients, in the order in which they came.
@@ -50,7 +51,7 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Output<M: StateMachine> {
     /// Send to a peer; may be lost.
-    Send(Envelope),
+    Send(PeerMessage),
     /// A command's fate.
     Proposed {
         /// Whose.

@@ -2,9 +2,9 @@
 
 pub(super) mod checks;
 
-use ruvector_protocol::message::StateHash;
-use ruvector_protocol::{ClusterTime, Index, Input, Message, NodeId, Timestamp};
+use ruvector_protocol::{ClusterTime, Index, Input, NodeId, Timestamp};
 use ruvector_state_machine::StateMachine;
+use ruvector_transport::{ReplicaMessage, StateHash};
 
 use super::planted::PlantedBug;
 use super::{Output, Replica, ReplicaError};
@@ -31,7 +31,7 @@ impl<M: StateMachine> Replica<M> {
         self.hashes.own.insert(index, hash);
         self.hashes.forget_old();
         for &peer in self.peers.iter() {
-            outputs.push(Output::Send(self.envelope(peer, Message::StateHash(StateHash { index, hash }))));
+            outputs.push(self.say(peer, ReplicaMessage::StateHash(StateHash { index, hash })));
         }
         self.check_hash(now, index, outputs)
     }

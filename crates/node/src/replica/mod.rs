@@ -34,6 +34,9 @@ use ruvector_storage::{SnapshotListing, SnapshotStore, StorageError};
 pub use error::ReplicaError;
 pub use event::{Event, JobDone, Output, ReadGrant, SnapshotJob, Ticket, Verdict};
 pub use planted::PlantedBug;
+pub use ruvector_transport::{
+    PeerMessage, ReplicaEnvelope, ReplicaMessage, SnapshotChunk, SnapshotChunkResponse, StateHash,
+};
 
 pub(crate) use snapshots::contents::copy_machine_contents;
 

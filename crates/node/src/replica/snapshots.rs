@@ -93,7 +93,7 @@ impl<M: StateMachine> Replica<M> {
     }
 
     fn present_meta(&self) -> SnapshotMeta {
-        let membership = self.raft.status().membership;
+        let membership = self.raft.membership().clone();
         SnapshotMeta { position: self.applied, time: self.applied_time, membership }
     }
 
@@ -248,7 +248,7 @@ impl<M: StateMachine> Replica<M> {
         );
         // What is applied may not yet be durable here, if the others' disks were faster.
         self.flush(now, outputs)?;
-        let membership = self.raft.status().membership;
+        let membership = self.raft.membership().clone();
         let entries = self.journal.read(through, through, 1)?;
         let Some(entry) = entries.first() else { return Ok(()) };
         let base = SnapshotMeta { position: entry.position(), time: entry.time, membership };

@@ -5,10 +5,10 @@
 
 pub(super) mod state;
 
-use ruvector_protocol::message::{SnapshotChunk, SnapshotChunkResponse};
-use ruvector_protocol::{Input, LogPosition, Message, NodeId, SnapshotMeta, Term, Timestamp};
+use ruvector_protocol::{Input, LogPosition, NodeId, SnapshotMeta, Term, Timestamp};
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{SnapshotInfo, StorageError};
+use ruvector_transport::{ReplicaMessage, SnapshotChunk, SnapshotChunkResponse};
 
 use super::pace::Pace;
 use super::{Output, Replica, ReplicaError, SnapshotJob, Verdict};
@@ -47,7 +47,7 @@ impl<M: StateMachine> Replica<M> {
         to: NodeId,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
-        let chunk_bytes = self.transfers.chunk_bytes;
+        let (term, chunk_bytes) = (self.raft.term(), self.transfers.chunk_bytes);
         let transfer = self.transfers.outgoing.get_mut(&to).filter(|transfer| !transfer.is_doubted);
         let Some(transfer) = transfer else { return Ok(()) };
         let total_bytes = transfer.info.file_bytes;
@@ -60,11 +60,11 @@ impl<M: StateMachine> Replica<M> {
             transfer.sent += data.len() as u64;
             transfer.pace.sent(now);
             let meta = transfer.info.meta.clone();
-            chunks.push(SnapshotChunk { meta, total_bytes, offset, data });
+            chunks.push(SnapshotChunk { term, meta, total_bytes, offset, data });
         }
         transfer.assert_in_order();
         for chunk in chunks {
-            outputs.push(Output::Send(self.envelope(to, Message::SnapshotChunk(chunk))));
+            outputs.push(self.say(to, ReplicaMessage::SnapshotChunk(chunk)));
         }
         Ok(())
     }
@@ -245,10 +245,10 @@ impl<M: StateMachine> Replica<M> {
     pub(super) fn receive_chunk(
         &mut self,
         from: NodeId,
-        term: Term,
         chunk: SnapshotChunk,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
+        let term = chunk.term;
         let is_from_another = self.raft.leader().is_some_and(|leader| leader != from);
         if term < self.raft.term() || (term == self.raft.term() && is_from_another) {
             return Ok(());
@@ -257,10 +257,10 @@ impl<M: StateMachine> Replica<M> {
         let next_offset = if position.index <= self.applied.index {
             chunk.total_bytes
         } else {
-            self.take_chunk(from, term, chunk, outputs)?
+            self.take_chunk(from, chunk, outputs)?
         };
         let response = SnapshotChunkResponse { position, next_offset };
-        outputs.push(Output::Send(self.envelope(from, Message::SnapshotChunkResponse(response))));
+        outputs.push(self.say(from, ReplicaMessage::SnapshotChunkResponse(response)));
         Ok(())
     }
 
@@ -268,7 +268,6 @@ impl<M: StateMachine> Replica<M> {
     fn take_chunk(
         &mut self,
         from: NodeId,
-        term: Term,
         chunk: SnapshotChunk,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<u64, ReplicaError> {
@@ -302,7 +301,7 @@ impl<M: StateMachine> Replica<M> {
         if next_offset == chunk.total_bytes
             && let Some(receiver) = incoming.receiver.take()
         {
-            let (meta, transfer) = (chunk.meta, incoming.number);
+            let (term, meta, transfer) = (chunk.term, chunk.meta, incoming.number);
             let group = self.config.group;
             let job = SnapshotJob::Complete { group, from, term, meta, transfer, receiver };
             outputs.push(Output::Run { group, job });
@@ -339,7 +338,7 @@ impl<M: StateMachine> Replica<M> {
             }
         };
         let response = SnapshotChunkResponse { position, next_offset };
-        outputs.push(Output::Send(self.envelope(from, Message::SnapshotChunkResponse(response))));
+        outputs.push(self.say(from, ReplicaMessage::SnapshotChunkResponse(response)));
         Ok(())
     }
 }

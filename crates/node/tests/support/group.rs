@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ruvector_node::host::{Host, HostConfig};
-use ruvector_node::replica::{Event, Output, Replica, ReplicaError, SnapshotJob, Ticket};
+use ruvector_node::replica::{
+    Event, Output, PeerMessage, Replica, ReplicaEnvelope, ReplicaError, ReplicaMessage, SnapshotJob, Ticket,
+};
 use ruvector_node::state_machine::StateMachine;
 use ruvector_node::{Applied, GroupId, NodeError, NodeId, Tuning};
-use ruvector_protocol::{Envelope, Incarnation, Membership, Timestamp};
+use ruvector_protocol::{Incarnation, Membership, Message, Timestamp};
 use ruvector_storage::{Crash, SimulatedDisk};
 
 pub(crate) const FIRST: NodeId = NodeId(1);
@@ -30,7 +32,7 @@ pub(crate) struct Group<M: StateMachine> {
     disks: Vec<SimulatedDisk>,
     hosts: Vec<Host<M>>,
     pub(crate) now: Timestamp,
-    pub(crate) network: VecDeque<Envelope>,
+    pub(crate) network: VecDeque<PeerMessage>,
     /// Jobs take their time: they wait in `jobs`.
     pub(crate) keeps_jobs: bool,
     /// Jobs that were not run, and whose.
@@ -115,7 +117,7 @@ impl<M: StateMachine + Default> Group<M> {
 
     fn take(&mut self, node: NodeId, output: Output<M>) -> Option<Event> {
         match output {
-            Output::Send(envelope) => self.network.push_back(envelope),
+            Output::Send(message) => self.network.push_back(message),
             Output::Run { job, .. } if self.keeps_jobs => self.jobs.push_back((node, job)),
             Output::Run { job, .. } => return Some(job.run()),
             Output::Proposed { ticket, result } => self.proposed.push((ticket, result)),
@@ -135,16 +137,16 @@ impl<M: StateMachine + Default> Group<M> {
     }
 
     /// Delivers messages until there are none, but loses those that `is_lost` names.
-    pub(crate) fn deliver(&mut self, is_lost: impl Fn(&Envelope) -> bool) {
-        while let Some(envelope) = self.network.pop_front() {
-            if !is_lost(&envelope) {
-                self.handle(envelope.to, Event::Message(envelope));
+    pub(crate) fn deliver(&mut self, is_lost: impl Fn(&PeerMessage) -> bool) {
+        while let Some(message) = self.network.pop_front() {
+            if !is_lost(&message) {
+                self.handle(message.to(), Event::Message(message));
             }
         }
     }
 
     /// Lets time pass for one node until it leads.
-    pub(crate) fn elect(&mut self, node: NodeId, is_lost: impl Fn(&Envelope) -> bool) {
+    pub(crate) fn elect(&mut self, node: NodeId, is_lost: impl Fn(&PeerMessage) -> bool) {
         for _ in 0..100 {
             if self.replica(node).raft().leader() == Some(node) {
                 return;
@@ -157,15 +159,36 @@ impl<M: StateMachine + Default> Group<M> {
     }
 
     /// Lets the node make itself heard.
-    pub(crate) fn heartbeat(&mut self, node: NodeId, is_lost: impl Fn(&Envelope) -> bool) {
+    pub(crate) fn heartbeat(&mut self, node: NodeId, is_lost: impl Fn(&PeerMessage) -> bool) {
         self.now = self.now.after_micros(30_000);
         self.handle(node, Event::Wake);
         self.deliver(is_lost);
     }
 }
 
-pub(crate) fn concerns(envelope: &Envelope, node: NodeId) -> bool {
-    envelope.from == node || envelope.to == node
+pub(crate) fn concerns(message: &PeerMessage, node: NodeId) -> bool {
+    message.from() == node || message.to() == node
+}
+
+/// What a core says to another by a message, if it does.
+pub(crate) fn of_core(message: &PeerMessage) -> Option<&Message> {
+    match message {
+        PeerMessage::Consensus(envelope) => Some(&envelope.message),
+        PeerMessage::Replica(_) => None,
+    }
+}
+
+/// What a replica says to another by a message, if it does.
+pub(crate) fn of_replica(message: &PeerMessage) -> Option<&ReplicaMessage> {
+    match message {
+        PeerMessage::Consensus(_) => None,
+        PeerMessage::Replica(envelope) => Some(&envelope.message),
+    }
+}
+
+/// A message from a replica to another.
+pub(crate) fn said(from: NodeId, to: NodeId, message: ReplicaMessage) -> Event {
+    Event::Message(PeerMessage::Replica(ReplicaEnvelope { group: GROUP, from, to, message }))
 }
 
 fn place(node: NodeId) -> usize {

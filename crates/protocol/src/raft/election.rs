@@ -169,9 +169,7 @@ impl Raft {
             | Message::IntroductionRequest(_) => return true,
             // Whoever hears a leader lets no candidate depose it (Raft thesis section 4.2.3).
             Message::VoteRequest(_) if self.hears_leader() => return false,
-            Message::AppendRequest(_) | Message::Heartbeat(_) | Message::SnapshotChunk(_) => {
-                Some(envelope.from)
-            }
+            Message::AppendRequest(_) | Message::Heartbeat(_) => Some(envelope.from),
             Message::VoteRequest(_)
             | Message::VoteResponse(_)
             | Message::PreVoteResponse(_)
@@ -180,8 +178,6 @@ impl Raft {
             | Message::ForwardProposals(_)
             | Message::ReadIndexRequest(_)
             | Message::ReadIndexResponse(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_)
             | Message::IntroductionResponse(_) => None,
         };
         self.core.enter_term(envelope.term);
@@ -222,10 +218,7 @@ impl Raft {
             | Message::HeartbeatResponse(_)
             | Message::ForwardProposals(_)
             | Message::ReadIndexRequest(_)
-            | Message::ReadIndexResponse(_)
-            | Message::SnapshotChunk(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => return,
+            | Message::ReadIndexResponse(_) => return,
         };
         self.core.send(envelope.from, answer);
     }

@@ -29,13 +29,15 @@ pub use config::{Config, Restored};
 pub use planted::PlantedBug;
 pub use status::{FollowerStatus, LeaderQueues, RaftStatus, RoleName};
 
+use std::collections::BTreeMap;
+
 use self::candidate::{Candidate, PreCandidate};
 use self::core::Core;
 use self::follower::Follower;
 use self::leader::Leader;
 use crate::io::{Effect, Input, RejectReason};
 use crate::message::{Envelope, Message};
-use crate::types::{ClusterTime, Index, NodeId, SnapshotMeta, Term, Timestamp};
+use crate::types::{ClusterTime, Index, LogPosition, Membership, NodeId, SnapshotMeta, Term, Timestamp};
 
 /// One replica of one group: a state machine over [`Input`]s that answers with [`Effect`]s.
 ///
@@ -176,27 +178,58 @@ impl Raft {
         self.core.dropped_messages()
     }
 
-    /// A copy of everything there is to know.
+    /// What this replica does.
+    #[must_use]
+    pub fn role(&self) -> RoleName {
+        match &self.role {
+            _ if self.is_newcomer() => RoleName::Newcomer,
+            Role::Follower(_) => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// The committed index.
+    #[must_use]
+    pub fn commit(&self) -> Index {
+        self.core.commit()
+    }
+
+    /// Where the log ends.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
+        self.core.log.last()
+    }
+
+    /// Who takes part.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        &self.core.membership
+    }
+
+    /// Followers that had committed what this replica did not have when it led, and what that was: see
+    /// [`RaftStatus::contradicted_by`].
+    #[must_use]
+    pub fn contradicted_by(&self) -> &BTreeMap<NodeId, LogPosition> {
+        &self.core.contradicted_by
+    }
+
+    /// A copy of everything there is to know; costs as much as there are members. Who wants one thing asks for that.
     #[must_use]
     pub fn status(&self) -> RaftStatus {
         RaftStatus {
-            role: match &self.role {
-                _ if self.is_newcomer() => RoleName::Newcomer,
-                Role::Follower(_) => RoleName::Follower,
-                Role::PreCandidate(_) => RoleName::PreCandidate,
-                Role::Candidate(_) => RoleName::Candidate,
-                Role::Leader(_) => RoleName::Leader,
-            },
+            role: self.role(),
             term: self.core.term(),
             leader: self.leader(),
             voted_for: self.core.vote().voted_for,
-            commit: self.core.commit(),
+            commit: self.commit(),
             applied: self.core.applied(),
-            last: self.core.log.last(),
+            last: self.last(),
             base: self.core.log.base(),
-            membership: self.core.membership.clone(),
+            membership: self.membership().clone(),
             followers: self.as_leader().map(Leader::follower_statuses).unwrap_or_default(),
-            contradicted_by: self.core.contradicted_by.clone(),
+            contradicted_by: self.contradicted_by().clone(),
             unheard: self.core.unheard(),
         }
     }
@@ -355,8 +388,6 @@ impl Raft {
             }
             Message::IntroductionRequest(request) => self.introduced(from, &request),
             Message::IntroductionResponse(response) => self.introduction_answered(from, &response),
-            // The node's own business.
-            Message::SnapshotChunk(_) | Message::SnapshotChunkResponse(_) | Message::StateHash(_) => {}
         }
     }
 
@@ -434,11 +465,5 @@ impl Raft {
             self.announced = (leader, term);
             self.core.effects.push(Effect::LeaderChanged { leader, term });
         }
-    }
-
-    /// The committed index, for assertions of tests that drive many replicas.
-    #[must_use]
-    pub fn commit(&self) -> Index {
-        self.core.commit()
     }
 }

@@ -145,9 +145,6 @@ fn message(message: &Message) -> String {
             Introduction::Welcome { commit, .. } => format!("knows of commit {commit}"),
             Introduction::Superseded { by } => format!("knows of start {}", by.0),
         },
-        Message::SnapshotChunk(_) | Message::SnapshotChunkResponse(_) | Message::StateHash(_) => {
-            "for the node".to_owned()
-        }
     }
 }
 

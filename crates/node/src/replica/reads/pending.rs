@@ -76,10 +76,7 @@ impl PendingReads {
             | Message::ForwardProposals(_)
             | Message::ReadIndexResponse(_)
             | Message::IntroductionRequest(_)
-            | Message::IntroductionResponse(_)
-            | Message::SnapshotChunk(_)
-            | Message::SnapshotChunkResponse(_)
-            | Message::StateHash(_) => {}
+            | Message::IntroductionResponse(_) => {}
         }
     }
 
