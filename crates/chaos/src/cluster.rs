@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use ruvector_client::{Client, ClientOptions, NodeStatus, PutOptions, Role};
+use ruvector_client::{Client, ClientOptions, NodeStatus, PutOptions};
 use tokio::runtime::Runtime;
 
 use crate::agreement::States;
@@ -184,8 +184,8 @@ impl Cluster {
     /// Who leads, if a node that answers knows itself to.
     pub fn leader(&mut self) -> Option<Place> {
         let statuses = self.statuses();
-        let leaders = statuses.iter().filter(|(_, status)| status.role == Role::Leader);
-        leaders.max_by_key(|(_, status)| status.term).map(|(place, _)| *place)
+        let leaders = statuses.iter().filter(|(_, status)| status.leads());
+        leaders.max_by_key(|(_, status)| status.group.term).map(|(place, _)| *place)
     }
 
     /// What each node that answers says of itself.
@@ -194,7 +194,7 @@ impl Cluster {
         for (place, client) in Place::all().zip(&self.clients) {
             let node = client.nodes().next().expect("the client was given one endpoint");
             let Ok(status) = self.runtime.block_on(node.status()) else { continue };
-            self.states.observe(&status.node_name, status.applied_index, &status.state_hash);
+            self.states.observe(&status.node.name, status.group.applied_index, &status.group.state_hash);
             statuses.push((place, status));
         }
         statuses
@@ -266,8 +266,9 @@ impl Cluster {
         let patience = self.patience.clone();
         let equal = patience.wait(LIMIT, || {
             let statuses = self.statuses();
-            let mut states =
-                statuses.iter().map(|(_, status)| (status.applied_index, status.state_hash.as_str()));
+            let mut states = statuses
+                .iter()
+                .map(|(_, status)| (status.group.applied_index, status.group.state_hash.as_str()));
             let first = states.next();
             let equal = statuses.len() == self.nodes.len() && states.all(|state| Some(state) == first);
             Ok(equal.then_some(()))
@@ -289,12 +290,12 @@ impl Cluster {
 
     fn agrees_on_leader(&mut self) -> bool {
         let statuses = self.statuses();
-        let leader = statuses.iter().find(|(_, status)| status.role == Role::Leader);
+        let leader = statuses.iter().find(|(_, status)| status.leads());
         let Some((_, leader)) = leader else { return false };
         statuses.len() == self.nodes.len()
-            && statuses
-                .iter()
-                .all(|(_, status)| status.leader_id == Some(leader.node_id) && status.term == leader.term)
+            && statuses.iter().all(|(_, status)| {
+                status.group.leader_id() == Some(leader.node.id) && status.group.term == leader.group.term
+            })
     }
 
     fn put_at(&self, client: &Client) -> Option<()> {

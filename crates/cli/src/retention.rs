@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use ruvector_client::RetentionStatus;
 use ruvector_server::RetentionOptions;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,8 @@ impl RetentionArguments {
 }
 
 /// What a node keeps, in a few words.
-pub(crate) fn describe(age_ms: Option<u64>, bytes: Option<u64>) -> String {
+pub(crate) fn describe(retention: RetentionStatus) -> String {
+    let RetentionStatus { age_ms, bytes } = retention;
     let age = age_ms.map(|age_ms| humantime::format_duration(Duration::from_millis(age_ms)).to_string());
     let limits: Vec<String> = age.into_iter().chain(bytes.map(size)).collect();
     if limits.is_empty() { "all".to_owned() } else { limits.join(", ") }
@@ -103,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_told_in_a_few_words() {
-        assert_eq!(describe(Some(3_600_000), Some(512 << 20)), "1h, 512 MiB");
-        assert_eq!(describe(None, None), "all");
+        let both = RetentionStatus { age_ms: Some(3_600_000), bytes: Some(512 << 20) };
+        assert_eq!(describe(both), "1h, 512 MiB");
+        assert_eq!(describe(RetentionStatus::default()), "all");
     }
 }

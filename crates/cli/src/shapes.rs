@@ -6,4 +6,4 @@ mod quorum;
 
 pub(crate) use keys::{KeyForm, Keys, get_json, key_value_json, key_value_table};
 pub(crate) use local::{describe, leader_name, print_nodes};
-pub(crate) use quorum::quorum_json;
+pub(crate) use quorum::QuorumReport;

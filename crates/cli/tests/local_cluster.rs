@@ -204,11 +204,11 @@ fn a_log_is_compacted_on_every_node() {
         cluster.succeeds(&["put", "a", value]);
     }
     let level = |status: &Value| {
-        let applied = |node: usize| status["nodes"][node]["applied_index"].as_u64();
+        let applied = |node: usize| status["nodes"][node]["status"]["group"]["applied_index"].as_u64();
         applied(0).is_some() && applied(0) == applied(1) && applied(1) == applied(2)
     };
     let status = cluster.await_json(&["status"], level);
-    let last = status["nodes"][0]["applied_index"].as_u64().unwrap();
+    let last = status["nodes"][0]["status"]["group"]["applied_index"].as_u64().unwrap();
     let refusal = cluster.fails(&["compact-log", "--before-index", &(last + 100).to_string()]);
     assert!(refusal.contains("3 of 3 nodes"), "{refusal}");
     let compacted = cluster.json(&["compact-log", "--before-index", &last.to_string()]);

@@ -18,9 +18,8 @@ use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::verdict::{Effect, judge, timeout_status};
 
-pub use types::{
-    GroupSummary, LogEntry, NodeAddress, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role, Snapshot,
-};
+use ruvector_status::NodeStatus;
+pub use types::{LogEntry, ReadAnswer, ReadLevel, Snapshot};
 
 /// One node. What is asked here is answered by this node and no other.
 #[derive(Clone, Debug)]
@@ -36,7 +35,7 @@ impl NodeClient {
         &self.connection.endpoint
     }
 
-    /// Everything the node knows of itself.
+    /// Everything the node knows of itself, with the group that this client asks first.
     ///
     /// # Errors
     /// Any [`ClientError`] but [`ClientError::OutcomeUnknown`].
@@ -44,7 +43,14 @@ impl NodeClient {
         let request = pb::StatusRequest {};
         let response =
             self.call(Effect::Read, |mut admin| async move { admin.status(request).await }).await?;
-        Ok(response.into())
+        let malformed = |reason: String| ClientError::Malformed { reason };
+        let status: NodeStatus = serde_json::from_str(&response.status)
+            .map_err(|error| malformed(format!("the status is not understood: {error}")))?;
+        // Every other field has a default for nodes that don't send it.
+        if status.group.name.is_empty() {
+            return Err(malformed("the status tells of no group".to_owned()));
+        }
+        Ok(status)
     }
 
     /// The newest entries of the node's log, oldest first.

@@ -47,10 +47,7 @@ mod transaction;
 mod verdict;
 mod watch;
 
-pub use admin::{
-    GroupSummary, LogEntry, NodeAddress, NodeClient, NodeStatus, PeerStatus, ReadAnswer, ReadLevel, Role,
-    Snapshot,
-};
+pub use admin::{LogEntry, NodeClient, ReadAnswer, ReadLevel, Snapshot};
 pub use client::Client;
 pub use connector::{Gathering, gathering_connector};
 pub use endpoint::Endpoint;
@@ -64,6 +61,11 @@ pub use lease::{Lease, LeaseTimeToLive};
 pub use members::Member;
 pub use options::{ClientOptions, Protocol};
 pub use pages::Pages;
+#[doc(inline)]
+pub use ruvector_status::{
+    ConnectionStatus, GroupStatus, Id, MemberStatus, Named, NodeStatus, PeerStatus, RetentionStatus, Role,
+    StoreStatus,
+};
 pub use transaction::{
     Comparison, Operation, OperationAnswer, Relation, Target, Transaction, TransactionAnswer,
 };

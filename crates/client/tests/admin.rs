@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::{Admin, AdminServer};
-use ruvector_client::{Client, ClientError, ClientOptions, NodeClient, ReadLevel};
+use ruvector_client::{Client, ClientError, ClientOptions, GroupStatus, NodeClient, NodeStatus, ReadLevel};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -41,7 +41,10 @@ fn snapshot(name: &str) -> pb::Snapshot {
 #[tonic::async_trait]
 impl Admin for Node {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        self.answer(pb::StatusResponse { term: 3, ..pb::StatusResponse::default() }).await
+        // A later version has more to say, and an earlier one less.
+        let status =
+            r#"{ "group": { "name": "metadata", "term": 3, "later": [1] }, "much_later": {} }"#.to_owned();
+        self.answer(pb::StatusResponse { status }).await
     }
 
     async fn log_tail(
@@ -91,7 +94,8 @@ fn node(client: &Client) -> NodeClient {
 async fn a_node_is_asked_what_was_meant() {
     let client = Node { is_silent: false }.client().await;
     let node = node(&client);
-    assert_eq!(node.status().await.unwrap().term, 3);
+    let group = GroupStatus { name: "metadata".to_owned(), term: 3, ..GroupStatus::default() };
+    assert_eq!(node.status().await.unwrap(), NodeStatus { group, ..NodeStatus::default() });
     assert_eq!(node.log_tail(4).await.unwrap().len(), 4);
     assert_eq!(node.compact_log(5).await.unwrap(), 5);
     assert_eq!(node.create_snapshot("s").await.unwrap().name, "s");

@@ -293,6 +293,10 @@ impl<M: StateMachine> Driver<M> {
     fn administrate(&mut self, group: GroupId, request: Administration) -> Result<(), ReplicaError> {
         match request {
             Administration::Status { reply } => drop(reply.send(Ok(self.status(group)))),
+            Administration::GroupStatus { reply } => drop(reply.send(Ok(self.group_status(group)))),
+            Administration::ClusterTime { reply } => {
+                drop(reply.send(Ok(self.replica(group).raft().cluster_time(clock::now()))));
+            }
             Administration::LogTail { count, reply } => {
                 drop(reply.send(Ok(self.replica(group).log_tail(count)?)));
             }

@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossbeam_channel::TrySendError;
-use ruvector_protocol::{GroupId, Index, NodeId, Term};
+use ruvector_protocol::{ClusterTime, GroupId, Index, NodeId, Term};
 use ruvector_state_machine::StateMachine;
+use ruvector_status::{GroupStatus, NodeStatus};
 use ruvector_storage::{SnapshotInfo, SnapshotListing};
 use tokio::sync::oneshot;
 
 use crate::answer::Courier;
 use crate::budget::Permit;
 use crate::config::Member;
+use crate::log_record::LogRecord;
 use crate::mailbox::Mailbox;
 use crate::outcome::{Applied, NodeError, ReadLevel, ReadResult};
 use crate::publication::Published;
 use crate::request::{Administration, Ask, Request};
 use crate::shared::GroupShared;
-use crate::status::{LogRecord, NodeStatus};
 
 /// A cheap, cloneable way to use a group of a running node from any thread.
 ///
@@ -144,12 +145,28 @@ impl<M: StateMachine> Handle<M> {
         self.shared.leader()
     }
 
-    /// Everything there is to know.
+    /// Everything there is to know of the node: of this group and of all others, without their stores.
     ///
     /// # Errors
     /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
     pub async fn status(&self) -> Result<NodeStatus, NodeError> {
         self.administrate(|reply| Administration::Status { reply }).await
+    }
+
+    /// What there is to know of this group alone.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
+    pub async fn group_status(&self) -> Result<GroupStatus, NodeError> {
+        self.administrate(|reply| Administration::GroupStatus { reply }).await
+    }
+
+    /// The cluster time that this node would stamp now.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopped`], [`NodeError::TooBusy`].
+    pub async fn cluster_time(&self) -> Result<ClusterTime, NodeError> {
+        self.administrate(|reply| Administration::ClusterTime { reply }).await
     }
 
     /// The newest entries of this node's log, oldest first.

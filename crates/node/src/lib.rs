@@ -35,6 +35,7 @@ pub mod host;
 mod identity;
 mod jobs;
 mod journal;
+mod log_record;
 mod mailbox;
 mod metrics;
 mod node;
@@ -46,13 +47,13 @@ pub mod restore;
 mod ringer;
 mod shared;
 mod simple;
-mod status;
 mod stretch;
 
 pub use blocking::block_on;
 #[doc(inline)]
 pub use config::{METADATA, Member, NewGroup, NodeConfig, Tuning};
 pub use handle::Handle;
+pub use log_record::LogRecord;
 pub use node::Node;
 pub use outcome::{Applied, NodeError, ReadLevel, ReadResult};
 pub use publication::Published;
@@ -62,8 +63,10 @@ pub use ruvector_protocol::{ClusterTime, GroupId, Index, LogPosition, NodeId, Ro
 pub use ruvector_state_machine as state_machine;
 pub use ruvector_state_machine::machine::simple::{CommandError, Simple, SimpleMachine};
 pub use ruvector_state_machine::{Committed, RestoreError, StateMachine};
+pub use ruvector_status as status;
+#[doc(inline)]
+pub use ruvector_status::{GroupStatus, NodeStatus};
 pub use ruvector_storage::{SnapshotInfo, SnapshotListing, StorageError, UnusableSnapshot};
-pub use status::{LogRecord, NodeStatus, PeerStatus};
 
 #[doc(hidden)]
 pub use daemon::{Answer, Answers, Batch, Budget, Exhausted, Hold, Notices, Permit, Share};

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruvector_protocol::{GroupId, Index};
+use ruvector_protocol::{ClusterTime, GroupId, Index};
 use ruvector_state_machine::StateMachine;
+use ruvector_status::{GroupStatus, NodeStatus};
 use ruvector_storage::{SnapshotInfo, SnapshotListing};
 
 use crate::answer::Reply;
 use crate::batch::Batch;
 use crate::budget::Permit;
 use crate::flusher::FlushOutcome;
+use crate::log_record::LogRecord;
 use crate::outcome::{Applied, ReadLevel, ReadResult};
 use crate::publication::Published;
 use crate::replica::Event;
-use crate::status::{LogRecord, NodeStatus};
 
 /// What reaches the driver from this node.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) enum Ask<M: StateMachine> {
 #[derive(Debug)]
 pub(crate) enum Administration {
     Status { reply: Reply<NodeStatus> },
+    GroupStatus { reply: Reply<GroupStatus> },
+    ClusterTime { reply: Reply<ClusterTime> },
     LogTail { count: usize, reply: Reply<Vec<LogRecord>> },
     CompactLog { before: Index, reply: Reply<Index> },
     CreateSnapshot { name: String, reply: Reply<SnapshotInfo> },

@@ -142,7 +142,7 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
     for node in 0..2 {
         eventually("the log to be compacted", async || {
             let status = cluster.handle(node).status().await.ok()?;
-            (status.first > Index(300)).then_some(())
+            (status.group.first_index > 300).then_some(())
         })
         .await;
     }
@@ -151,14 +151,14 @@ async fn a_node_behind_the_log_catches_up_by_snapshot() {
     assert_eq!(read.published.view, (0..400).map(command).collect::<Vec<_>>());
     // It is told so much of its log when that is written. It would be the first entry for ever if it was sent entries.
     eventually("a log that begins behind a snapshot", async || {
-        (cluster.handle(2).status().await.ok()?.first > Index(300)).then_some(())
+        (cluster.handle(2).status().await.ok()?.group.first_index > 300).then_some(())
     })
     .await;
     let hashes = eventually("equal applied indexes", async || {
         let mut states = Vec::new();
         for node in 0..3 {
             let status = cluster.handle(node).status().await.ok()?;
-            states.push((status.applied, status.state_hash));
+            states.push((status.group.applied_index, status.group.state_hash));
         }
         states.iter().all(|state| state.0 == states[0].0).then_some(states)
     })
@@ -210,7 +210,7 @@ async fn a_snapshot_that_breaks_off_is_told_to_who_asked_for_it_and_taken_again(
     assert!(matches!(&error, NodeError::Refused(text) if text.contains("failed")), "{error}");
     propose_all(&cluster, 0, 0..20).await;
     eventually("the log to be cut behind another snapshot", async || {
-        (handle.status().await.unwrap().first > Index(5)).then_some(())
+        (handle.status().await.unwrap().group.first_index > 5).then_some(())
     })
     .await;
     assert_eq!(SNAPSHOTS_THAT_BREAK_OFF.load(Ordering::Relaxed), 0);
@@ -233,7 +233,7 @@ async fn large_commands_do_not_make_the_log_grow_without_bound() {
     }
     eventually("the log to be cut", async || {
         let status = handle.status().await.ok()?;
-        (status.first > Index(10) && status.log_bytes < 4 * limit).then_some(())
+        (status.group.first_index > 10 && status.log_bytes < 4 * limit).then_some(())
     })
     .await;
 }
@@ -262,7 +262,7 @@ async fn replicas_that_differ_say_so_while_no_majority_can_decide() {
     let mut cluster = Cluster::start(3, tuning);
     propose_all(&cluster, 0, 0..1).await;
     for node in 0..3 {
-        assert_eq!(cluster.handle(node).status().await.unwrap().trouble(), None);
+        assert_eq!(cluster.handle(node).status().await.unwrap().group.trouble, None);
     }
     cluster.stop(1);
     cluster.stop(2);
@@ -274,7 +274,8 @@ async fn replicas_that_differ_say_so_while_no_majority_can_decide() {
         tokio::spawn(async move { drop(proposing.propose(command(number)).await) });
     }
     for handle in &both {
-        let trouble = eventually("what is wrong to be told", async || handle.status().await.ok()?.trouble());
+        let trouble =
+            eventually("what is wrong to be told", async || handle.group_status().await.ok()?.trouble);
         let trouble = trouble.await;
         assert!(trouble.contains("its state differs from a peer's since index"), "{trouble}");
     }

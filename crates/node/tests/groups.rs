@@ -112,8 +112,13 @@ async fn a_node_has_the_groups_that_it_is_a_member_of_and_members_count_where_th
     let names: Vec<_> = cluster.nodes[2].groups().map(|group| group.group_name().to_owned()).collect();
     assert_eq!(names, ["metadata", ALL]);
     let status = eventually("a status", async || cluster.group(0, TWO).status().await.ok()).await;
-    assert_eq!(status.voters.len(), 2);
-    assert_eq!(status.peers.len(), 1);
+    assert_eq!(
+        (status.group.name.as_str(), status.group.voters.len(), status.group.peers.len()),
+        (TWO, 2, 1)
+    );
+    let others = status.other_groups.iter().map(|group| (group.name.as_str(), group.voters.len()));
+    assert_eq!(others.collect::<std::collections::BTreeMap<_, _>>(), [("metadata", 3), (ALL, 3)].into());
+    assert_eq!(status.connections.len(), 2);
     propose(&cluster.group(0, TWO), "before").await;
     // The group of two does not miss the third node.
     cluster.nodes.truncate(2);
@@ -144,7 +149,7 @@ async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
             // Each look comes with a write, without which no segment is begun.
             propose(&cluster.group(0, "metadata"), &large).await;
             let status = handle.status().await.ok()?;
-            (status.log_bytes < WRITTEN as u64 / 2 && status.snapshot.is_some()).then_some(())
+            (status.log_bytes < WRITTEN as u64 / 2 && status.group.snapshot_index.is_some()).then_some(())
         })
         .await;
     }

@@ -117,8 +117,8 @@ async fn a_leader_with_a_long_backlog_of_dear_commands_is_heard_and_hears() {
     let commands = (0..400).map(|number: u64| (number, Bytes::from(number.to_string()))).collect();
     handle.propose_batch(Batch { commands, answers: Answers { sender, hold } });
     eventually("an answer in the middle of the backlog", async || {
-        let status = handle.status().await.unwrap();
-        (status.applied.0 + 100 < status.commit.0).then_some(())
+        let status = handle.group_status().await.unwrap();
+        (status.applied_index + 100 < status.commit_index).then_some(())
     })
     .await;
     for _ in 0..400 {

@@ -6,10 +6,8 @@ use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
 use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest, Retention};
-use ruvector_node::{
-    Index, LogRecord, Member, NodeError, NodeStatus, PeerStatus, ReadLevel, RoleName, SnapshotInfo,
-    UnusableSnapshot,
-};
+use ruvector_node::status::{RetentionStatus, StoreStatus};
+use ruvector_node::{Index, LogRecord, Member, NodeError, ReadLevel, SnapshotInfo, UnusableSnapshot};
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
@@ -30,11 +28,14 @@ pub(crate) struct AdminService {
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        let status = self.context.handle.status().await.map_err(admin_status)?;
-        let version = self.context.version(true).await?;
-        let mut response = status_response(&self.context, status, &version.view);
-        response.groups = self.summaries().await?;
-        Ok(Response::new(response))
+        let mut status = self.context.handle.status().await.map_err(admin_status)?;
+        for group in status.groups_mut() {
+            if let Some(context) = self.groups.by_name(&group.name) {
+                group.store = Some(store(&context.version(true).await?.view));
+            }
+        }
+        let status = serde_json::to_string(&status).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(pb::StatusResponse { status }))
     }
 
     async fn log_tail(
@@ -97,32 +98,6 @@ impl Admin for AdminService {
     }
 }
 
-impl AdminService {
-    /// What there is to say of each group in a line.
-    async fn summaries(&self) -> Result<Vec<pb::GroupSummary>, Status> {
-        let mut summaries = Vec::new();
-        for context in self.groups.all() {
-            let status = context.handle.status().await.map_err(admin_status)?;
-            let version = context.version(true).await?;
-            summaries.push(pb::GroupSummary {
-                name: context.handle.group_name().to_owned(),
-                id: context.handle.group().0,
-                trouble: status.trouble(),
-                role: role(status.role) as i32,
-                leader_id: status.leader.map(|leader| leader.0),
-                term: status.term.0,
-                commit_index: status.commit.0,
-                applied_index: status.applied.0,
-                voter_ids: status.voters.iter().map(|voter| voter.0).collect(),
-                revision: version.view.revision().0,
-                key_count: version.view.key_count() as u64,
-                store_bytes: version.view.size_bytes(),
-            });
-        }
-        Ok(summaries)
-    }
-}
-
 /// People read these errors, so they are the node's own texts.
 fn admin_status(error: NodeError) -> Status {
     let text = error.to_string();
@@ -155,78 +130,16 @@ fn one_key(key: bytes::Bytes) -> RangeRequest {
     RangeRequest::of(KeyRange { key, range_end: bytes::Bytes::new() })
 }
 
-fn status_response(context: &Context, status: NodeStatus, view: &KvView) -> pb::StatusResponse {
-    let members = context.members();
-    let own_peer_address = members.iter().find(|member| member.id == status.node);
-    let own_peer_address = own_peer_address.map(|member| member.peer_address.clone());
-    pb::StatusResponse {
-        trouble: status.trouble(),
-        differs_at_index: status.differs_at.map(|index| index.0),
-        node_id: status.node.0,
-        node_name: context.handle.node_name().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster_id: status.cluster_id,
-        cluster_name: context.handle.cluster_name().to_owned(),
-        client_address: context.client_address.clone(),
-        peer_address: own_peer_address.unwrap_or_default(),
-        role: role(status.role) as i32,
-        leader_id: status.leader.map(|leader| leader.0),
-        term: status.term.0,
-        commit_index: status.commit.0,
-        applied_index: status.applied.0,
-        last_index: status.last.index.0,
-        last_term: status.last.term.0,
-        first_index: status.first.0,
-        voter_ids: status.voters.iter().map(|voter| voter.0).collect(),
-        cluster_time_ms: status.cluster_time.0,
-        state_hash: format!("{:032x}", status.state_hash),
-        staleness_us: status.staleness_us,
-        log_bytes: status.log_bytes,
-        log_syncs: status.log_syncs,
-        pending_proposals: status.pending_proposals as u64,
-        leader_changes: status.leader_changes,
-        snapshot_index: status.snapshot.map(|index| index.0),
-        peers: status.peers.into_iter().map(|status| peer(status, &members)).collect(),
-        members: members.into_iter().map(member).collect(),
+fn store(view: &KvView) -> StoreStatus {
+    let Retention { age_ms, bytes } = view.retention();
+    StoreStatus {
         revision: view.revision().0,
         compacted_revision: view.compacted().0,
         key_count: view.key_count() as u64,
-        store_bytes: view.size_bytes(),
+        bytes: view.size_bytes(),
         lease_count: view.leases().len() as u64,
         history_count: view.history_count() as u64,
-        retention_age_ms: view.retention().age_ms,
-        retention_bytes: view.retention().bytes,
-        unheard_ids: status.unheard.iter().map(|node| node.0).collect(),
-        group_name: context.handle.group_name().to_owned(),
-        groups: Vec::new(),
-    }
-}
-
-fn role(role: RoleName) -> pb::Role {
-    match role {
-        RoleName::Follower => pb::Role::Follower,
-        RoleName::PreCandidate => pb::Role::PreCandidate,
-        RoleName::Candidate => pb::Role::Candidate,
-        RoleName::Leader => pb::Role::Leader,
-        RoleName::Newcomer => pb::Role::Newcomer,
-    }
-}
-
-fn peer(status: PeerStatus, members: &[Member]) -> pb::PeerStatus {
-    let name = members.iter().find(|member| member.id == status.node).map(|member| member.name.clone());
-    pb::PeerStatus {
-        node_id: status.node.0,
-        name: name.unwrap_or_default(),
-        connected: status.connected,
-        matched_index: status.matched.map(|index| index.0),
-        state: status.state.map(str::to_owned),
-        heard_us_ago: status.heard_us_ago,
-        sent_bytes: status.sent_bytes,
-        received_bytes: status.received_bytes,
-        dropped_messages: status.dropped_messages,
-        commit_index: status.commit.map(|index| index.0),
-        contradicts_index: status.contradicts.map(|position| position.index.0),
-        unmatched_us: status.unmatched_us,
+        retention: RetentionStatus { age_ms, bytes },
     }
 }
 

@@ -40,6 +40,11 @@ impl Groups {
         std::iter::once(&self.metadata).chain(self.others.values())
     }
 
+    /// A group of this node.
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<Context>> {
+        if name == METADATA { Some(&self.metadata) } else { self.others.get(name) }
+    }
+
     /// The group that a request is for, if it names one that is not the metadata group.
     ///
     /// # Errors

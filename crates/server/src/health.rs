@@ -26,37 +26,31 @@ const READY: &str = "readyz";
 
 /// Whether a linearizable read succeeds.
 pub(crate) async fn ready(context: &Context) -> Result<(), String> {
-    soon(context, context.handle.read(ReadLevel::Strong)).await
+    soon(context, context.handle.read(ReadLevel::Strong)).await.map(drop)
 }
 
 /// The same, and that this node sees in none of its groups replicas that contradict each other.
 pub(crate) async fn healthy(groups: &Groups) -> Result<(), String> {
-    ready(groups.metadata()).await?;
-    for context in groups.all() {
-        match tokio::time::timeout(PATIENCE, context.handle.status()).await {
-            Ok(Ok(status)) => status
-                .trouble()
-                .map_or(Ok(()), |trouble| Err(format!("group {}: {trouble}", context.handle.group_name())))?,
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("no answer within {} ms", PATIENCE.as_millis())),
-        }
-    }
-    Ok(())
+    let context = groups.metadata();
+    ready(context).await?;
+    let status = soon(context, context.handle.status()).await?;
+    let troubled = status.groups().find_map(|group| Some((&group.name, group.trouble.as_ref()?)));
+    troubled.map_or(Ok(()), |(group, trouble)| Err(format!("group {group}: {trouble}")))
 }
 
 /// Whether the node can be read as it is, with or without a quorum.
 pub(crate) async fn readable(context: &Context) -> Result<(), String> {
-    soon(context, context.handle.read(ReadLevel::Stale { max_staleness_ms: None })).await
+    soon(context, context.handle.read(ReadLevel::Stale { max_staleness_ms: None })).await.map(drop)
 }
 
 /// Whether the node works, with or without a quorum. A restart would help if not.
 pub(crate) async fn live(context: &Context) -> Result<(), String> {
-    soon(context, context.handle.status()).await
+    soon(context, context.handle.cluster_time()).await.map(drop)
 }
 
-async fn soon<T>(context: &Context, asked: impl Future<Output = Result<T, NodeError>>) -> Result<(), String> {
+async fn soon<T>(context: &Context, asked: impl Future<Output = Result<T, NodeError>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(answered) => answered.map(drop).map_err(|error| error.to_string()),
+        Ok(answered) => answered.map_err(|error| error.to_string()),
         Err(_) if context.handle.leader().is_none() => Err("there is no leader".to_owned()),
         Err(_) => Err(format!("no answer within {} ms", PATIENCE.as_millis())),
     }

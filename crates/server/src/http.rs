@@ -67,9 +67,10 @@ async fn metrics(State(groups): State<Arc<Groups>>, headers: HeaderMap) -> Respo
         Err(error) => return plain_answer(Err(error.to_string())),
     };
     let mut others = Vec::new();
-    for group in groups.all().skip(1) {
-        match try_join(group.handle.status(), group.handle.published()).await {
-            Ok((status, version)) => others.push((group.handle.group_name(), status, version)),
+    for group in &status.other_groups {
+        let Some(context) = groups.by_name(&group.name) else { continue };
+        match context.handle.published().await {
+            Ok(version) => others.push((group, version)),
             Err(error) => return plain_answer(Err(error.to_string())),
         }
     }

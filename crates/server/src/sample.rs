@@ -9,13 +9,13 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, getrlimit};
 use ruvector_node::state_machine::kv::KvView;
-use ruvector_node::{NodeId, NodeStatus, PeerStatus};
+use ruvector_node::status::{ConnectionStatus, GroupStatus, Id, NodeStatus, PeerStatus, Role};
 
 use crate::context::{Context, Version};
 use crate::etcd::maintenance::ETCD_VERSION;
 
-/// A group beside the metadata group: its name, its status and its newest version.
-type OtherGroup<'name> = (&'name str, NodeStatus, Version);
+/// A group beside the metadata group, and its newest version.
+type OtherGroup<'status> = (&'status GroupStatus, Version);
 
 /// Everything, in the form of `OpenMetrics`. What has no label of a group is of the node, or of the metadata group.
 pub(crate) fn metrics_text(
@@ -26,7 +26,9 @@ pub(crate) fn metrics_text(
 ) -> Result<String, fmt::Error> {
     let mut sampled = Registry::default();
     add_node(&mut sampled, status);
-    add_peers(&mut sampled, &status.peers);
+    add_group(&mut sampled, &status.group);
+    add_peers(&mut sampled, &status.group.peers);
+    add_connections(&mut sampled, &status.connections);
     add_store(&mut sampled, view);
     let (watchers, streams) = context.watch_hub.counts();
     gauge(&mut sampled, "etcd_debugging_mvcc_watcher_total", "Watches", watchers as i64);
@@ -48,57 +50,66 @@ pub(crate) fn metrics_text(
 }
 
 fn add_node(registry: &mut Registry, status: &NodeStatus) {
-    gauge(registry, "etcd_server_has_leader", "Whether a leader is known", status.leader.is_some().into());
-    let leads = status.leader == Some(status.node);
-    gauge(registry, "etcd_server_is_leader", "Whether this member leads", leads.into());
-    gauge(registry, "etcd_server_is_learner", "Whether this member is a learner", 0);
-    counter(registry, "etcd_server_leader_changes_seen", "Leader changes seen", status.leader_changes);
-    // Gauges in etcd too, in spite of their names.
-    let commit = number(status.commit.0);
-    gauge(registry, "etcd_server_proposals_committed_total", "The committed index", commit);
-    let applied = number(status.applied.0);
-    gauge(registry, "etcd_server_proposals_applied_total", "The applied index", applied);
-    let pending = status.pending_proposals as i64;
-    gauge(registry, "etcd_server_proposals_pending", "Commands that wait for their answer", pending);
-    info(registry, "etcd_server_id", "This member's id", id_label("server_id", status.node));
+    gauge(registry, "etcd_server_is_leader", "Whether this member leads", status.leads().into());
+    info(registry, "etcd_server_id", "This member's id", id_label("server_id", status.node.id));
     let version = [("server_version", ETCD_VERSION.to_owned())];
     info(registry, "etcd_server_version", "The version of etcd whose interface this is", version);
+    gauge(registry, "ruvector_log_bytes", "Size of the log's files", number(status.log_bytes));
+    counter(registry, "ruvector_log_syncs", "Syncs of the log", status.log_syncs);
+}
 
-    let differs = status.differs_at.is_some();
+/// The metadata group.
+fn add_group(registry: &mut Registry, group: &GroupStatus) {
+    gauge(registry, "etcd_server_has_leader", "Whether a leader is known", group.leader.is_some().into());
+    gauge(registry, "etcd_server_is_learner", "Whether this member is a learner", 0);
+    counter(registry, "etcd_server_leader_changes_seen", "Leader changes seen", group.leader_changes);
+    // Gauges in etcd too, in spite of their names.
+    let commit = number(group.commit_index);
+    gauge(registry, "etcd_server_proposals_committed_total", "The committed index", commit);
+    let applied = number(group.applied_index);
+    gauge(registry, "etcd_server_proposals_applied_total", "The applied index", applied);
+    let pending = number(group.pending_proposals);
+    gauge(registry, "etcd_server_proposals_pending", "Commands that wait for their answer", pending);
+
+    let differs = group.differs_at_index.is_some();
     let help = "Whether the state differs from a peer's and no majority has decided which is right";
     gauge(registry, "ruvector_state_differs", help, differs.into());
-    gauge(registry, "ruvector_raft_term", "The term", number(status.term.0));
-    gauge(registry, "ruvector_log_bytes", "Size of the log's files", number(status.log_bytes));
-    gauge(registry, "ruvector_log_first_index", "The oldest entry in the log", number(status.first.0));
-    gauge(registry, "ruvector_log_last_index", "The newest entry in the log", number(status.last.index.0));
-    counter(registry, "ruvector_log_syncs", "Syncs of the log", status.log_syncs);
-    if let Some(staleness_us) = status.staleness_us {
+    gauge(registry, "ruvector_raft_term", "The term", number(group.term));
+    gauge(registry, "ruvector_log_first_index", "The oldest entry in the log", number(group.first_index));
+    gauge(registry, "ruvector_log_last_index", "The newest entry in the log", number(group.last_index));
+    if let Some(staleness_us) = group.staleness_us {
         let seconds = staleness_us as f64 / 1e6;
         let help = "How old the state is at most";
         registry.register("ruvector_staleness_seconds", help, ConstGauge::new(seconds));
     }
 }
 
-fn add_peers(registry: &mut Registry, peers: &[PeerStatus]) {
+fn add_connections(registry: &mut Registry, connections: &[ConnectionStatus]) {
     let sent = Family::<Label, Counter>::default();
     let dropped = Family::<Label, Counter>::default();
     let connected = Family::<Label, Gauge>::default();
     let received = Family::<Label, Counter>::default();
-    let contradicts = Family::<Label, Gauge>::default();
-    let unmatched = Family::<Label, Gauge>::default();
-    for peer in peers {
-        let to = id_label("To", peer.node);
-        sent.get_or_create(&to).inc_by(peer.sent_bytes);
-        dropped.get_or_create(&to).inc_by(peer.dropped_messages);
-        connected.get_or_create(&to).set(peer.connected.into());
-        contradicts.get_or_create(&to).set(peer.contradicts.is_some().into());
-        unmatched.get_or_create(&to).set(number(peer.unmatched_us.unwrap_or(0) / 1_000_000));
-        received.get_or_create(&id_label("From", peer.node)).inc_by(peer.received_bytes);
+    for connection in connections {
+        let to = id_label("To", connection.peer.id);
+        sent.get_or_create(&to).inc_by(connection.sent_bytes);
+        dropped.get_or_create(&to).inc_by(connection.dropped_messages);
+        connected.get_or_create(&to).set(connection.connected.into());
+        received.get_or_create(&id_label("From", connection.peer.id)).inc_by(connection.received_bytes);
     }
     registry.register("etcd_network_peer_sent_bytes", "Bytes sent to a peer", sent);
     registry.register("etcd_network_peer_received_bytes", "Bytes received from a peer", received);
     registry.register("ruvector_peer_dropped_messages", "Messages to a peer that were dropped", dropped);
     registry.register("ruvector_peer_connected", "Whether a peer is connected", connected);
+}
+
+fn add_peers(registry: &mut Registry, peers: &[PeerStatus]) {
+    let contradicts = Family::<Label, Gauge>::default();
+    let unmatched = Family::<Label, Gauge>::default();
+    for peer in peers {
+        let to = id_label("To", peer.peer.id);
+        contradicts.get_or_create(&to).set(peer.contradicts_index.is_some().into());
+        unmatched.get_or_create(&to).set(number(peer.unmatched_us.unwrap_or(0) / 1_000_000));
+    }
     let help = "Whether a peer had committed what this node, as its leader, did not have";
     registry.register("ruvector_peer_contradicts", help, contradicts);
     let help = "On the leader: since when a peer's log does not match";
@@ -107,27 +118,27 @@ fn add_peers(registry: &mut Registry, peers: &[PeerStatus]) {
 
 /// The groups beside the metadata group, each with its name as a label.
 fn add_groups(registry: &mut Registry, groups: &[OtherGroup<'_>]) {
-    let mut gauges = |name: &str, help: &str, value: &dyn Fn(&NodeStatus, &KvView) -> i64| {
+    let mut gauges = |name: &str, help: &str, value: &dyn Fn(&GroupStatus, &KvView) -> i64| {
         let family = Family::<Label, Gauge>::default();
-        for (group, status, version) in groups {
-            let label = [("group", (*group).to_owned())];
-            family.get_or_create(&label).set(value(status, &version.view));
+        for (group, version) in groups {
+            let label = [("group", group.name.clone())];
+            family.get_or_create(&label).set(value(group, &version.view));
         }
         registry.register(name, help, family);
     };
-    gauges("ruvector_group_has_leader", "Whether the group's leader is known", &|status, _| {
-        status.leader.is_some().into()
+    gauges("ruvector_group_has_leader", "Whether the group's leader is known", &|group, _| {
+        group.leader.is_some().into()
     });
-    gauges("ruvector_group_is_leader", "Whether this node leads the group", &|status, _| {
-        (status.leader == Some(status.node)).into()
+    gauges("ruvector_group_is_leader", "Whether this node leads the group", &|group, _| {
+        (group.role == Role::Leader).into()
     });
     gauges(
         "ruvector_group_in_trouble",
         "Whether replicas of the group contradict each other",
-        &|status, _| status.trouble().is_some().into(),
+        &|group, _| group.trouble.is_some().into(),
     );
-    gauges("ruvector_group_applied_index", "The group's applied index", &|status, _| {
-        number(status.applied.0)
+    gauges("ruvector_group_applied_index", "The group's applied index", &|group, _| {
+        number(group.applied_index)
     });
     gauges("ruvector_group_keys", "Keys of the group", &|_, view| view.key_count() as i64);
     gauges("ruvector_group_store_bytes", "Keys, values and history of the group", &|_, view| {
@@ -171,7 +182,7 @@ fn kibibytes(status: &str, key: &str) -> Option<i64> {
 /// One label with its value. Ids are in hexadecimal, as in etcd.
 type Label = [(&'static str, String); 1];
 
-fn id_label(name: &'static str, node: NodeId) -> Label {
+fn id_label(name: &'static str, node: Id) -> Label {
     [(name, format!("{:x}", node.0))]
 }
 
@@ -197,71 +208,45 @@ fn number(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use ruvector_node::{ClusterTime, Index, LogPosition, RoleName, Term};
+    use ruvector_node::status::Named;
 
     use super::*;
 
-    /// A healthy leader of three.
-    fn leader() -> NodeStatus {
-        let peer = |node| PeerStatus {
-            node: NodeId(node),
-            connected: true,
-            matched: Some(Index(9)),
-            commit: Some(Index(9)),
-            contradicts: None,
-            unmatched_us: None,
-            state: Some("replicate"),
+    /// The peers of a healthy leader of three.
+    fn peers() -> Vec<PeerStatus> {
+        let peer = |id| PeerStatus {
+            peer: Named { id: Id(id), name: String::new() },
+            matched_index: Some(9),
+            commit_index: Some(9),
+            state: Some("replicate".to_owned()),
             heard_us_ago: Some(1),
-            sent_bytes: 0,
-            received_bytes: 0,
-            dropped_messages: 0,
+            ..PeerStatus::default()
         };
-        NodeStatus {
-            node: NodeId(1),
-            cluster_id: 7,
-            role: RoleName::Leader,
-            leader: Some(NodeId(1)),
-            term: Term(2),
-            commit: Index(9),
-            applied: Index(9),
-            last: LogPosition { term: Term(2), index: Index(9) },
-            first: Index(1),
-            voters: [1, 2, 3].map(NodeId).into(),
-            cluster_time: ClusterTime(0),
-            state_hash: 0,
-            staleness_us: Some(0),
-            log_bytes: 0,
-            log_syncs: 0,
-            pending_proposals: 0,
-            leader_changes: 1,
-            snapshot: None,
-            unheard: Vec::new(),
-            differs_at: None,
-            peers: vec![peer(2), peer(0xab)],
-        }
+        vec![peer(2), peer(0xab)]
     }
 
     /// Those of the lines about replicas that contradict each other that are not green.
-    fn red_lines(status: &NodeStatus) -> Vec<String> {
+    fn red_lines(group: &GroupStatus) -> Vec<String> {
         let mut registry = Registry::default();
-        add_node(&mut registry, status);
-        add_peers(&mut registry, &status.peers);
+        add_group(&mut registry, group);
+        add_peers(&mut registry, &group.peers);
         let mut text = String::new();
         encode_registry(&mut text, &registry).expect("it is text");
         let red = ["ruvector_state_differs", "ruvector_peer_contradicts", "ruvector_peer_unmatched_seconds"];
         let is_about = |line: &&str| red.iter().any(|name| line.starts_with(name));
         let lines: Vec<&str> = text.lines().filter(is_about).collect();
-        assert_eq!(lines.len(), 1 + 2 * status.peers.len(), "{text}");
+        assert_eq!(lines.len(), 1 + 2 * group.peers.len(), "{text}");
         lines.into_iter().filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
     }
 
     #[test]
     fn replicas_that_contradict_each_other_are_red() {
-        assert_eq!(red_lines(&leader()), [""; 0]);
-        let differs = NodeStatus { differs_at: Some(Index(5)), ..leader() };
+        let healthy = GroupStatus { peers: peers(), ..GroupStatus::default() };
+        assert_eq!(red_lines(&healthy), [""; 0]);
+        let differs = GroupStatus { differs_at_index: Some(5), ..healthy.clone() };
         assert_eq!(red_lines(&differs), ["ruvector_state_differs 1"]);
-        let mut contradicted = leader();
-        contradicted.peers[1].contradicts = Some(LogPosition { term: Term(1), index: Index(8) });
+        let mut contradicted = healthy;
+        contradicted.peers[1].contradicts_index = Some(8);
         contradicted.peers[1].unmatched_us = Some(3_500_000);
         let red = ["ruvector_peer_contradicts{To=\"ab\"} 1", "ruvector_peer_unmatched_seconds{To=\"ab\"} 3"];
         assert_eq!(red_lines(&contradicted), red);

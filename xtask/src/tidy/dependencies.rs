@@ -9,18 +9,25 @@ use serde::Deserialize;
 use crate::process::{cargo, output};
 
 /// What each crate of the workspace may depend on within it. A crate that is not listed is a problem.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("ruvector-protocol", &[]),
     ("ruvector-state-machine", &[]),
+    ("ruvector-status", &[]),
     ("ruvector-storage", &["ruvector-protocol"]),
     ("ruvector-transport", &["ruvector-protocol"]),
     (
         "ruvector-node",
-        &["ruvector-protocol", "ruvector-state-machine", "ruvector-storage", "ruvector-transport"],
+        &[
+            "ruvector-protocol",
+            "ruvector-state-machine",
+            "ruvector-status",
+            "ruvector-storage",
+            "ruvector-transport",
+        ],
     ),
     ("ruvector-api", &[]),
     ("ruvector-server", &["ruvector-api", "ruvector-node"]),
-    ("ruvector-client", &["ruvector-api"]),
+    ("ruvector-client", &["ruvector-api", "ruvector-status"]),
     ("ruvector-cli", &["ruvector-client", "ruvector-server"]),
     (
         "ruvector-simulator",
@@ -34,7 +41,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 
 /// What tests may use beyond that.
 const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] =
-    [("ruvector-cli", &["ruvector-api"]), ("ruvector-server", &["ruvector-client"])];
+    [("ruvector-cli", &["ruvector-api", "ruvector-status"]), ("ruvector-server", &["ruvector-client"])];
 
 /// Where every dependency is named, with what it is for.
 const NAMED_IN: &str = "docs/ARCHITECTURE.md";

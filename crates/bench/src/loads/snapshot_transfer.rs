@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
-use ruvector_api::ruvector::v1::{CompactLogRequest, PeerStatus, SnapshotCreateRequest, StatusRequest};
+use ruvector_api::ruvector::v1::{CompactLogRequest, SnapshotCreateRequest, StatusRequest};
+use ruvector_client::NodeStatus;
 use tokio::time::{sleep, timeout};
 
 use super::stress::{Phase, Victim, compare};
@@ -58,7 +59,7 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     let quiet = Phase::run(victim.workers(settings), settings, &cluster.processes()).await?;
 
     let mut follower = AdminClient::new(cluster.wire(victim.follower).await?);
-    let known = follower.status(StatusRequest {}).await?.into_inner().last_index;
+    let known = status(&mut follower).await?.group.last_index;
     cluster.kill(victim.follower)?;
     let value = Bytes::from(vec![b'v'; settings.value_bytes]);
     let missed = u64::try_from(MISSED_BYTES.div_ceil(settings.value_bytes.max(1)))?;
@@ -71,7 +72,7 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
     let mut outcome = compare(&quiet, &stressed);
     victim.catch_up(cluster, &mut outcome).await?;
     let mut follower = AdminClient::new(cluster.wire(victim.follower).await?);
-    let first_index = follower.status(StatusRequest {}).await?.into_inner().first_index;
+    let first_index = status(&mut follower).await?.group.first_index;
     ensure!(
         first_index > known,
         "the follower, which had {known}, has its log from {first_index}: it got no snapshot"
@@ -84,15 +85,21 @@ async fn run(cluster: &mut Cluster, settings: &Settings) -> Result<Outcome> {
 async fn wait_until_sending(mut leader: AdminClient<Wire>) -> Result<()> {
     let is_sending = async {
         loop {
-            let status = leader.status(StatusRequest {}).await?.into_inner();
-            let is_sent_to = |peer: &PeerStatus| peer.connected && peer.state.as_deref() == Some("snapshot");
-            if status.peers.iter().any(is_sent_to) {
+            let status = status(&mut leader).await?;
+            let mut sent_to =
+                status.group.peers.iter().filter(|peer| peer.state.as_deref() == Some("snapshot"));
+            if sent_to.any(|peer| status.connection(peer.peer.id).is_some_and(|to| to.connected)) {
                 return Ok(());
             }
             sleep(Duration::from_millis(2)).await;
         }
     };
     timeout(START_LIMIT, is_sending).await.context("no snapshot is sent")?
+}
+
+async fn status(node: &mut AdminClient<Wire>) -> Result<NodeStatus> {
+    let told = node.status(StatusRequest {}).await?.into_inner();
+    serde_json::from_str(&told.status).context("a status that is not understood")
 }
 
 /// Leaves nothing in a node's log that a snapshot may hold in its place.

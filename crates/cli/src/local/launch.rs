@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rustix::process::Signal;
-use ruvector_client::{Client, ClientOptions, NodeStatus, Role};
+use ruvector_client::{Client, ClientOptions, NodeStatus};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::{LocalCluster, LocalNode};
@@ -73,7 +73,7 @@ pub(crate) async fn wait_for_leader(
             let status = node.status().await.ok();
             // A stranger that listens there is not an answer.
             statuses.extend(status.filter(|status| {
-                status.node_name == remembered.id && status.cluster_name == cluster.name.as_str()
+                status.node.name == remembered.id && status.cluster.name == cluster.name.as_str()
             }));
         }
         if agreed(cluster, &statuses) {
@@ -151,12 +151,12 @@ impl Drop for Launched {
 }
 
 fn agreed(cluster: &LocalCluster, statuses: &[NodeStatus]) -> bool {
-    let Some(leader) = statuses.iter().find(|status| status.role == Role::Leader) else { return false };
+    let Some(leader) = statuses.iter().find(|status| status.leads()) else { return false };
     statuses.len() == cluster.nodes.len()
-        && statuses
-            .iter()
-            .all(|status| status.leader_id == Some(leader.node_id) && status.term == leader.term)
-        && statuses.iter().flat_map(|status| &status.groups).all(|group| group.leader_id.is_some())
+        && statuses.iter().all(|status| {
+            status.group.leader_id() == Some(leader.node.id) && status.group.term == leader.group.term
+        })
+        && statuses.iter().flat_map(NodeStatus::groups).all(|group| group.leader.is_some())
 }
 
 fn died(node: &LocalNode, status: ExitStatus) -> Failure {
@@ -171,7 +171,7 @@ fn died(node: &LocalNode, status: ExitStatus) -> Failure {
 }
 
 fn no_leader(cluster: &LocalCluster, statuses: &[NodeStatus]) -> Failure {
-    let answering: Vec<&str> = statuses.iter().map(|status| status.node_name.as_str()).collect();
+    let answering: Vec<&str> = statuses.iter().map(|status| status.node.name.as_str()).collect();
     Failure::failed(format!(
         "no leader within {LEADER_TIMEOUT:?}; {} of {} answer{}",
         answering.len(),

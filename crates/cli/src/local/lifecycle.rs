@@ -34,7 +34,7 @@ pub(crate) async fn bring_back(
     let statuses =
         waited.map_err(|failure| failure.and(&format!("the nodes' logs are {}", logs.display())))?;
     // A restore gives a cluster a new id.
-    cluster.cluster_id = statuses.first().map(|status| format!("{:016x}", status.cluster_id));
+    cluster.cluster_id = statuses.first().map(|status| status.cluster.id.to_string());
     home.save(&cluster)?;
     Ok((cluster, statuses, launched.count()))
 }

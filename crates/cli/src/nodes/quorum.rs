@@ -1,6 +1,6 @@
 //! Whether the voters that answer are enough.
 
-use ruvector_client::Role;
+use ruvector_client::{Named, Role};
 
 use super::view::ClusterView;
 use crate::text::count;
@@ -21,53 +21,50 @@ pub(crate) struct QuorumView {
 impl ClusterView {
     /// Counts the voters that answer and follow the leader.
     pub(crate) fn quorum(&self) -> QuorumView {
-        let voter_ids = self.best_informed().map_or(&[][..], |status| &status.voter_ids);
+        let voters = self.best_informed().map_or(&[][..], |status| &status.group.voters);
         let leader = self.leader();
-        let follows = |voter: u64| {
+        let follows = |voter: &&Named| {
             self.statuses().any(|status| {
-                let same_leader = leader.is_some_and(|leader| status.leader_id == Some(leader.node_id));
-                status.node_id == voter && same_leader && status.role != Role::Newcomer
+                let same_leader =
+                    leader.is_some_and(|leader| status.group.leader_id() == Some(leader.node.id));
+                status.node.id == voter.id && same_leader && status.group.role != Role::Newcomer
             })
         };
-        let (present, absent): (Vec<u64>, Vec<u64>) = voter_ids.iter().partition(|voter| follows(**voter));
-        let names = |ids: &[u64]| {
-            let mut names: Vec<String> = ids.iter().map(|id| self.name(*id)).collect();
-            names.sort();
-            names
-        };
+        let (present, absent): (Vec<&Named>, Vec<&Named>) = voters.iter().partition(follows);
         QuorumView {
-            voters: names(voter_ids),
-            needed: voter_ids.len() / 2 + 1,
-            present: names(&present),
-            absent: names(&absent),
+            voters: names(voters.iter()),
+            needed: voters.len() / 2 + 1,
+            present: names(present),
+            absent: names(absent),
         }
     }
 
     /// That there is no quorum, in words, if the voters that answer are too few and know no leader. If they know one, it can reach more nodes
     /// than can be reached from here.
     pub(crate) fn missing_quorum(&self) -> Option<String> {
-        let voters = &self.best_informed()?.voter_ids;
+        let voters = &self.best_informed()?.group.voters;
         let needed = voters.len() / 2 + 1;
-        let answers = |id: &u64| self.statuses().any(|status| status.node_id == *id);
-        let (answering, silent): (Vec<u64>, Vec<u64>) = voters.iter().partition(|id| answers(id));
-        if answering.len() >= needed || self.statuses().any(|status| status.leader_id.is_some()) {
+        let answers = |voter: &&Named| self.statuses().any(|status| status.node.id == voter.id);
+        let (answering, silent): (Vec<&Named>, Vec<&Named>) = voters.iter().partition(answers);
+        if answering.len() >= needed || self.statuses().any(|status| status.group.leader.is_some()) {
             return None;
         }
-        let names = |ids: &[u64]| {
-            let mut names: Vec<String> = ids.iter().map(|id| self.name(*id)).collect();
-            names.sort();
-            names.join(", ")
-        };
         Some(format!(
             "no quorum: {} of {} answer{} ({}), {needed} are needed; bring back {} of those that do not ({})",
             answering.len(),
             count(voters.len(), "node"),
             if answering.len() == 1 { "s" } else { "" },
-            names(&answering),
+            names(answering.iter().copied()).join(", "),
             needed - answering.len(),
-            names(&silent)
+            names(silent.iter().copied()).join(", ")
         ))
     }
+}
+
+fn names<'a>(nodes: impl IntoIterator<Item = &'a Named>) -> Vec<String> {
+    let mut names: Vec<String> = nodes.into_iter().map(|node| node.name.clone()).collect();
+    names.sort();
+    names
 }
 
 impl QuorumView {
@@ -101,8 +98,6 @@ impl QuorumView {
 
 #[cfg(test)]
 mod tests {
-    use ruvector_client::NodeStatus;
-
     use super::super::view::tests::{node, view};
     use super::*;
 
@@ -116,8 +111,10 @@ mod tests {
     fn a_node_counts_that_follows_the_leader_and_is_no_newcomer() {
         let whole = view([node(1), node(2), node(3)]);
         assert_eq!(whole.quorum().present, ["node-1", "node-2", "node-3"]);
-        let elsewhere = NodeStatus { leader_id: Some(2), ..node(2) };
-        let newcomer = NodeStatus { role: Role::Newcomer, ..node(3) };
+        let mut elsewhere = node(2);
+        elsewhere.group.leader = Some(elsewhere.node.clone());
+        let mut newcomer = node(3);
+        newcomer.group.role = Role::Newcomer;
         let quorum = view([node(1), elsewhere, newcomer]).quorum();
         assert_eq!((quorum.present, quorum.needed), (vec!["node-1".to_owned()], 2));
         assert_eq!(quorum.absent, ["node-2", "node-3"]);
@@ -125,7 +122,12 @@ mod tests {
 
     #[test]
     fn a_quorum_is_missing_if_too_few_answer_and_those_know_no_leader() {
-        let lost = |id| NodeStatus { leader_id: None, role: Role::PreCandidate, ..node(id) };
+        let lost = |id| {
+            let mut lost = node(id);
+            lost.group.leader = None;
+            lost.group.role = Role::PreCandidate;
+            lost
+        };
         assert_eq!(
             view([lost(2)]).missing_quorum().as_deref(),
             Some(

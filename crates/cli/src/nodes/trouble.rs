@@ -24,7 +24,8 @@ impl ClusterView {
         let statuses: Vec<_> = self.statuses().collect();
         statuses.iter().enumerate().find_map(|(position, one)| {
             let differs = |other: &&&NodeStatus| {
-                other.applied_index == one.applied_index && other.state_hash != one.state_hash
+                other.group.applied_index == one.group.applied_index
+                    && other.group.state_hash != one.group.state_hash
             };
             statuses[position + 1..].iter().find(differs).map(|other| (*one, *other))
         })
@@ -34,26 +35,29 @@ impl ClusterView {
     /// has none, also while its leader changes or a node comes back.
     pub(crate) fn troubles(&self) -> Vec<Trouble> {
         let told = self.statuses().flat_map(|status| {
-            let differs = status.differs_at_index.map(|index| Trouble {
-                node: status.node_name.clone(),
+            let differs = status.group.differs_at_index.map(|index| Trouble {
+                node: status.node.name.clone(),
                 text: format!(
                     "{}'s state differs from a peer's since index {index}, and no majority can tell which is right",
-                    status.node_name
+                    status.node.name
                 ),
             });
-            let of_peers = status.peers.iter().filter_map(|peer| trouble_with(status, peer));
-            let of_groups = status.groups.iter().filter(|group| group.name != status.group_name);
-            let of_groups = of_groups.filter_map(|group| {
-                let text = format!("group {}: {} says that {}", group.name, status.node_name, group.trouble.as_ref()?);
-                Some(Trouble { node: status.node_name.clone(), text })
+            let of_peers = status.group.peers.iter().filter_map(|peer| trouble_with(status, peer));
+            let of_groups = status.other_groups.iter().filter_map(|group| {
+                let text = format!("group {}: {} says that {}", group.name, status.node.name, group.trouble.as_ref()?);
+                Some(Trouble { node: status.node.name.clone(), text })
             });
             differs.into_iter().chain(of_peers).chain(of_groups)
         });
         let seen = self.diverged().map(|(one, other)| Trouble {
-            node: other.node_name.clone(),
+            node: other.node.name.clone(),
             text: format!(
                 "{} and {} differ after the same entry {} (state hashes {} and {})",
-                one.node_name, other.node_name, one.applied_index, one.state_hash, other.state_hash
+                one.node.name,
+                other.node.name,
+                one.group.applied_index,
+                one.group.state_hash,
+                other.group.state_hash
             ),
         });
         told.chain(seen).collect()
@@ -79,30 +83,37 @@ fn trouble_with(status: &NodeStatus, peer: &PeerStatus) -> Option<Trouble> {
     let text = if let Some(index) = peer.contradicts_index {
         format!(
             "{} has committed entry {index}, which {} as its leader does not have",
-            peer.name, status.node_name
+            peer.peer.name, status.node.name
         )
     } else {
         let since_us = peer.unmatched_us.filter(|since_us| *since_us > UNMATCHED_US_MAX)?;
-        format!("{}'s log does not match {}'s since {} s", peer.name, status.node_name, since_us / 1_000_000)
+        format!(
+            "{}'s log does not match {}'s since {} s",
+            peer.peer.name,
+            status.node.name,
+            since_us / 1_000_000
+        )
     };
-    Some(Trouble { node: peer.name.clone(), text })
+    Some(Trouble { node: peer.peer.name.clone(), text })
 }
 
 #[cfg(test)]
 mod tests {
+    use ruvector_client::Id;
+
     use super::super::view::tests::{node, view};
-    use super::*;
 
     #[test]
     fn nodes_that_differ_after_the_same_entry_are_found() {
-        let at = |id, applied_index, hash: &str| NodeStatus {
-            applied_index,
-            state_hash: hash.to_owned(),
-            ..node(id)
+        let at = |id, applied_index, hash: &str| {
+            let mut status = node(id);
+            status.group.applied_index = applied_index;
+            status.group.state_hash = hash.to_owned();
+            status
         };
         assert!(view([at(1, 5, "a"), at(2, 5, "a"), at(3, 4, "b")]).diverged().is_none());
         let differing = view([at(1, 6, "c"), at(2, 5, "a"), at(3, 5, "b")]);
         let (one, other) = differing.diverged().expect("two that differ");
-        assert_eq!((one.node_id, other.node_id), (2, 3));
+        assert_eq!((one.node.id, other.node.id), (Id(2), Id(3)));
     }
 }

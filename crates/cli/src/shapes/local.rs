@@ -13,7 +13,7 @@ use crate::output::{Content, Output, Rows, Tone};
 pub(crate) fn print_nodes(cluster: &LocalCluster, statuses: &[NodeStatus], output: Output) -> Result {
     let mut rows = Rows::new(["NODE", "ROLE", "CLIENTS", "PEERS", "PID", "DATA"]);
     for node in &cluster.nodes {
-        let role = statuses.iter().find(|status| status.node_name == node.id).map(|status| status.role);
+        let role = statuses.iter().find(|status| status.node.name == node.id).map(|status| status.group.role);
         let tone = if role == Some(Role::Leader) { Tone::Good } else { Tone::Plain };
         rows.add([
             Content::toned(&node.id, Tone::Strong),
@@ -29,8 +29,8 @@ pub(crate) fn print_nodes(cluster: &LocalCluster, statuses: &[NodeStatus], outpu
 
 /// The leader's name, as the nodes tell it.
 pub(crate) fn leader_name(statuses: &[NodeStatus]) -> &str {
-    let leader = statuses.iter().find(|status| status.role == Role::Leader);
-    leader.map_or("nobody", |status| status.node_name.as_str())
+    let leader = statuses.iter().find(|status| status.leads());
+    leader.map_or("nobody", |status| status.node.name.as_str())
 }
 
 /// What `--json` prints of a cluster of this machine.
@@ -49,7 +49,7 @@ pub(crate) fn describe(cluster: &LocalCluster, statuses: &[NodeStatus]) -> serde
             })
         })
         .collect();
-    let leader = statuses.iter().find(|status| status.role == Role::Leader).map(|status| &status.node_name);
+    let leader = statuses.iter().find(|status| status.leads()).map(|status| &status.node.name);
     json!({
         "cluster": cluster.name,
         "cluster_id": cluster.cluster_id,

@@ -1,19 +1,39 @@
-//! Whether there is a quorum.
+//! A quorum, as `--json` prints it.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::nodes::{ClusterView, QuorumView};
 
-/// What `--json` prints of a quorum.
-pub(crate) fn quorum_json(view: &ClusterView, quorum: &QuorumView) -> Value {
-    let troubles: Vec<String> = view.troubles().into_iter().map(|trouble| trouble.text).collect();
-    json!({
-        "troubles": troubles,
-        "holds": quorum.holds(),
-        "voters": quorum.voters,
-        "needed": quorum.needed,
-        "present": quorum.present,
-        "absent": quorum.absent,
-        "may_fail": quorum.holds().then(|| quorum.present.len() - quorum.needed),
-    })
+/// Whether the group that is asked about can decide anything.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct QuorumReport {
+    /// Whether enough voters answer and follow the leader.
+    holds: bool,
+    /// The names of the nodes whose votes count.
+    voters: Vec<String>,
+    /// How many of them must agree.
+    needed: usize,
+    /// Those that answer, follow the leader and count.
+    present: Vec<String>,
+    /// The others.
+    absent: Vec<String>,
+    /// How many more may fail; null without a quorum.
+    may_fail: Option<usize>,
+    /// What must never be: replicas that contradict each other.
+    troubles: Vec<String>,
+}
+
+impl QuorumReport {
+    pub(crate) fn of(view: &ClusterView, quorum: &QuorumView) -> Self {
+        Self {
+            holds: quorum.holds(),
+            voters: quorum.voters.clone(),
+            needed: quorum.needed,
+            present: quorum.present.clone(),
+            absent: quorum.absent.clone(),
+            may_fail: quorum.holds().then(|| quorum.present.len() - quorum.needed),
+            troubles: view.troubles().into_iter().map(|trouble| trouble.text).collect(),
+        }
+    }
 }

@@ -91,7 +91,7 @@ impl Init {
                 );
             }
         };
-        cluster.cluster_id = statuses.first().map(|status| format!("{:016x}", status.cluster_id));
+        cluster.cluster_id = statuses.first().map(|status| status.cluster.id.to_string());
         home.save(&cluster)?;
         if output.is_json() {
             return output.json(&describe(&cluster, &statuses));

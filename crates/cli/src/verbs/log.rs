@@ -1,7 +1,7 @@
 //! `log` and `compact-log`: the replicated log of a node.
 
 use clap::Args;
-use ruvector_client::{LogEntry, NodeClient, NodeStatus};
+use ruvector_client::{Id, LogEntry, NodeClient, NodeStatus};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
@@ -48,7 +48,7 @@ impl Log {
         };
         let entries = node.log_tail(self.tail).await?;
         let status = view.answers.iter().find(|answer| answer.endpoint == *node.endpoint());
-        let node_name = status.and_then(|answer| answer.result.as_ref().ok()).map(|status| &status.node_name);
+        let node_name = status.and_then(|answer| answer.result.as_ref().ok()).map(|status| &status.node.name);
         if output.is_json() {
             let entries: Vec<_> = entries.iter().map(|entry| entry_json(entry, &view)).collect();
             return output.json(&json!({ "node": node_name, "entries": entries }));
@@ -58,10 +58,10 @@ impl Log {
     }
 
     fn leader_or_first(&self, view: &ClusterView, asked: Vec<NodeClient>) -> Result<NodeClient> {
-        let leader_id = view.leader().map(|leader| leader.node_id);
+        let leader_id = view.leader().map(|leader| leader.node.id);
         let is_leader = |answer: &&Answer<_>| {
             let status: Option<&NodeStatus> = answer.result.as_ref().ok();
-            status.is_some_and(|status| Some(status.node_id) == leader_id)
+            status.is_some_and(|status| Some(status.node.id) == leader_id)
         };
         let chosen = view
             .answers
@@ -126,7 +126,7 @@ fn entry_table(entries: &[LogEntry], view: &ClusterView) -> Rows {
             entry.term.into(),
             cluster_time(entry.time_ms).into(),
             Content::toned(&entry.kind, if entry.kind == "command" { Tone::Plain } else { Tone::Faint }),
-            entry.origin_id.map_or_else(|| "-".to_owned(), |origin| view.name(origin)).into(),
+            entry.origin_id.map_or_else(|| "-".to_owned(), |origin| view.name(Id(origin))).into(),
             entry.command_bytes.into(),
             (&entry.description).into(),
         ]);
@@ -140,7 +140,7 @@ fn entry_json(entry: &LogEntry, view: &ClusterView) -> serde_json::Value {
         "term": entry.term,
         "time_ms": entry.time_ms,
         "kind": entry.kind,
-        "origin": entry.origin_id.map(|origin| view.name(origin)),
+        "origin": entry.origin_id.map(|origin| view.name(Id(origin))),
         "command_bytes": entry.command_bytes,
         "description": entry.description,
     })

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::nodes::ClusterView;
 use crate::options::Common;
 use crate::output::{Output, Tone};
-use crate::shapes::quorum_json;
+use crate::shapes::QuorumReport;
 use crate::target::Target;
 
 #[derive(Args, Debug)]
@@ -39,12 +39,12 @@ impl Leader {
     pub(crate) async fn run(self, common: Common, output: Output) -> Result {
         let view = ClusterView::gather(&Target::find(&common)?).await?;
         let Some(leader) = view.leader() else {
-            let describe = |status: &NodeStatus| match status.role {
+            let describe = |status: &NodeStatus| match status.group.role {
                 Role::Newcomer => {
-                    format!("{} ({}: {})", status.node_name, status.role, view.what_is_awaited(status))
+                    format!("{} ({}: {})", status.node.name, status.group.role, view.what_is_awaited(status))
                 }
                 Role::Follower | Role::PreCandidate | Role::Candidate | Role::Leader => {
-                    format!("{} ({})", status.node_name, status.role)
+                    format!("{} ({})", status.node.name, status.group.role)
                 }
             };
             let asked: Vec<String> = view.statuses().map(describe).collect();
@@ -59,18 +59,18 @@ impl Leader {
         };
         if output.is_json() {
             return output.json(&json!({
-                "leader": leader.node_name,
-                "member_id": format!("{:016x}", leader.node_id),
+                "leader": leader.node.name,
+                "member_id": leader.node.id,
                 "client": leader.client_address,
                 "peer": leader.peer_address,
-                "term": leader.term,
-                "commit_index": leader.commit_index,
+                "term": leader.group.term,
+                "commit_index": leader.group.commit_index,
             }));
         }
         output.line(format_args!(
             "{} leads in term {}, clients at {}",
-            output.toned(&leader.node_name, Tone::Strong),
-            leader.term,
+            output.toned(&leader.node.name, Tone::Strong),
+            leader.group.term,
             leader.client_address
         ))
     }
@@ -81,7 +81,7 @@ impl Quorum {
         let view = ClusterView::gather(&Target::find(&common)?).await?;
         let quorum = view.quorum();
         if output.is_json() {
-            output.json(&quorum_json(&view, &quorum))?;
+            output.json(&QuorumReport::of(&view, &quorum))?;
         } else if quorum.holds() && view.troubles().is_empty() {
             let spare = quorum.present.len() - quorum.needed;
             output.line(format_args!(

@@ -30,7 +30,7 @@ fn a_damaged_log_is_refused_with_its_place_and_the_others_go_on() {
 fn a_damaged_snapshot_is_refused_with_its_place() {
     let cluster = Cluster::start(3);
     put_some(&cluster, 200);
-    let applied = cluster.await_agreement().applied_index;
+    let applied = cluster.await_agreement().group.applied_index;
     let first = cluster.client().nodes().next().unwrap();
     cluster.wait(first.compact_log(applied)).unwrap();
     let node = &cluster.nodes[0];
@@ -55,5 +55,5 @@ fn a_torn_tail_of_the_log_is_cut_and_the_node_goes_on() {
     // Behind the zeros that the last record may end with.
     flip_byte(&segment, end + 32);
     cluster.start_missing();
-    assert_eq!(cluster.await_agreement().revision, before.revision);
+    assert_eq!(cluster.await_agreement().group.store().revision, before.group.store().revision);
 }

@@ -48,10 +48,11 @@ fn a_node_whose_disk_was_lost_neither_votes_nor_counts_before_it_heard_all_other
     let (forgetful, _) = Background::start(serve.args(["--initial-nodes", &nodes.join(",")]));
     let waits = |status: &NodeStatus| {
         let others = status.members.iter().filter(|member| member.name == cluster.nodes[down].id);
-        status.role == Role::Newcomer && status.unheard_ids == others.map(|m| m.node_id).collect::<Vec<_>>()
+        status.group.role == Role::Newcomer
+            && status.group.unheard.iter().map(|node| node.id).eq(others.map(|member| member.id))
     };
     let is_waiting = |statuses: Vec<(usize, NodeStatus)>| {
-        let is_led = statuses.iter().any(|(_, status)| status.role == Role::Leader);
+        let is_led = statuses.iter().any(|(_, status)| status.leads());
         !is_led && statuses.iter().any(|(position, status)| *position == bare && waits(status))
     };
     await_condition("the newcomer to wait", || is_waiting(cluster.statuses()));
@@ -202,14 +203,14 @@ fn lose_acknowledged_writes(choose_away: impl Fn(usize) -> usize) {
 /// there would be no ok either.
 fn await_red(cluster: &Cluster, keeper: &str) {
     let (leader, troubled) = await_some("a leader that says what it lacks", || {
-        cluster.statuses().into_iter().find(|(_, status)| status.trouble.is_some())
+        cluster.statuses().into_iter().find(|(_, status)| status.group.trouble.is_some())
     });
     await_condition("its health to be red for that", || {
         let (code, health) = cluster.http(leader, "/health");
         code == 503 && health.contains("has committed entry")
     });
     let member = troubled.members.iter().find(|member| member.name == keeper).unwrap();
-    assert_eq!(contradicted_by(cluster, leader), [format!("{:x}", member.node_id)]);
+    assert_eq!(contradicted_by(cluster, leader), [format!("{:x}", member.id.0)]);
 }
 
 /// The ids of the peers that, by a node's metrics, had committed what it does not have.

@@ -154,8 +154,6 @@ fn nodes() {
     let leader = cluster.leader();
     let leader_id = format!("node-{}", leader + 1);
     let node = &cluster.nodes[leader];
-    let others: Vec<String> =
-        (1..=3).map(|number| format!("node-{number}")).filter(|id| *id != leader_id).collect();
     let quorum = json!({
         "holds": true, "voters": ["node-1", "node-2", "node-3"], "needed": 2, "present": ["node-1", "node-2", "node-3"],
         "absent": [], "may_fail": 1, "troubles": [],
@@ -169,83 +167,13 @@ fn nodes() {
     // The leader proposes how long history is kept a while after it was elected.
     await_some("how long history is kept, on all nodes", || {
         let status = given(&cluster, &["status"]);
-        let knows = |node: &Value| node["retention"]["age_ms"] == 3_600_000;
+        let knows = |node: &Value| node["status"]["group"]["store"]["retention"]["age_ms"] == 3_600_000;
         status["nodes"].as_array().unwrap().iter().all(knows).then_some(())
     });
     cluster.await_agreement();
     let by_one = given(&cluster, &["status", "--endpoints", &cluster.nodes[0].client]);
     assert_eq!(by_one["nodes"].as_array().unwrap().len(), 3, "those that the one knows of are asked as well");
-    let varying = [
-        "cluster_id",
-        "member_id",
-        "term",
-        "commit_index",
-        "applied_index",
-        "first_index",
-        "last_index",
-        "last_term",
-        "log_bytes",
-        "log_syncs",
-        "leader_changes",
-        "cluster_time_ms",
-        "state_hash",
-        "store_bytes",
-        "version",
-        "matched_index",
-        "heard_us_ago",
-        "dropped_messages",
-        "staleness_us",
-        "snapshot_index",
-        "pending_proposals",
-        "lag",
-    ];
-    let status = plain(given(&cluster, &["status"]), &varying);
-    let peers = |id: &str| {
-        match id == leader_id {
-        true => others
-            .iter()
-            .map(|other| json!({
-                "id": other, "connected": true, "matched_index": "u64", "state": "replicate", "heard_us_ago": "u64", "dropped_messages": "u64",
-                "commit_index": "u64", "contradicts_index": null, "unmatched_us": null,
-            }))
-            .collect::<Value>(),
-        false => Value::Null,
-    }
-    };
-    for (position, found) in status["nodes"].as_array().unwrap().iter().enumerate() {
-        let (node, mut found) = (&cluster.nodes[position], found.clone());
-        // A follower has less to tell of its peers.
-        let mut told = found["peers"].take();
-        if let Some(peers) = told.as_array_mut() {
-            peers.sort_by_key(|peer| peer["id"].to_string());
-        }
-        if node.id == leader_id {
-            assert_eq!(told, peers(&node.id), "{told:#}");
-        }
-        let role = if position == leader { "leader" } else { "follower" };
-        let expected = json!({
-            "id": node.id, "member_id": "id", "client": node.client, "peer": node.peer, "reachable": true, "role": role,
-            "leader": leader_id, "term": "u64", "commit_index": "u64", "applied_index": "u64", "lag": "u64", "first_index": "u64",
-            "last_index": "u64", "last_term": "u64", "snapshot_index": "null", "log_bytes": "u64", "log_syncs": "u64",
-            "pending_proposals": "u64", "leader_changes": "u64", "cluster_time_ms": "u64", "staleness_us": "u64", "state_hash": "hash",
-            "revision": 2, "compacted_revision": 0, "history_count": 1, "retention": { "age_ms": 3_600_000, "bytes": 536_870_912 }, "trouble": null, "differs_at_index": null,
-            "key_count": 1, "store_bytes": "u64", "lease_count": 0, "unheard": [],
-            "version": "text", "peers": null,
-        });
-        assert_eq!(found, expected, "{found:#}");
-    }
-    let mut rest = status;
-    rest["nodes"].take();
-    let group = json!({
-        "name": "metadata", "id": "id", "leader": leader_id, "term": "u64", "commit_index": "u64", "applied_index": "u64",
-        "members": ["node-1", "node-2", "node-3"], "revision": 2, "key_count": 1, "store_bytes": "u64", "trouble": null,
-    });
-    rest["groups"][0]["id"] = kind(&rest["groups"][0]["id"]);
-    let expected = json!({
-        "cluster": "e2e", "cluster_id": "id", "leader": leader_id, "term": "u64", "quorum": quorum, "nodes": null,
-        "group": "metadata", "groups": [group],
-    });
-    assert_eq!(rest, expected, "{rest:#}");
+    status_of_three(&cluster, leader, &quorum);
 
     let entry = json!({
         "index": "u64", "term": "u64", "time_ms": "u64", "kind": "text", "origin": "text", "command_bytes": "u64", "description": "text",
@@ -263,6 +191,124 @@ fn nodes() {
     let tail = given(&cluster, &["log", "--tail", "2", "--endpoints", &cluster.nodes[other].client]);
     assert_eq!(tail["node"], format!("node-{}", other + 1), "the one that was named");
     assert_eq!(tail["entries"].as_array().unwrap().len(), 2);
+}
+
+/// All fields of `status`, of three nodes that have applied the same.
+fn status_of_three(cluster: &Cluster, leader: usize, quorum: &Value) {
+    let names = ["node-1", "node-2", "node-3"];
+    let named = |name: &str| json!({ "id": "id", "name": name });
+    let leader_id = names[leader];
+    let varying = [
+        "applied_index",
+        "cluster_id",
+        "cluster_time_ms",
+        "commit_index",
+        "dropped_messages",
+        "first_index",
+        "heard_us_ago",
+        "lag",
+        "last_index",
+        "last_term",
+        "leader_changes",
+        "log_bytes",
+        "log_syncs",
+        "matched_index",
+        "pending_proposals",
+        "received_bytes",
+        "sent_bytes",
+        "snapshot_index",
+        "staleness_us",
+        "state_hash",
+        "store_bytes",
+        "term",
+        "version",
+    ];
+    let mut status = plain(given(cluster, &["status"]), &varying);
+    plain_ids(&mut status);
+    let others =
+        |node: usize| names.into_iter().enumerate().filter(move |other| other.0 != node).map(|other| other.1);
+    for (position, found) in status["nodes"].as_array_mut().unwrap().iter_mut().enumerate() {
+        let node = &cluster.nodes[position];
+        let leads = position == leader;
+        let of_leader = |value: Value| if leads { value } else { Value::Null };
+        let peer = |name| {
+            json!({
+                "peer": named(name), "matched_index": kind_if(leads, "u64"), "commit_index": kind_if(leads, "u64"),
+                "state": of_leader(json!("replicate")), "heard_us_ago": kind_if(leads, "u64"), "unmatched_us": null,
+                "contradicts_index": null,
+            })
+        };
+        let connection = |name| {
+            json!({
+                "peer": named(name), "connected": true, "sent_bytes": "u64", "received_bytes": "u64",
+                "dropped_messages": "u64",
+            })
+        };
+        let store = json!({
+            "revision": 2, "compacted_revision": 0, "key_count": 1, "bytes": "u64", "lease_count": 0, "history_count": 1,
+            "retention": { "age_ms": 3_600_000, "bytes": 536_870_912 },
+        });
+        let bytes = &mut found["status"]["group"]["store"]["bytes"];
+        *bytes = kind(bytes);
+        let group = json!({
+            "name": "metadata", "id": "id", "trouble": null, "role": if leads { "leader" } else { "follower" },
+            "leader": named(leader_id), "term": "u64", "commit_index": "u64", "applied_index": "u64", "first_index": "u64",
+            "last_index": "u64", "last_term": "u64", "voters": names.map(named), "cluster_time_ms": "u64",
+            "state_hash": "hash", "staleness_us": "u64", "pending_proposals": "u64", "leader_changes": "u64",
+            "snapshot_index": "null", "unheard": [], "differs_at_index": null,
+            "peers": others(position).map(peer).collect::<Value>(), "store": store,
+        });
+        let members = cluster.nodes.iter().map(|node| {
+            json!({
+                "id": "id", "name": node.id, "peer_address": node.peer, "client_address": node.client,
+            })
+        });
+        let told = json!({
+            "node": named(&node.id), "version": "text", "cluster": named("e2e"), "client_address": node.client,
+            "peer_address": node.peer, "members": members.collect::<Value>(),
+            "connections": others(position).map(connection).collect::<Value>(), "log_bytes": "u64", "log_syncs": "u64",
+            "group": group, "other_groups": [],
+        });
+        let expected = json!({
+            "id": node.id, "client": node.client, "reachable": true, "error": null, "lag": "u64", "status": told,
+        });
+        assert_eq!(*found, expected, "{found:#}");
+    }
+    status["nodes"].take();
+    let group = json!({
+        "name": "metadata", "id": "id", "leader": leader_id, "term": "u64", "commit_index": "u64", "members": names,
+        "revision": 2, "key_count": 1, "store_bytes": "u64", "trouble": null,
+    });
+    let expected = json!({
+        "cluster": "e2e", "cluster_id": "id", "leader": leader_id, "term": "u64", "quorum": quorum, "nodes": null,
+        "group": "metadata", "groups": [group],
+    });
+    assert_eq!(status, expected, "{status:#}");
+}
+
+fn kind_if(is_known: bool, kind: &str) -> Value {
+    if is_known { json!(kind) } else { json!("null") }
+}
+
+/// What has a number for an id gets its kind. Lists of named things are put in order.
+fn plain_ids(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if key == "id" && kind(value) == "id" {
+                    *value = json!("id");
+                }
+                plain_ids(value);
+            }
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(plain_ids);
+            items.sort_by_key(|item| {
+                [&item["name"], &item["peer"]["name"], &item["id"]].map(ToString::to_string)
+            });
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// What nodes do for themselves, and the life of a cluster.

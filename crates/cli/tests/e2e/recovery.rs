@@ -15,8 +15,8 @@ fn a_cluster_that_is_stopped_and_started_goes_on_where_it_was() {
     cluster.stop();
     cluster.start_missing();
     let after = cluster.await_agreement();
-    assert_eq!(after.revision, before.revision);
-    assert_eq!(format!("{:016x}", after.cluster_id), cluster.cluster_id);
+    assert_eq!(after.group.store().revision, before.group.store().revision);
+    assert_eq!(after.cluster.id.to_string(), cluster.cluster_id);
     ledger.verify(&cluster);
 }
 
@@ -40,7 +40,7 @@ fn a_node_comes_back_after_its_log_was_compacted_away() {
 fn a_watch_is_resumed_on_a_node_that_has_installed_a_snapshot() {
     let mut cluster = Cluster::start(3);
     let (late, _) = bring_back_by_snapshot(&mut cluster);
-    let last = cluster.await_agreement().revision;
+    let last = cluster.await_agreement().group.store().revision;
     let revisions = cluster.wait(async {
         let client = client_of_one(&cluster, late).await;
         revisions_told(&mut watch_from(&client, 2).await, last).await
@@ -59,7 +59,7 @@ fn a_watch_on_a_node_that_lags_waits_for_its_revision() {
     load.await_writes(1_000);
     load.finish();
     // Of what the late node has missed a part can't be told any more, but not what is waited for.
-    let first = cluster.status(others[0]).revision - 100;
+    let first = cluster.status(others[0]).group.store().revision - 100;
     cluster.wait(cluster.client().compact(first - 300)).unwrap();
     let mut last = first;
     for number in 0..300 {
@@ -72,7 +72,7 @@ fn a_watch_on_a_node_that_lags_waits_for_its_revision() {
     await_condition("the late node alone", || {
         cluster.wait(cluster.client().nodes().nth(late).unwrap().status()).is_ok()
     });
-    assert!(cluster.status(late).revision < first - 300, "it does not lag");
+    assert!(cluster.status(late).group.store().revision < first - 300, "it does not lag");
     let revisions = cluster.wait(async {
         let client = client_of_one(&cluster, late).await;
         let mut watch = watch_from(&client, first).await;
@@ -107,7 +107,7 @@ fn bring_back_by_snapshot(cluster: &mut Cluster) -> (usize, Ledger) {
     let others = [(late + 1) % 3, (late + 2) % 3];
     for position in others {
         let node = cluster.client().nodes().nth(position).unwrap();
-        let applied = cluster.status(position).applied_index;
+        let applied = cluster.status(position).group.applied_index;
         let first = cluster.wait(node.compact_log(applied)).unwrap();
         assert!(first > 900, "the log of node {position} still begins at {first}");
     }
@@ -115,7 +115,10 @@ fn bring_back_by_snapshot(cluster: &mut Cluster) -> (usize, Ledger) {
     cluster.kill(&others);
     cluster.start_missing();
     await_condition("the snapshot", || {
-        cluster.statuses().iter().any(|(position, status)| *position == late && status.first_index > 900)
+        cluster
+            .statuses()
+            .iter()
+            .any(|(position, status)| *position == late && status.group.first_index > 900)
     });
     cluster.await_agreement();
     (late, ledger)

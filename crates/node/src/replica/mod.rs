@@ -42,7 +42,7 @@ pub(crate) use snapshots::contents::copy_machine_contents;
 
 use crate::config::Tuning;
 use crate::journal::GroupJournal;
-use crate::status::LogRecord;
+use crate::log_record::LogRecord;
 use hashes::checks::HashChecks;
 use loads::wishes::Loads;
 use origins::OriginWindow;

@@ -152,8 +152,8 @@ impl LeaseService {
             // As in etcd: not an error, but a time to live below zero.
             None => pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() },
             Some(lease) => {
-                let status = self.0.handle.status().await.map_err(node_status)?;
-                let now_ms = version.view.time_ms().max(status.cluster_time.0);
+                let cluster_time = self.0.handle.cluster_time().await.map_err(node_status)?;
+                let now_ms = version.view.time_ms().max(cluster_time.0);
                 let left_ms = lease.expires_at_ms.saturating_sub(now_ms);
                 pb::LeaseTimeToLiveResponse {
                     header,

@@ -54,7 +54,7 @@ impl MaintenanceService {
         request: &Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         leader::require(request.metadata(), &self.0.handle)?;
-        let status = self.0.handle.status().await.map_err(node_status)?;
+        let status = self.0.handle.group_status().await.map_err(node_status)?;
         let view = &self.0.version(true).await?.view;
         let bytes = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX);
         let no_leader = || EtcdError::NoLeader.text().to_owned();
@@ -62,10 +62,10 @@ impl MaintenanceService {
             header: Some(self.0.header(view.revision())),
             version: ETCD_VERSION.to_owned(),
             db_size: bytes,
-            leader: status.leader.map_or(0, |leader| leader.0),
-            raft_index: status.commit.0,
-            raft_term: status.term.0,
-            raft_applied_index: status.applied.0,
+            leader: status.leader_id().map_or(0, |leader| leader.0),
+            raft_index: status.commit_index,
+            raft_term: status.term,
+            raft_applied_index: status.applied_index,
             errors: if status.leader.is_none() { vec![no_leader()] } else { Vec::new() },
             db_size_in_use: bytes,
             is_learner: false,

@@ -5,6 +5,7 @@ use ruvector_api::etcdserverpb::cluster_client::ClusterClient;
 use ruvector_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use ruvector_api::ruvector::v1;
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
+use ruvector_node::status::{NodeStatus, Role};
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -19,15 +20,18 @@ async fn status_tells_of_node_cluster_and_store() {
     let server = TestServer::start().await;
     let revision = server.put("a", "1").await;
     let status = admin(&server).status(v1::StatusRequest {}).await.unwrap().into_inner();
-    assert_eq!((status.node_name.as_str(), status.cluster_name.as_str()), ("node-1", "test"));
-    assert_eq!(status.leader_id, Some(status.node_id));
-    assert_eq!(status.role(), v1::Role::Leader);
-    assert_eq!(status.voter_ids, [status.node_id]);
-    assert_eq!((status.revision, status.key_count), (revision, 1));
+    let status: NodeStatus = serde_json::from_str(&status.status).unwrap();
+    assert_eq!((status.node.name.as_str(), status.cluster.name.as_str()), ("node-1", "test"));
     assert_eq!(status.client_address, server.address().to_string());
     assert_eq!(status.members[0].client_address.as_deref(), Some(status.client_address.as_str()));
-    assert_eq!(status.state_hash.len(), 32);
-    assert!(status.commit_index >= status.applied_index && status.applied_index > 0);
+    let group = status.group;
+    assert_eq!((group.name.as_str(), group.role), ("metadata", Role::Leader));
+    assert_eq!(group.leader.as_ref(), Some(&status.node));
+    assert_eq!(group.voters, [status.node]);
+    assert_eq!(group.state_hash.len(), 32);
+    assert!(group.commit_index >= group.applied_index && group.applied_index > 0);
+    let store = group.store.unwrap();
+    assert_eq!((store.revision, store.key_count), (revision, 1));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use ruvector_api::etcdserverpb::lease_client::LeaseClient;
 use ruvector_api::etcdserverpb::watch_client::WatchClient;
 use ruvector_api::ruvector::v1::StatusRequest;
 use ruvector_api::ruvector::v1::admin_client::AdminClient;
+use ruvector_node::NodeStatus;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -92,12 +93,23 @@ async fn leases_and_administration_are_of_the_group_and_status_lists_all() {
     assert!(leases.lease_time_to_live(request).await.unwrap().into_inner().ttl > 0);
     let usual = server.lease().lease_time_to_live(request).await.unwrap().into_inner();
     assert_eq!(usual.ttl, -1, "the metadata group knows nothing of it");
-    let status = AdminClient::new(of_shard(&server)).status(StatusRequest {}).await.unwrap().into_inner();
-    assert_eq!((status.group_name.as_str(), status.key_count, status.lease_count), ("shard-1", 1, 1));
-    let status = AdminClient::new(server.channel()).status(StatusRequest {}).await.unwrap().into_inner();
-    assert_eq!((status.group_name.as_str(), status.lease_count), ("metadata", 0));
-    let groups: Vec<_> = status.groups.iter().map(|group| (group.name.as_str(), group.key_count)).collect();
-    assert_eq!(groups, [("metadata", 0), ("shard-1", 1)]);
+    let shard = AdminClient::new(of_shard(&server)).status(StatusRequest {}).await.unwrap().into_inner();
+    let usual = AdminClient::new(server.channel()).status(StatusRequest {}).await.unwrap().into_inner();
+    let told = |json: &str| {
+        let status: NodeStatus = serde_json::from_str(json).unwrap();
+        let groups = status.groups().map(|group| {
+            let store = group.store.unwrap();
+            (group.name.clone(), store.key_count, store.lease_count)
+        });
+        groups.collect::<Vec<_>>()
+    };
+    let (metadata, shard_1) = (("metadata".to_owned(), 0, 0), ("shard-1".to_owned(), 1, 1));
+    assert_eq!(
+        told(&shard.status),
+        [shard_1.clone(), metadata.clone()],
+        "the one that was asked about is first"
+    );
+    assert_eq!(told(&usual.status), [metadata, shard_1]);
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ async fn loss_of_running(cluster: &LocalCluster, name: &str) -> Result<String> {
     let last = statuses
         .iter()
         .filter_map(|answer| answer.result.as_ref().ok())
-        .map(|status| status.commit_index)
+        .map(|status| status.group.commit_index)
         .max();
     Ok(match last {
         Some(last) => format!(

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
-use ruvector_client::{Client, ClientOptions, NodeStatus, Role};
+use ruvector_client::{Client, ClientOptions, Id, NodeStatus};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -172,8 +172,8 @@ impl Cluster {
     pub(crate) fn leader(&self) -> usize {
         await_some("a leader", || {
             let statuses = self.statuses();
-            let leader = statuses.iter().filter(|(_, status)| status.role == Role::Leader);
-            leader.max_by_key(|(_, status)| status.term).map(|(position, _)| *position)
+            let leader = statuses.iter().filter(|(_, status)| status.leads());
+            leader.max_by_key(|(_, status)| status.group.term).map(|(position, _)| *position)
         })
     }
 
@@ -181,16 +181,18 @@ impl Cluster {
     pub(crate) fn await_agreement(&self) -> NodeStatus {
         await_some("all nodes at the same index", || {
             let statuses = self.statuses();
-            let applied: BTreeSet<u64> = statuses.iter().map(|(_, status)| status.applied_index).collect();
-            let leaders: BTreeSet<Option<u64>> =
-                statuses.iter().map(|(_, status)| status.leader_id).collect();
+            let applied: BTreeSet<u64> =
+                statuses.iter().map(|(_, status)| status.group.applied_index).collect();
+            let leaders: BTreeSet<Option<Id>> =
+                statuses.iter().map(|(_, status)| status.group.leader_id()).collect();
             if statuses.len() < self.nodes.len() || applied.len() > 1 || leaders.len() > 1 {
                 return None;
             }
             let hashes: BTreeSet<&str> =
-                statuses.iter().map(|(_, status)| status.state_hash.as_str()).collect();
+                statuses.iter().map(|(_, status)| status.group.state_hash.as_str()).collect();
             assert_eq!(hashes.len(), 1, "replicas differ at index {applied:?}: {statuses:#?}");
-            let revisions: BTreeSet<i64> = statuses.iter().map(|(_, status)| status.revision).collect();
+            let revisions: BTreeSet<i64> =
+                statuses.iter().map(|(_, status)| status.group.store().revision).collect();
             assert_eq!(revisions.len(), 1, "{statuses:#?}");
             statuses.into_iter().next().map(|(_, status)| status)
         })
