@@ -5,22 +5,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::admin_server::Admin;
-use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, RangeRequest, Retention};
+use ruvector_node::state_machine::kv::{Command, InSession, KeyRange, KvView, Retention};
 use ruvector_node::status::{RetentionStatus, StoreStatus};
 use ruvector_node::{Index, LogRecord, Member, NodeError, ReadLevel, SnapshotInfo, UnusableSnapshot};
 use tonic::{Request, Response, Status};
 
-use crate::context::Context;
-use crate::etcd::convert;
-use crate::etcd::error::{EtcdError, store_status};
 use crate::groups::Groups;
+use crate::service::caller::Caller;
+use crate::service::context::Context;
+use crate::service::error::{InvalidRequest, ServiceError};
+use crate::wire::busy::busy;
+use crate::wire::convert;
 
 /// How many entries of the log one answer has at most.
 const LOG_TAIL_MAX: u32 = 10_000;
 
 /// The service of the command line.
 pub(crate) struct AdminService {
-    pub(crate) context: Arc<Context>,
+    /// Who asks, of which group.
+    pub(crate) context: Caller,
     /// All groups of the node.
     pub(crate) groups: Arc<Groups>,
 }
@@ -28,10 +31,10 @@ pub(crate) struct AdminService {
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        let mut status = self.context.handle.status().await.map_err(admin_status)?;
+        let mut status = self.context.status().await.map_err(refusal)?;
         for group in status.groups_mut() {
             if let Some(context) = self.groups.by_name(&group.name) {
-                group.store = Some(store(&context.version(true).await?.view));
+                group.store = Some(store(&context.version(true).await.map_err(refusal)?.view));
             }
         }
         let status = serde_json::to_string(&status).map_err(|error| Status::internal(error.to_string()))?;
@@ -43,7 +46,7 @@ impl Admin for AdminService {
         request: Request<pb::LogTailRequest>,
     ) -> Result<Response<pb::LogTailResponse>, Status> {
         let count = request.get_ref().count.min(LOG_TAIL_MAX) as usize;
-        let records = self.context.handle.log_tail(count).await.map_err(admin_status)?;
+        let records = self.context.log_tail(count).await.map_err(refusal)?;
         Ok(Response::new(pb::LogTailResponse { entries: records.into_iter().map(log_entry).collect() }))
     }
 
@@ -52,7 +55,7 @@ impl Admin for AdminService {
         request: Request<pb::CompactLogRequest>,
     ) -> Result<Response<pb::CompactLogResponse>, Status> {
         let before = Index(request.get_ref().before_index);
-        let first = self.context.handle.compact_log(before).await.map_err(admin_status)?;
+        let first = self.context.compact_log(before).await.map_err(refusal)?;
         Ok(Response::new(pb::CompactLogResponse { first_index: first.0 }))
     }
 
@@ -60,8 +63,7 @@ impl Admin for AdminService {
         &self,
         request: Request<pb::SnapshotCreateRequest>,
     ) -> Result<Response<pb::SnapshotCreateResponse>, Status> {
-        let info =
-            self.context.handle.create_snapshot(&request.get_ref().name).await.map_err(admin_status)?;
+        let info = self.context.create_snapshot(&request.get_ref().name).await.map_err(refusal)?;
         Ok(Response::new(pb::SnapshotCreateResponse { snapshot: Some(snapshot(info)) }))
     }
 
@@ -69,7 +71,7 @@ impl Admin for AdminService {
         &self,
         _: Request<pb::SnapshotListRequest>,
     ) -> Result<Response<pb::SnapshotListResponse>, Status> {
-        let listing = self.context.handle.list_snapshots().await.map_err(admin_status)?;
+        let listing = self.context.list_snapshots().await.map_err(refusal)?;
         let usable = listing.usable.into_iter().map(snapshot);
         let snapshots = usable.chain(listing.unusable.into_iter().map(unusable_snapshot)).collect();
         Ok(Response::new(pb::SnapshotListResponse { snapshots }))
@@ -78,15 +80,13 @@ impl Admin for AdminService {
     async fn read(&self, request: Request<pb::ReadRequest>) -> Result<Response<pb::ReadResponse>, Status> {
         let request = request.into_inner();
         if request.key.is_empty() {
-            return Err(EtcdError::EmptyKey.into());
+            return Err(refusal(InvalidRequest::EmptyKey.into()));
         }
         let level = read_level(&request)?;
-        let read = self.context.handle.read(level).await.map_err(admin_status)?;
-        let range = one_key(request.key);
+        let (read, found) = self.context.read_key(level, request.key).await.map_err(refusal)?;
         let view = &read.published.view;
-        let found = view.range(&range).map_err(store_status)?;
         Ok(Response::new(pb::ReadResponse {
-            kv: found.kvs.first().map(|kv| convert::key_value(kv)),
+            kv: found.map(|kv| convert::key_value(&kv)),
             level: request.level,
             staleness_us: read.staleness_us,
             applied_index: read.published.applied.index.0,
@@ -109,6 +109,21 @@ fn admin_status(error: NodeError) -> Status {
     }
 }
 
+/// What is said of other errors.
+fn refusal(error: ServiceError) -> Status {
+    match error {
+        ServiceError::Node(error) => admin_status(error),
+        ServiceError::TooManyRequests(_) => busy(),
+        ServiceError::NoLeader | ServiceError::Stopping => Status::unavailable(error.to_string()),
+        ServiceError::Invalid(InvalidRequest::EmptyKey) => {
+            Status::invalid_argument("etcdserver: key is not provided")
+        }
+        ServiceError::Invalid(_) => Status::invalid_argument(error.to_string()),
+        ServiceError::Store(_) => Status::failed_precondition(error.to_string()),
+        ServiceError::Mismatched { .. } | ServiceError::ReadEnded(_) => Status::internal(error.to_string()),
+    }
+}
+
 fn read_level(request: &pb::ReadRequest) -> Result<ReadLevel, Status> {
     let level = match request.level() {
         pb::ReadLevel::Strong => ReadLevel::Strong,
@@ -124,10 +139,6 @@ fn read_level(request: &pb::ReadRequest) -> Result<ReadLevel, Status> {
         }
         ReadLevel::Strong | ReadLevel::Lease | ReadLevel::Stale { .. } => Ok(level),
     }
-}
-
-fn one_key(key: bytes::Bytes) -> RangeRequest {
-    RangeRequest::of(KeyRange { key, range_end: bytes::Bytes::new() })
 }
 
 fn store(view: &KvView) -> StoreStatus {

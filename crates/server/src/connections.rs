@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use ruvector_node::Share;
+use ruvector_node::daemon::Share;
 use tokio::sync::Notify;
 
 /// So many connections are taken beyond the limit, for those who look what is wrong: they get health, metrics and administration.
@@ -186,7 +186,7 @@ impl Drop for Connection {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use futures::FutureExt;
-    use ruvector_node::Budget;
+    use ruvector_node::daemon::Budget;
 
     use super::*;
 

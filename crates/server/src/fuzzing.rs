@@ -8,12 +8,14 @@ use ruvector_node::state_machine::{Committed, StateMachine};
 use tonic::Status;
 
 use crate::config::Limits;
-use crate::etcd::error::store_status;
-use crate::etcd::kv::{TxnFreshness, asked_compaction, asked_delete, asked_put, asked_range, asked_txn};
-use crate::etcd::lease::asked_ttl_seconds;
-use crate::etcd::{convert, watch};
+use crate::etcd::error::status;
+use crate::etcd::watch;
 use crate::native;
 pub use crate::native::fuzzing::{Exchanged, Written};
+use crate::service::error::ServiceError;
+use crate::service::leases::granted_ttl_seconds;
+use crate::service::read::TxnFreshness;
+use crate::wire::{asked, convert};
 
 /// A store that does at once what the services would have committed first.
 #[derive(Debug, Default)]
@@ -42,7 +44,7 @@ impl Store {
     /// # Errors
     /// As the service.
     pub fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
-        let response = self.view().range(&asked_range(request)?).map_err(store_status)?;
+        let response = self.view().range(&asked::range(request).map_err(refused)?).map_err(refused)?;
         Ok(convert::range_response(&response, header(self.view().revision())))
     }
 
@@ -51,7 +53,7 @@ impl Store {
     /// # Errors
     /// As the service.
     pub fn put(&mut self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
-        match self.propose(&asked_put(request)?)? {
+        match self.propose(&Command::Put(asked::put(request).map_err(refused)?))? {
             (header, Outcome::Put(put)) => Ok(convert::put_response(&put, header)),
             (_, other) => panic!("a put is answered by {other:?}"),
         }
@@ -65,7 +67,7 @@ impl Store {
         &mut self,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Status> {
-        match self.propose(&Command::Delete(asked_delete(request)?))? {
+        match self.propose(&Command::Delete(asked::delete(request).map_err(refused)?))? {
             (header, Outcome::Delete(delete)) => Ok(convert::delete_response(&delete, header)),
             (_, other) => panic!("a deletion is answered by {other:?}"),
         }
@@ -76,14 +78,14 @@ impl Store {
     /// # Errors
     /// As the service.
     pub fn txn(&mut self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
-        let (freshness, request) = asked_txn(request, Limits::default().txn_operations)?;
+        let (freshness, request) = asked::txn(request, Limits::default().txn_operations).map_err(refused)?;
         match freshness {
             TxnFreshness::Write => match self.propose(&Command::Txn(request))? {
                 (header, Outcome::Txn(txn)) => Ok(convert::txn_response(&txn, header)),
                 (_, other) => panic!("a transaction is answered by {other:?}"),
             },
             TxnFreshness::Linearizable | TxnFreshness::Serializable | TxnFreshness::Comparisons => {
-                let response = self.view().read_only_txn(&request).map_err(store_status)?;
+                let response = self.view().read_only_txn(&request).map_err(refused)?;
                 Ok(convert::txn_response(&response, header(self.view().revision())))
             }
         }
@@ -94,7 +96,7 @@ impl Store {
     /// # Errors
     /// As the service.
     pub fn compact(&mut self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
-        self.propose(&asked_compaction(request))
+        self.propose(&Command::Compact { revision: asked::compaction(request) })
             .map(|(header, _)| pb::CompactionResponse { header: Some(header) })
     }
 
@@ -103,7 +105,7 @@ impl Store {
     /// # Errors
     /// As the service.
     pub fn lease_grant(&mut self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
-        let ttl_seconds = asked_ttl_seconds(&request)?;
+        let ttl_seconds = granted_ttl_seconds(request.ttl).map_err(refused)?;
         let id = if request.id == 0 { LeaseId(7) } else { LeaseId(request.id) };
         let (header, _) = self.propose(&Command::LeaseGrant { id, ttl_seconds })?;
         let header = Some(header);
@@ -127,7 +129,7 @@ impl Store {
     /// # Errors
     /// If its first changes are compacted.
     pub fn watch(&self, request: pb::WatchCreateRequest) -> Result<Option<Vec<mvccpb::Event>>, Status> {
-        watch::fuzzing::told(&self.view(), request).map_err(store_status)
+        watch::fuzzing::told(&self.view(), request).map_err(refused)
     }
 
     /// Answers a frame of the native protocol.
@@ -155,7 +157,7 @@ impl Store {
 
     fn propose(&mut self, command: &Command) -> Result<(pb::ResponseHeader, Outcome), Status> {
         let response = self.apply(command.encode());
-        Ok((header(response.revision), response.result.map_err(store_status)?))
+        Ok((header(response.revision), response.result.map_err(refused)?))
     }
 
     fn apply(&mut self, command: Bytes) -> Response {
@@ -166,4 +168,9 @@ impl Store {
 
 fn header(revision: Revision) -> pb::ResponseHeader {
     pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: revision.0, raft_term: 3 }
+}
+
+/// What a client is told.
+fn refused(error: impl Into<ServiceError>) -> Status {
+    status(error.into())
 }

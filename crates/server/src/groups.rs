@@ -7,27 +7,29 @@ use axum::http::HeaderMap;
 use ruvector_node::METADATA;
 use tonic::Status;
 
-use crate::context::Context;
+use crate::metrics::Metrics;
+use crate::service::context::Context;
 
 /// The header of a request that is for another group than the metadata group, with the group's name.
 pub(crate) const HEADER: &str = "ruvector-group";
 
-/// What serves each group that this node is a member of.
+/// What serves each group that this node is a member of, and what counts for all of them.
 ///
 /// Invariant: the metadata group is among them.
 pub(crate) struct Groups {
     metadata: Arc<Context>,
     others: BTreeMap<String, Arc<Context>>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Groups {
     /// # Panics
     /// If the metadata group is not among the contexts.
-    pub(crate) fn new(contexts: impl Iterator<Item = Context>) -> Self {
+    pub(crate) fn new(contexts: impl Iterator<Item = Context>, metrics: Arc<Metrics>) -> Self {
         let mut others: BTreeMap<_, _> =
             contexts.map(|context| (context.handle.group_name().to_owned(), Arc::new(context))).collect();
         let metadata = others.remove(METADATA).expect("every node is a member of the metadata group");
-        Self { metadata, others }
+        Self { metadata, others, metrics }
     }
 
     /// The group that every node is a member of.

@@ -12,9 +12,9 @@ use ruvector_api::health::v1::{HealthCheckRequest, HealthCheckResponse};
 use ruvector_node::{NodeError, ReadLevel};
 use tonic::{Request, Response, Status};
 
-use crate::context::Context;
 use crate::groups::Groups;
 use crate::metrics::Method;
+use crate::service::context::Context;
 
 /// Probes usually wait a second, and take no answer for worse than any.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -58,7 +58,7 @@ async fn soon<T>(context: &Context, asked: impl Future<Output = Result<T, NodeEr
 
 /// gRPC's health service: of the server as a whole, and of every service on the port.
 pub(crate) struct HealthService {
-    pub(crate) context: Arc<Context>,
+    pub(crate) groups: Arc<Groups>,
     /// The names of the services.
     pub(crate) services: &'static [&'static str],
 }
@@ -71,12 +71,12 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let status = status(&self.context, self.question(&request)).await;
+        let status = status(self.groups.metadata(), self.question(&request)).await;
         let answer = match status == ServingStatus::ServiceUnknown {
             true => Err(Status::not_found("unknown service")),
             false => Ok(response(status)),
         };
-        self.context.metrics.handled(Method::HealthCheck, answer.map(Response::new))
+        self.groups.metrics.handled(Method::HealthCheck, answer.map(Response::new))
     }
 
     async fn watch(
@@ -84,16 +84,17 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let question = self.question(&request);
-        let told = stream::unfold((Arc::clone(&self.context), None), move |(context, told)| async move {
-            loop {
-                let now = status(&context, question).await;
-                if told != Some(now) {
-                    return Some((Ok(response(now)), (context, Some(now))));
+        let told =
+            stream::unfold((Arc::clone(self.groups.metadata()), None), move |(context, told)| async move {
+                loop {
+                    let now = status(&context, question).await;
+                    if told != Some(now) {
+                        return Some((Ok(response(now)), (context, Some(now))));
+                    }
+                    tokio::time::sleep(WATCH_INTERVAL).await;
                 }
-                tokio::time::sleep(WATCH_INTERVAL).await;
-            }
-        });
-        self.context.metrics.opened(Method::HealthWatch, Ok(Response::new(Box::pin(told) as _)))
+            });
+        self.groups.metrics.opened(Method::HealthWatch, Ok(Response::new(Box::pin(told) as _)))
     }
 }
 

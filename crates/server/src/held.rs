@@ -3,20 +3,20 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
-use std::time::Duration;
 
 use axum::BoxError;
 use axum::http::Response;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use ruvector_node::{Permit, Share};
+use ruvector_node::daemon::{Permit, Share};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use crate::chunks::{counted, trailers};
 use crate::deadline;
-use crate::etcd::error::EtcdError;
-use crate::pieces::{Large, Pieces};
+use crate::service::caller::ROOM_RETRY;
+use crate::wire::busy::busy;
+use crate::wire::pieces::{Large, Pieces};
 
 /// What a call takes while it is open, beside its header and its messages: its task, and the buffers that wait for messages.
 pub(crate) const CALL_BYTES: usize = 8 << 10;
@@ -24,8 +24,6 @@ pub(crate) const CALL_BYTES: usize = 8 << 10;
 const COUNTED_BYTES: usize = 1 << 10;
 /// What a chunk of a stream takes beside its bytes.
 const CHUNK_BYTES: usize = 256;
-/// How soon to look again whether there is room.
-pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(100);
 
 /// A request's body, counted as it is announced and arrives. What finds no room ends the call, with an error that can be tried again.
 #[derive(Debug)]
@@ -58,7 +56,7 @@ impl Body for Received {
             let more = held.saturating_sub(this.permit.bytes());
             this.permit.shrink_to(held);
             if this.permit.grow(more).is_err() {
-                return Poll::Ready(Some(Err(Status::from(EtcdError::TooManyRequests).into())));
+                return Poll::Ready(Some(Err(busy().into())));
             }
         }
         Poll::Ready(Some(Ok(frame)))
@@ -197,7 +195,7 @@ pub(crate) fn sent(
 
 /// The answer to a call for which there is no room.
 pub(crate) fn refused() -> Response<tonic::body::Body> {
-    Status::from(EtcdError::TooManyRequests).into_http()
+    busy().into_http()
 }
 
 impl Body for Sent {
@@ -270,7 +268,7 @@ impl Sent {
                 };
                 let Ok(permit) = permit else {
                     self.answer = Answer::Ended;
-                    return Poll::Ready(Some(trailers(&EtcdError::TooManyRequests.into())));
+                    return Poll::Ready(Some(trailers(&busy())));
                 };
                 Poll::Ready(Some(Ok(Frame::data(counted(permit, data)))))
             }
@@ -306,7 +304,7 @@ impl Pace {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use ruvector_node::Budget;
+    use ruvector_node::daemon::Budget;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use axum::routing::get;
 use futures::future::try_join;
 use serde_json::json;
 
-use crate::etcd::maintenance::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::etcd_version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 use crate::exposition;
 use crate::groups::Groups;
 use crate::health;
@@ -76,7 +76,7 @@ async fn metrics(State(groups): State<Arc<Groups>>, headers: HeaderMap) -> Respo
     }
     let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let is_newer = accept.any(exposition::asks_for_open_metrics);
-    match metrics_text(context, &status, &version.view, &others) {
+    match metrics_text(&groups.metrics, context, &status, &version.view, &others) {
         Ok(text) if is_newer => ([(header::CONTENT_TYPE, exposition::OPEN_METRICS)], text).into_response(),
         Ok(text) => ([(header::CONTENT_TYPE, exposition::PLAIN)], exposition::plain(&text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

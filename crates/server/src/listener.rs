@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use ruvector_node::Notices;
+use ruvector_node::daemon::{Budget, Notices};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::connections::{Connection, Connections, RESERVED};
-use crate::context::{Client, Context};
-use crate::frontend::Frontend;
+use crate::frontend::{Accounts, Frontend};
 use crate::groups::Groups;
 use crate::http;
 use crate::metered::Metered;
-use crate::pieces::UNSENT_BYTES_MAX;
 use crate::serve_error::ServeError;
+use crate::wire::pieces::UNSENT_BYTES_MAX;
 
 /// Larger headers than this are refused, in bytes: room for 64 KiB of a client's own, tokens for instance.
 const HEADER_BYTES_MAX: u32 = 80 * 1024;
-/// So many calls of a connection may be given up by their client before they are begun. (The library's default, 20, ends the
-/// connection of a busy client whose calls run out of time together, with everything else on it.)
+/// So many calls of a connection may be given up by their client before they are begun. (The library's default, 20,
+/// ends the connection of a busy client whose calls run out of time together, with everything else on it.)
 const RESET_STREAMS_MAX: usize = 4_096;
-/// So many frames may come on a connection for calls that are over: also for those that were refused while their message came.
+/// So many frames may come on a connection for calls that are over: also for those that were refused while their
+/// message came.
 const LOCAL_RESETS_MAX: usize = 16_384;
 /// What clients may send before it is read: all of them together about so much, each at least and at most this.
 const WINDOWS_BYTES: u32 = 64 << 20;
@@ -82,14 +82,17 @@ fn why_not_bound(error: &io::Error) -> String {
     }
 }
 
-/// Serves connections until told to stop, then gives calls that are under way a moment.
+/// Serves connections until told to stop, then gives calls that are under way a moment. `looks_budget` is for those
+/// who look what is wrong, apart from the others.
 pub(crate) async fn run(
     listener: tokio::net::TcpListener,
     groups: Arc<Groups>,
+    looks_budget: Arc<Budget>,
     mut stop: watch::Receiver<()>,
 ) {
-    let context = Arc::clone(groups.metadata());
-    let connections = Connections::new(connections_max(context.limits.connections));
+    let budget = Arc::clone(&groups.metadata().budget);
+    let most = groups.metadata().limits.connections;
+    let connections = Connections::new(connections_max(most));
     let plain = http::router(Arc::clone(&groups));
     let notices = Notices::default();
     loop {
@@ -106,17 +109,15 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let client = Client::new(&context, remote.ip());
-        let Some(connection) =
-            connections.admit([Arc::clone(&client.share), Arc::clone(&client.looks_share)])
-        else {
-            context.metrics.connections_refused.inc();
-            let most = context.limits.connections;
+        let accounts = Accounts { usual: budget.share(), looks: looks_budget.share() };
+        let Some(connection) = connections.admit(accounts.both()) else {
+            groups.metrics.connections_refused.inc();
             notices.warn("full", format_args!("more than {most} connections are in use: closed one at once"));
             continue;
         };
-        let frontend = Frontend::new(client, Arc::clone(&connection), Arc::clone(&groups), plain.clone());
-        tokio::spawn(serve_connection(stream, frontend, Arc::clone(&context), connection, stop.clone()));
+        let frontend =
+            Frontend::new(accounts, remote.ip(), Arc::clone(&connection), Arc::clone(&groups), plain.clone());
+        tokio::spawn(serve_connection(stream, frontend, Arc::clone(&groups), connection, stop.clone()));
     }
     drop(listener);
     let _ = tokio::time::timeout(FAREWELL, connections.all_ended()).await;
@@ -134,14 +135,15 @@ fn connections_max(wanted: usize) -> usize {
 }
 
 /// How a connection is served that is opened now.
-fn protocols(context: &Context) -> auto::Builder<TokioExecutor> {
-    let connections = u32::try_from(context.metrics.connections.get()).unwrap_or(u32::MAX);
+fn protocols(groups: &Groups) -> auto::Builder<TokioExecutor> {
+    let limits = &groups.metadata().limits;
+    let connections = u32::try_from(groups.metrics.connections.get()).unwrap_or(u32::MAX);
     let window = (WINDOWS_BYTES / connections.max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(context.limits.handshake_seconds));
+        .header_read_timeout(Duration::from_secs(limits.handshake_seconds));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -153,7 +155,7 @@ fn protocols(context: &Context) -> auto::Builder<TokioExecutor> {
         .max_send_buf_size(UNSENT_BYTES_MAX)
         .initial_stream_window_size((window / 2).max(WINDOW_BYTES_MIN))
         .initial_connection_window_size(window)
-        .max_concurrent_streams(context.limits.streams_per_connection);
+        .max_concurrent_streams(limits.streams_per_connection);
     builder
 }
 
@@ -161,16 +163,16 @@ fn protocols(context: &Context) -> auto::Builder<TokioExecutor> {
 async fn serve_connection(
     stream: TcpStream,
     frontend: Frontend,
-    context: Arc<Context>,
+    groups: Arc<Groups>,
     open: Arc<Connection>,
     mut stop: watch::Receiver<()>,
 ) {
-    context.metrics.connections.inc();
-    let server = protocols(&context);
+    groups.metrics.connections.inc();
+    let server = protocols(&groups);
     let _ = stream.set_nodelay(true);
-    let (stream, outlet) = Metered::new(stream, &context.metrics);
+    let (stream, outlet) = Metered::new(stream, &groups.metrics);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), frontend));
-    let handshake = Duration::from_secs(context.limits.handshake_seconds);
+    let handshake = Duration::from_secs(groups.metadata().limits.handshake_seconds);
     let mut silent = pin!(async {
         tokio::time::sleep(handshake).await;
         if outlet.received() >= FIRST_BYTES {
@@ -191,7 +193,7 @@ async fn serve_connection(
     if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a connection ended");
     }
-    context.metrics.connections.dec();
+    groups.metrics.connections.dec();
 }
 
 /// Waits until the server stops, or the connection has to make room.

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tonic::{Code, Response, Status};
 
+use crate::service::counters::Counters;
+
 /// The calls that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -80,12 +82,11 @@ impl Method {
         }
     }
 
-    /// The method that a call of this path is of, if its calls are counted when they begin. Not those of the native protocol: of them
-    /// each request is counted.
+    /// The method that a call of this path is of, if it is among them.
     fn of_path(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
         let found = Self::ALL.iter().find(|(_, of, name)| *name == method && *of == service);
-        found.map(|(method, _, _)| *method).filter(|method| *method != Self::Native)
+        found.map(|(method, _, _)| *method)
     }
 }
 
@@ -132,8 +133,8 @@ pub(crate) struct Metrics {
     started: Vec<Counter>,
     /// By method, then by code. Streams have a share in theirs.
     handled: Vec<Arc<[Counter]>>,
-    /// Events told to watches.
-    pub(crate) watch_events: Counter,
+    /// What the service counts.
+    pub(crate) service: Counters,
     /// Bytes from clients, of all protocols.
     pub(crate) received_bytes: Counter,
     /// Bytes to clients, of all protocols.
@@ -142,8 +143,6 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Connections closed because there were too many.
     pub(crate) connections_refused: Counter,
-    /// Commands that were not applied, or not for certain.
-    pub(crate) proposals_failed: Counter,
 }
 
 impl Metrics {
@@ -189,22 +188,29 @@ impl Metrics {
             registry,
             started,
             handled,
-            watch_events,
+            service: Counters { watch_events, proposals_failed },
             received_bytes,
             sent_bytes,
             connections,
             connections_refused,
-            proposals_failed,
         }
     }
 
-    /// Counts a call that begins. Returns whether there is such a method among those that are counted.
-    pub(crate) fn begun(&self, path: &str) -> bool {
-        let method = Method::of_path(path);
-        if let Some(method) = method {
+    /// Counts a call that begins, and tells its method, if that is among those that are counted. Streams of the
+    /// native protocol are not: of them each request is counted when it is answered.
+    pub(crate) fn begun(&self, path: &str) -> Option<Method> {
+        let method = Method::of_path(path)?;
+        if method != Method::Native {
             self.started[method as usize].inc();
         }
-        method.is_some()
+        Some(method)
+    }
+
+    /// Counts a call that is refused before its service is asked.
+    pub(crate) fn refused(&self, method: Method, code: Code) {
+        if method != Method::Native {
+            self.count(method, code);
+        }
     }
 
     /// Counts a refusal to open a stream, or makes the stream count its own end.

@@ -11,14 +11,16 @@ use rustix::process::{Resource, getrlimit};
 use ruvector_node::state_machine::kv::KvView;
 use ruvector_node::status::{ConnectionStatus, GroupStatus, Id, NodeStatus, PeerStatus, Role};
 
-use crate::context::{Context, Version};
-use crate::etcd::maintenance::ETCD_VERSION;
+use crate::etcd_version::ETCD_VERSION;
+use crate::metrics::Metrics;
+use crate::service::context::{Context, Version};
 
 /// A group beside the metadata group, and its newest version.
 type OtherGroup<'status> = (&'status GroupStatus, Version);
 
 /// Everything, in the form of `OpenMetrics`. What has no label of a group is of the node, or of the metadata group.
 pub(crate) fn metrics_text(
+    metrics: &Metrics,
     context: &Context,
     status: &NodeStatus,
     view: &KvView,
@@ -43,7 +45,7 @@ pub(crate) fn metrics_text(
     add_process(&mut sampled);
 
     let mut text = String::new();
-    encode_registry(&mut text, &context.metrics.registry)?;
+    encode_registry(&mut text, &metrics.registry)?;
     encode_registry(&mut text, &sampled)?;
     encode_eof(&mut text)?;
     Ok(text)

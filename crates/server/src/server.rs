@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ruvector_node::daemon::Budget;
 use ruvector_node::state_machine::kv::KvMachine;
-use ruvector_node::{Budget, Handle, METADATA, NewGroup, Node, NodeConfig};
+use ruvector_node::{Handle, METADATA, NewGroup, Node, NodeConfig};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,15 +18,16 @@ use tokio::time::MissedTickBehavior;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ServerConfig;
-use crate::context::Context;
-use crate::etcd::renewals::Renewals;
-use crate::etcd::watch::hub::WatchHub;
 use crate::groups::Groups;
 use crate::listener;
 use crate::log_file::LogFile;
 use crate::metrics::Metrics;
 use crate::retention;
 use crate::serve_error::ServeError;
+use crate::service::context::Context;
+use crate::service::counters::Counters;
+use crate::service::renewals::Renewals;
+use crate::service::watch::hub::WatchHub;
 
 /// What those who look what is wrong may have the node hold, in bytes: many pages of metrics.
 const LOOKS_BYTES: usize = 16 << 20;
@@ -152,19 +154,18 @@ fn serve_clients(
     };
     let mut metrics = Metrics::new();
     let any = handles.first().expect("every node is a member of the metadata group");
-    any.register_metrics(&mut metrics.registry);
-    runtime.spawn(any.clone().carry_many());
+    any.server_side().register_metrics(&mut metrics.registry);
+    runtime.spawn(any.server_side().carry_many());
     runtime.spawn(give_memory_back());
     let node = Shared {
-        metrics: Arc::new(metrics),
+        counters: metrics.service.clone(),
         budget: Budget::new(config.limits.held_bytes),
-        looks_budget: Budget::new(LOOKS_BYTES),
         client_address,
     };
     let contexts = handles.into_iter().map(|handle| context(config, handle, &node, &runtime));
-    let groups = Arc::new(Groups::new(contexts));
+    let groups = Arc::new(Groups::new(contexts, Arc::new(metrics)));
     let run = move || {
-        runtime.block_on(listener::run(listener, groups, stop));
+        runtime.block_on(listener::run(listener, groups, Budget::new(LOOKS_BYTES), stop));
         runtime.shutdown_timeout(SHUTDOWN);
     };
     std::thread::Builder::new().name("clients".to_owned()).spawn(run).map_err(ServeError::Threads)
@@ -172,9 +173,8 @@ fn serve_clients(
 
 /// What the groups of a node have in common.
 struct Shared {
-    metrics: Arc<Metrics>,
+    counters: Counters,
     budget: Arc<Budget>,
-    looks_budget: Arc<Budget>,
     client_address: String,
 }
 
@@ -188,9 +188,8 @@ fn context(config: &ServerConfig, handle: Handle<KvMachine>, node: &Shared, runt
     Context {
         handle,
         limits: config.limits.clone(),
-        metrics: Arc::clone(&node.metrics),
+        counters: node.counters.clone(),
         budget: Arc::clone(&node.budget),
-        looks_budget: Arc::clone(&node.looks_budget),
         watch_hub,
         renewals,
         client_address: node.client_address.clone(),

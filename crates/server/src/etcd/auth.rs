@@ -7,11 +7,10 @@ use ruvector_api::etcdserverpb::auth_server::Auth;
 use tonic::{Request, Response, Status};
 
 use super::error::EtcdError;
-use crate::context::Context;
-use crate::metrics::Method;
+use crate::metrics::{Method, Metrics};
 
 /// The Auth service.
-pub(crate) struct AuthService(pub(crate) Arc<Context>);
+pub(crate) struct AuthService(pub(crate) Arc<Metrics>);
 
 #[tonic::async_trait]
 impl Auth for AuthService {
@@ -20,6 +19,6 @@ impl Auth for AuthService {
         &self,
         _: Request<pb::AuthenticateRequest>,
     ) -> Result<Response<pb::AuthenticateResponse>, Status> {
-        self.0.metrics.handled(Method::Authenticate, Err(EtcdError::AuthNotEnabled.into()))
+        self.0.handled(Method::Authenticate, Err(EtcdError::AuthNotEnabled.into()))
     }
 }

@@ -7,12 +7,17 @@ use ruvector_api::etcdserverpb::cluster_server::Cluster;
 use ruvector_node::Member;
 use tonic::{Request, Response, Status};
 
-use super::leader;
-use crate::context::Context;
-use crate::metrics::Method;
+use super::error::status;
+use super::header::header;
+use crate::metrics::{Method, Metrics};
+use crate::service::caller::Caller;
+use crate::service::error::ServiceError;
 
 /// The Cluster service.
-pub(crate) struct ClusterService(pub(crate) Arc<Context>);
+pub(crate) struct ClusterService {
+    pub(crate) caller: Caller,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 #[tonic::async_trait]
 impl Cluster for ClusterService {
@@ -20,22 +25,20 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
-        self.0.metrics.handled(Method::MemberList, self.members(&request).await)
+        let answer = self.members(request.get_ref()).await;
+        self.metrics.handled(Method::MemberList, answer.map_err(status))
     }
 }
 
 impl ClusterService {
     async fn members(
         &self,
-        request: &Request<pb::MemberListRequest>,
-    ) -> Result<Response<pb::MemberListResponse>, Status> {
-        leader::require(request.metadata(), &self.0.handle)?;
-        // Members don't change yet, but a client that asks for a linearizable answer also asks whether there
-        // is a quorum.
-        self.0.version(!request.get_ref().linearizable).await?;
+        request: &pb::MemberListRequest,
+    ) -> Result<Response<pb::MemberListResponse>, ServiceError> {
+        let members = self.caller.cluster_members(!request.linearizable).await?;
         // As in etcd, the header of this answer has no revision.
-        let header = pb::ResponseHeader { revision: 0, ..self.0.header(Default::default()) };
-        let members = self.0.members().into_iter().map(member).collect();
+        let header = pb::ResponseHeader { revision: 0, ..header(&self.caller, Default::default()) };
+        let members = members.into_iter().map(member).collect();
         Ok(Response::new(pb::MemberListResponse { header: Some(header), members }))
     }
 }

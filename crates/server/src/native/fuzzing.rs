@@ -4,10 +4,13 @@ use bytes::Bytes;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_node::state_machine::kv::{KvView, Response, Revision, SessionClient};
 
-use super::intake::{Sorted, weight};
+use super::error::failure;
+use super::intake::{Sorted, read_response, weight};
 use super::outlet::applied_response;
-use super::window::{WINDOW_BYTES, failure};
+use super::window::WINDOW_BYTES;
 use crate::config::Limits;
+use crate::service::principal::Principal;
+use crate::service::sessions::SessionWrites;
 
 /// The answers to a frame, by how its requests are done; within each list in the order of the requests.
 #[derive(Debug, Default)]
@@ -40,21 +43,24 @@ pub(crate) fn exchange(
 ) -> Exchanged {
     let weight = weight(&frame);
     assert!((1..=WINDOW_BYTES).contains(&weight), "a frame weighs {weight}: it would never find room");
-    let sorted = Sorted::of(frame, SessionClient::default(), &Limits::default());
+    let writes = SessionWrites::new(Principal::Everybody, SessionClient::default());
+    let sorted = Sorted::of(frame, writes, Limits::default().txn_operations);
     let mut exchanged = Exchanged::default();
-    for (number, command) in sorted.writes {
+    for (number, command) in sorted.writes.into_commands() {
         let before = view.revision();
         let applied;
         (view, applied) = apply(command);
         let response = applied_response(number, applied);
         exchanged.writes.push(Written { response, before, after: view.revision() });
     }
-    for read in sorted.linearizable.iter().chain(&sorted.serializable) {
-        let answer = read.answer(&view);
-        exchanged.reads.push(answer.unwrap_or_else(|status| failure(read.number(), &status)));
+    for (number, read) in sorted.linearizable.iter().chain(&sorted.serializable) {
+        exchanged.reads.push(match read.answer(&view, &Principal::Everybody) {
+            Ok(answered) => read_response(*number, answered, view.revision()),
+            Err(error) => failure(*number, &error),
+        });
     }
-    for (number, status) in sorted.refused {
-        exchanged.refused.push(failure(number, &status));
+    for (number, error) in sorted.refused {
+        exchanged.refused.push(failure(number, &error));
     }
     exchanged
 }

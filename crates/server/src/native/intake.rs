@@ -2,28 +2,29 @@
 
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use prost::Message;
 use ruvector_api::etcdserverpb as etcd;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_request::Request;
 use ruvector_api::ruvector::v1::native_response::Response;
-use ruvector_node::state_machine::kv::{self, Command, InSession, KvView, SessionClient, SessionId};
-use ruvector_node::{Answer, Answers, Batch, Hold, Permit};
+use ruvector_node::daemon::{Answer, Answers, Exhausted, Hold};
+use ruvector_node::state_machine::kv::{self, Command, InSession, Revision, SessionId};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
-use super::client::client_at;
-use super::window::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES, failure};
-use crate::config::Limits;
-use crate::context::{Client, Version};
-use crate::etcd::error::{EtcdError, store_status};
-use crate::etcd::{convert, kv as etcd_kv, large};
+use super::error::failure;
+use super::window::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES};
+use crate::service::caller::Caller;
+use crate::service::error::{InvalidRequest, ServiceError};
+use crate::service::read::{Answered, Read, TxnFreshness};
+use crate::service::sessions::SessionWrites;
+use crate::wire::pieces::told_bytes;
+use crate::wire::{asked, convert};
 
 /// The half of a stream that takes requests.
 pub(super) struct Intake {
-    client: Client,
+    caller: Caller,
     /// The room for what is under way.
     window: Arc<Semaphore>,
     applied: UnboundedSender<Answer<kv::Response>>,
@@ -31,29 +32,22 @@ pub(super) struct Intake {
     broken: Broken,
 }
 
-/// A read, with its number.
-pub(super) enum Read {
-    Range(u64, kv::RangeRequest),
-    Txn(u64, kv::TxnRequest),
-}
-
-/// What a frame asks for, sorted by how it is done. Every request is in one of the lists.
-#[derive(Default)]
+/// What a frame asks for, sorted by how it is done. Every request is in one of the lists, with its number.
 pub(super) struct Sorted {
-    pub(super) writes: Vec<(u64, Bytes)>,
-    pub(super) linearizable: Vec<Read>,
-    pub(super) serializable: Vec<Read>,
-    pub(super) refused: Vec<(u64, Status)>,
+    pub(super) writes: SessionWrites,
+    pub(super) linearizable: Vec<(u64, Read)>,
+    pub(super) serializable: Vec<(u64, Read)>,
+    pub(super) refused: Vec<(u64, ServiceError)>,
 }
 
 impl Intake {
     pub(super) fn new(
-        client: Client,
+        caller: Caller,
         applied: UnboundedSender<Answer<kv::Response>>,
         ready: Sender<Ready>,
         broken: Broken,
     ) -> Self {
-        Self { client, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready, broken }
+        Self { caller, window: Arc::new(Semaphore::new(WINDOW_BYTES as usize)), applied, ready, broken }
     }
 
     /// Takes frames until the client has sent the last one, or is gone.
@@ -78,9 +72,9 @@ impl Intake {
                 () = self.ready.closed() => break,
             };
             let Ok(window) = window else { break };
-            let (permit, is_refused) = match self.client.share.take(weight as usize) {
+            let (permit, is_refused) = match self.caller.share.take(weight as usize) {
                 Ok(permit) => (permit, false),
-                Err(_) => (self.client.share.take_anyway(0), true),
+                Err(_) => (self.caller.share.take_anyway(0), true),
             };
             let hold = Arc::new(Hold { window, permit });
             let taken =
@@ -93,9 +87,9 @@ impl Intake {
 
     /// Answers every request of a frame that there is no room for it. Fails if nobody waits for answers any more.
     async fn refuse(&self, frame: &pb::ClientFrame, hold: Arc<Hold>) -> Result<(), ()> {
-        let status = Status::from(EtcdError::TooManyRequests);
+        let error = ServiceError::from(Exhausted);
         for request in &frame.requests {
-            let response = failure(request.number, &status);
+            let response = failure(request.number, &error);
             let ready = Ready { response, hold: Arc::clone(&hold), answer: None };
             self.ready.send(ready).await.map_err(drop)?;
         }
@@ -104,19 +98,19 @@ impl Intake {
 
     /// Has the requests of a frame done. Fails if nobody waits for answers any more.
     async fn take(&self, frame: pb::ClientFrame, hold: Arc<Hold>) -> Result<(), ()> {
-        let sorted = Sorted::of(frame, client_at(self.client.address), &self.client.limits);
-        if !sorted.writes.is_empty() {
-            let answers = Answers { sender: self.applied.clone(), hold: Arc::clone(&hold) };
-            self.client.handle.propose_batch(Batch { commands: sorted.writes, answers });
-        }
+        let sorted = Sorted::of(frame, self.caller.session_writes(), self.caller.limits.txn_operations);
+        self.caller.propose_in_session(sorted.writes, || Answers {
+            sender: self.applied.clone(),
+            hold: Arc::clone(&hold),
+        });
         for (reads, serializable) in [(sorted.linearizable, false), (sorted.serializable, true)] {
             if !reads.is_empty() {
-                let (client, ready) = (self.client.clone(), self.ready.clone());
-                tokio::spawn(answer_reads(client, reads, serializable, ready, Arc::clone(&hold)));
+                let (caller, ready) = (self.caller.clone(), self.ready.clone());
+                tokio::spawn(answer_reads(caller, reads, serializable, ready, Arc::clone(&hold)));
             }
         }
-        for (number, status) in sorted.refused {
-            let response = failure(number, &status);
+        for (number, error) in sorted.refused {
+            let response = failure(number, &error);
             let ready = Ready { response, hold: Arc::clone(&hold), answer: None };
             self.ready.send(ready).await.map_err(drop)?;
         }
@@ -125,14 +119,15 @@ impl Intake {
 }
 
 impl Sorted {
-    /// Sorts the requests of a frame.
-    pub(super) fn of(frame: pb::ClientFrame, client: SessionClient, limits: &Limits) -> Self {
+    /// Sorts the requests of a frame. `writes` takes those that write.
+    pub(super) fn of(frame: pb::ClientFrame, writes: SessionWrites, txn_operations_max: usize) -> Self {
         let pb::ClientFrame { requests, session, settled_below } = frame;
-        let mut sorted = Self::default();
+        let mut sorted =
+            Self { writes, linearizable: Vec::new(), serializable: Vec::new(), refused: Vec::new() };
         for pb::NativeRequest { number, request } in requests {
             let place = InSession { session: SessionId(session), sequence: number, settled_below };
-            if let Err(status) = sorted.take(place, request, client, limits) {
-                sorted.refused.push((number, status));
+            if let Err(error) = sorted.take(place, request, txn_operations_max) {
+                sorted.refused.push((number, error));
             }
         }
         sorted
@@ -142,46 +137,40 @@ impl Sorted {
         &mut self,
         place: InSession,
         request: Option<Request>,
-        client: SessionClient,
-        limits: &Limits,
-    ) -> Result<(), Status> {
+        txn_operations_max: usize,
+    ) -> Result<(), ServiceError> {
         let number = place.sequence;
         let command = match request {
-            Some(Request::Put(put)) => etcd_kv::asked_put(put)?,
-            Some(Request::DeleteRange(delete)) => Command::Delete(etcd_kv::asked_delete(delete)?),
-            Some(Request::Compaction(compaction)) => etcd_kv::asked_compaction(compaction),
+            Some(Request::Put(put)) => Command::Put(asked::put(put)?),
+            Some(Request::DeleteRange(delete)) => Command::Delete(asked::delete(delete)?),
+            Some(Request::Compaction(compaction)) => {
+                Command::Compact { revision: asked::compaction(compaction) }
+            }
             Some(Request::Txn(txn)) => {
-                let (freshness, txn) = etcd_kv::asked_txn(txn, limits.txn_operations)?;
+                let (freshness, txn) = asked::txn(txn, txn_operations_max)?;
                 match freshness {
-                    etcd_kv::TxnFreshness::Write => Command::Txn(txn),
+                    TxnFreshness::Write => Command::Txn(txn),
                     // Here comparisons alone are fresh, too, as everything is that does not ask to be old.
-                    etcd_kv::TxnFreshness::Linearizable | etcd_kv::TxnFreshness::Comparisons => {
-                        self.linearizable.push(Read::Txn(number, txn));
+                    TxnFreshness::Linearizable | TxnFreshness::Comparisons => {
+                        self.linearizable.push((number, Read::Txn(txn)));
                         return Ok(());
                     }
-                    etcd_kv::TxnFreshness::Serializable => {
-                        self.serializable.push(Read::Txn(number, txn));
+                    TxnFreshness::Serializable => {
+                        self.serializable.push((number, Read::Txn(txn)));
                         return Ok(());
                     }
                 }
             }
             Some(Request::Range(range)) => {
                 let serializable = range.serializable;
-                let read = Read::Range(number, etcd_kv::asked_range(range)?);
+                let read = (number, Read::Range(asked::range(range)?));
                 if serializable { &mut self.serializable } else { &mut self.linearizable }.push(read);
                 return Ok(());
             }
-            Some(Request::OpenSession(_)) => {
-                self.writes.push((number, Command::OpenSession { client }.encode()));
-                return Ok(());
-            }
-            None => return Err(Status::invalid_argument("a request of a kind that this node does not know")),
+            Some(Request::OpenSession(_)) => return self.writes.open(number),
+            None => return Err(InvalidRequest::Unknown.into()),
         };
-        if place.session == SessionId(0) {
-            return Err(Status::failed_precondition("writes need a session: open one first"));
-        }
-        self.writes.push((number, place.encode(&command)));
-        Ok(())
+        self.writes.push(place, &command)
     }
 }
 
@@ -195,22 +184,29 @@ pub(super) fn weight(frame: &pb::ClientFrame) -> u32 {
 
 /// Answers reads that arrived together, all from one version.
 async fn answer_reads(
-    client: Client,
-    reads: Vec<Read>,
+    caller: Caller,
+    reads: Vec<(u64, Read)>,
     serializable: bool,
     ready: Sender<Ready>,
     hold: Arc<Hold>,
 ) {
-    let version = client.version(serializable).await;
-    for read in reads {
-        let number = read.number();
+    let version = caller.version(serializable).await;
+    for (number, read) in reads {
         let answer = match &version {
-            Ok(version) => answer_read(&client, Arc::clone(version), read).await,
-            Err(status) => Err(status.clone()),
+            Ok(version) => {
+                let tell = move |answered, revision| {
+                    let response = read_response(number, answered, revision);
+                    // Once as it is, once encoded.
+                    let bytes = 2 * response.encoded_len();
+                    (response, bytes)
+                };
+                caller.read_at(Arc::clone(version), read, told_bytes, tell).await
+            }
+            Err(error) => Err(error.clone()),
         };
         let (response, answer) = match answer {
             Ok((response, permit)) => (response, Some(permit)),
-            Err(status) => (failure(number, &status), None),
+            Err(error) => (failure(number, &error), None),
         };
         if ready.send(Ready { response, hold: Arc::clone(&hold), answer }).await.is_err() {
             return;
@@ -218,70 +214,16 @@ async fn answer_reads(
     }
 }
 
-/// The answer, with what it takes until it is on its way. One that nobody could take is refused before it is made.
-async fn answer_read(
-    client: &Client,
-    version: Version,
-    read: Read,
-) -> Result<(pb::NativeResponse, Permit), Status> {
-    let is_large = read.may_be_large(&version.view);
-    let client = client.clone();
-    etcd_kv::evaluate(version, is_large, move |view| {
-        let mut permit = client.take(0)?;
-        if is_large {
-            permit = client.take(read.listed_bytes(view)?)?;
+/// The answer to a read at a revision, without the header that etcd's answers have.
+pub(super) fn read_response(number: u64, answered: Answered, revision: Revision) -> pb::NativeResponse {
+    let header = etcd::ResponseHeader::default;
+    let response = match answered {
+        Answered::Range(found) => {
+            Response::Range(etcd::RangeResponse { header: None, ..convert::range_response(&found, header()) })
         }
-        let response = read.answer(view)?;
-        // Once as it is, once encoded.
-        let bytes = 2 * response.encoded_len();
-        permit.shrink_to(bytes);
-        permit.grow(bytes - permit.bytes()).map_err(|_| Status::from(EtcdError::TooManyRequests))?;
-        Ok((response, permit))
-    })
-    .await
-}
-
-impl Read {
-    pub(super) fn number(&self) -> u64 {
-        match self {
-            Self::Range(number, _) | Self::Txn(number, _) => *number,
+        Answered::Txn(done) => {
+            Response::Txn(etcd::TxnResponse { header: None, ..convert::txn_response(&done, header()) })
         }
-    }
-
-    /// What the answer may take in memory.
-    fn listed_bytes(&self, view: &KvView) -> Result<usize, Status> {
-        Ok(match self {
-            Self::Range(_, range) if range.count_only => 0,
-            Self::Range(_, range) => large::measure(view, range).map_err(store_status)?.listed_bytes(),
-            Self::Txn(_, txn) => large::txn_listed_bytes(view, txn),
-        })
-    }
-
-    fn may_be_large(&self, view: &KvView) -> bool {
-        match self {
-            Self::Range(_, range) => etcd_kv::may_be_large(range, view),
-            Self::Txn(_, txn) => etcd_kv::txn_may_be_large(txn, view),
-        }
-    }
-
-    pub(super) fn answer(&self, view: &KvView) -> Result<pb::NativeResponse, Status> {
-        let (number, revision) = (self.number(), view.revision().0);
-        Ok(pb::NativeResponse { number, revision, response: Some(self.evaluate(view)?) })
-    }
-
-    fn evaluate(&self, view: &KvView) -> Result<Response, Status> {
-        let header = etcd::ResponseHeader::default;
-        match self {
-            Self::Range(_, range) => {
-                let found = view.range(range).map_err(store_status)?;
-                let response = convert::range_response(&found, header());
-                Ok(Response::Range(etcd::RangeResponse { header: None, ..response }))
-            }
-            Self::Txn(_, txn) => {
-                let done = view.read_only_txn(txn).map_err(store_status)?;
-                let response = convert::txn_response(&done, header());
-                Ok(Response::Txn(etcd::TxnResponse { header: None, ..response }))
-            }
-        }
-    }
+    };
+    pb::NativeResponse { number, revision: revision.0, response: Some(response) }
 }

@@ -5,7 +5,7 @@
 //! [`outlet`] gathers what is answered. Between them is the window: a frame is read only when there is room for what it
 //! may take in memory, so a client that sends more, or does not read its answers, waits.
 
-mod client;
+pub(crate) mod error;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod intake;
@@ -21,15 +21,18 @@ use ruvector_api::ruvector::v1::native_server::Native;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::context::Client;
-use crate::etcd::leader;
+use crate::metrics::Metrics;
+use crate::service::caller::Caller;
 use window::Broken;
 
 /// How many answers to reads may wait to be sent before no more are evaluated.
 const READS_WAITING_MAX: usize = 64;
 
 /// The native service.
-pub(crate) struct NativeService(pub(crate) Client);
+pub(crate) struct NativeService {
+    pub(crate) caller: Caller,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 #[tonic::async_trait]
 impl Native for NativeService {
@@ -39,13 +42,12 @@ impl Native for NativeService {
         &self,
         request: Request<Streaming<pb::ClientFrame>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        leader::require(request.metadata(), &self.0.handle)?;
         let (applied_sender, applied) = mpsc::unbounded_channel();
         let (ready_sender, ready) = mpsc::channel(READS_WAITING_MAX);
         let broken = Broken::default();
-        let intake = intake::Intake::new(self.0.clone(), applied_sender, ready_sender, broken.clone());
+        let intake = intake::Intake::new(self.caller.clone(), applied_sender, ready_sender, broken.clone());
         tokio::spawn(intake.run(request.into_inner()));
-        let outlet = outlet::Outlet::new(Arc::clone(&self.0.context), applied, ready, broken);
+        let outlet = outlet::Outlet::new(&self.caller, &self.metrics, applied, ready, broken);
         Ok(Response::new(Box::pin(outlet)))
     }
 }

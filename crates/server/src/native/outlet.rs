@@ -9,17 +9,19 @@ use prost::Message;
 use ruvector_api::etcdserverpb as etcd;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_response::Response;
+use ruvector_node::NodeId;
+use ruvector_node::daemon::Answer;
 use ruvector_node::state_machine::kv::{self, Outcome};
-use ruvector_node::{Answer, NodeId};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tonic::{Code, Status};
 
-use super::window::{Broken, REQUESTS_MAX, Ready, failure};
+use super::error::failure;
+use super::window::{Broken, REQUESTS_MAX, Ready};
 use crate::admin;
-use crate::context::Context;
-use crate::etcd::convert;
-use crate::etcd::error::{node_status, store_status};
-use crate::metrics::Method;
+use crate::metrics::{Method, Metrics};
+use crate::service::caller::Caller;
+use crate::service::context::Context;
+use crate::wire::convert;
 
 /// How many answers one frame has at most.
 const FRAME_RESPONSES_MAX: usize = 1024;
@@ -29,6 +31,7 @@ const FRAME_BYTES_MAX: usize = 256 << 10;
 /// The half of a stream that gives answers. Ends when the other half has ended and everything is answered.
 pub(super) struct Outlet {
     context: Arc<Context>,
+    metrics: Arc<Metrics>,
     applied: UnboundedReceiver<Answer<kv::Response>>,
     ready: Receiver<Ready>,
     broken: Broken,
@@ -39,12 +42,21 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(
-        context: Arc<Context>,
+        caller: &Caller,
+        metrics: &Arc<Metrics>,
         applied: UnboundedReceiver<Answer<kv::Response>>,
         ready: Receiver<Ready>,
         broken: Broken,
     ) -> Self {
-        Self { context, applied, ready, broken, gathered: Vec::new(), told_leader: None }
+        Self {
+            context: Arc::clone(&caller.context),
+            metrics: Arc::clone(metrics),
+            applied,
+            ready,
+            broken,
+            gathered: Vec::new(),
+            told_leader: None,
+        }
     }
 
     /// Where the client is, if it was not told, or of another leader.
@@ -68,13 +80,12 @@ impl Outlet {
 
     fn response(&self, answer: Answer<kv::Response>) -> pb::NativeResponse {
         let Answer { number, result, hold: _ } = answer;
-        let answered = result.map_err(|error| {
-            self.context.metrics.proposals_failed.inc();
-            node_status(error)
-        });
-        match answered {
+        match result {
             Ok(applied) => applied_response(number, applied.response),
-            Err(status) => failure(number, &status),
+            Err(error) => {
+                self.context.counters.proposals_failed.inc();
+                failure(number, &error.into())
+            }
         }
     }
 
@@ -83,7 +94,7 @@ impl Outlet {
             Some(Response::Failure(failure)) => Code::from_i32(failure.code),
             Some(_) | None => Code::Ok,
         };
-        self.context.metrics.count(Method::Native, code);
+        self.metrics.count(Method::Native, code);
     }
 }
 
@@ -127,7 +138,7 @@ pub(super) fn applied_response(number: u64, response: kv::Response) -> pb::Nativ
     let revision = response.revision.0;
     match response.result {
         Ok(outcome) => pb::NativeResponse { number, revision, response: Some(outcome_response(outcome)) },
-        Err(error) => failure(number, &store_status(error)),
+        Err(error) => failure(number, &error.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use ruvector_api::ruvector::v1 as pb;
-use ruvector_node::{Hold, Permit};
+use ruvector_node::daemon::{Hold, Permit};
 use tonic::Status;
 
 /// How many bytes of requests may be under way on one stream, each counted with [`REQUEST_BYTES`] beside its own.
@@ -26,14 +26,4 @@ pub(super) struct Ready {
     /// What the answer takes.
     #[allow(dead_code)] // Let go when dropped.
     pub(super) answer: Option<Permit>,
-}
-
-/// The answer that a request was refused.
-pub(super) fn failure(number: u64, status: &Status) -> pb::NativeResponse {
-    let failure = pb::NativeFailure { code: status.code().into(), message: status.message().to_owned() };
-    pb::NativeResponse {
-        number,
-        revision: 0,
-        response: Some(pb::native_response::Response::Failure(failure)),
-    }
 }

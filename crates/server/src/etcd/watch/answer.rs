@@ -7,12 +7,13 @@ use bytes::BufMut;
 use futures::stream::Stream;
 use prost::Message;
 use ruvector_api::etcdserverpb as pb;
-use ruvector_node::Permit;
+use ruvector_node::daemon::Permit;
 use tonic::Status;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use super::change::Change;
+use super::event::encoded;
+use crate::service::watch::change::Change;
 
 /// What a response takes beyond its events, in bytes: an upper estimate.
 const RESPONSE_BYTES: usize = 128;
@@ -40,8 +41,8 @@ impl Answer {
     }
 
     /// Counted until it is given to the connection.
-    pub(super) fn held(self, permit: Option<Permit>) -> Self {
-        Self { permit: permit.map(Arc::new), ..self }
+    pub(super) fn held(self, permit: Permit) -> Self {
+        Self { permit: Some(Arc::new(permit)), ..self }
     }
 
     /// About how long it is, without encoding it.
@@ -61,12 +62,12 @@ impl Answer {
         let mut bytes = RESPONSE_BYTES;
         for change in changes {
             let last = answers.last_mut().expect("there is one from the start");
-            bytes += change.encoded(with_previous).len();
+            bytes += encoded(&change, with_previous).len();
             if bytes <= bytes_max || last.changes.is_empty() {
                 last.changes.push(change);
             } else {
                 last.response.fragment = true;
-                bytes = RESPONSE_BYTES + change.encoded(with_previous).len();
+                bytes = RESPONSE_BYTES + encoded(&change, with_previous).len();
                 answers.push(Self { changes: vec![change], ..empty() });
             }
         }
@@ -75,11 +76,11 @@ impl Answer {
 
     fn encode(&self, to: &mut impl BufMut) {
         self.response.encode_raw(to);
-        self.changes.iter().for_each(|change| to.put_slice(change.encoded(self.with_previous)));
+        self.changes.iter().for_each(|change| to.put_slice(encoded(change, self.with_previous)));
     }
 
     fn encoded_len(&self) -> usize {
-        let events = self.changes.iter().map(|change| change.encoded(self.with_previous).len());
+        let events = self.changes.iter().map(|change| encoded(change, self.with_previous).len());
         self.response.encoded_len() + events.sum::<usize>()
     }
 }
@@ -130,7 +131,7 @@ mod tests {
     use ruvector_node::state_machine::kv::{Event, EventKind, KeyValue, LeaseId, Revision};
 
     use super::*;
-    use crate::etcd::watch::change;
+    use crate::etcd::watch::event;
 
     fn key_value(value: usize, revision: i64) -> Arc<KeyValue> {
         Arc::new(KeyValue {
@@ -170,7 +171,7 @@ mod tests {
     fn the_bytes_are_those_of_the_response_with_its_events() {
         let changes = changes(&[0, 3, 0, 1_000, 200]);
         for with_previous in [false, true, false] {
-            let events = changes.iter().map(|change| change::wire(change.event(), with_previous)).collect();
+            let events = changes.iter().map(|change| event::wire(change.event(), with_previous)).collect();
             let expected = pb::WatchResponse { events, ..response() };
             let answer = Answer::whole(response(), changes.clone(), with_previous);
             assert_eq!(bytes(&answer), expected.encode_to_vec());

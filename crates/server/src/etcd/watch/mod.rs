@@ -1,24 +1,17 @@
 //! The Watch service.
 //!
-//! The [`hub`] reads every change once, as it is published, and marks the streams that have a watch on its
-//! key; [`session`] is one stream. A stream that is marked matches the changes against its own watches and answers.
-//! It finds the latest ones in the hub's [`window`], where all streams share them, encoded once for everybody
-//! ([`change`], [`answer`]); behind that, it reads the store's history. So a watch costs nothing while nothing happens
-//! to its keys, and a stream whose client reads slowly holds one batch and a position, not a queue.
+//! What is told of whom is the [service's affair](crate::service::watch). Here a stream's requests come in
+//! ([`session`]), and what it is told becomes answers ([`answer`]), whose events are encoded once for everybody
+//! ([`event`]).
 
 mod answer;
-mod batch;
-mod change;
+mod event;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-pub(crate) mod hub;
-mod index;
-mod range;
 mod session;
-mod watcher;
-mod window;
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
 
 use axum::http;
 use futures::stream;
@@ -27,10 +20,10 @@ use tonic::body::Body;
 use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::leader;
-use crate::context::Client;
 use crate::held::Received;
-use crate::metrics::Method;
+use crate::leader;
+use crate::metrics::{Method, Metrics};
+use crate::service::caller::Caller;
 use answer::{Answer, Answers, WatchCodec};
 use session::Session;
 
@@ -40,7 +33,10 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// The Watch service. It is registered by hand, not through the generated server, because its answers are put together
 /// from what is encoded already.
 #[derive(Clone)]
-pub(crate) struct WatchService(pub(crate) Client);
+pub(crate) struct WatchService {
+    pub(crate) caller: Caller,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 impl StreamingService<pb::WatchRequest> for WatchService {
     type Response = Answer;
@@ -58,7 +54,7 @@ impl WatchService {
         if request.uri().path() != WATCH {
             return Status::unimplemented("").into_http();
         }
-        let bytes_max = self.0.limits.message_bytes();
+        let bytes_max = self.caller.limits.message_bytes();
         let mut grpc =
             tonic::server::Grpc::new(WatchCodec).apply_max_message_size_config(Some(bytes_max), None);
         grpc.streaming(self, request).await
@@ -66,14 +62,12 @@ impl WatchService {
 
     fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Result<Response<Answers>, Status> {
         let (metadata, _, requests) = request.into_parts();
-        let opened = leader::require(&metadata, &self.0.handle).map_err(Status::from).map(|()| {
-            let session = Session::new(self.0.clone(), requests, leader::is_required(&metadata));
-            let answers = stream::try_unfold(Box::new(session), |mut session| async move {
-                let answer = session.next().await?;
-                Ok(Some((answer, session)))
-            });
-            Response::new(Box::pin(answers) as Answers)
+        let is_leader_required = leader::is_required(metadata.as_ref());
+        let session = Session::new(self.caller.clone(), requests, is_leader_required);
+        let answers = stream::try_unfold(Box::new(session), |mut session| async move {
+            let answer = session.next().await?;
+            Ok(Some((answer, session)))
         });
-        self.0.metrics.opened(Method::Watch, opened)
+        self.metrics.opened(Method::Watch, Ok(Response::new(Box::pin(answers) as Answers)))
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// Which keys a watch is on. A prefix is told from other intervals because it can be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum WatchRange {
+pub(crate) enum WatchRange {
     /// One key.
     Key(Bytes),
     /// All keys that begin so.
@@ -16,7 +16,7 @@ pub(super) enum WatchRange {
 impl WatchRange {
     /// The range of a request, in which no key stands for the first of all keys, and an end of one zero byte
     /// for no end. `None` if no key can be in it.
-    pub(super) fn new(key: Bytes, range_end: Bytes) -> Option<Self> {
+    pub(crate) fn new(key: Bytes, range_end: Bytes) -> Option<Self> {
         let start = if key.is_empty() { Bytes::from_static(b"\0") } else { key };
         match range_end.as_ref() {
             [] => Some(Self::Key(start)),
@@ -28,7 +28,7 @@ impl WatchRange {
     }
 
     /// Whether the key is in the range.
-    pub(super) fn contains(&self, key: &[u8]) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         match self {
             Self::Key(wanted) => key == wanted,
             Self::Prefix(prefix) => key.starts_with(prefix),

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use ruvector_node::Handle;
 use ruvector_node::state_machine::kv::{Command, KvMachine, LeaseId, Outcome, Revision};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tonic::Status;
 
-use super::error::{EtcdError, mismatched, node_status, store_status};
+use super::error::ServiceError;
 
-/// How many batches may be on their way at a time. What comes while they are is the next one, so that it is the larger the
-/// more there is to do, and nobody waits when there is little.
+/// How many batches may be on their way at a time. What comes while they are is the next one, so that it is the
+/// larger the more there is to do, and nobody waits when there is little.
 const BATCHES_MAX: usize = 2;
 /// How many leases one command renews at most.
 const BATCH_MAX: usize = 8_192;
@@ -27,7 +26,7 @@ pub(crate) struct Renewed {
 
 struct Renewal {
     id: LeaseId,
-    answer: oneshot::Sender<Result<Renewed, Status>>,
+    answer: oneshot::Sender<Result<Renewed, ServiceError>>,
 }
 
 /// Takes renewals from all streams.
@@ -44,11 +43,10 @@ impl Renewals {
     }
 
     /// Renews a lease. Waits while too many renewals wait already.
-    pub(crate) async fn renew(&self, id: LeaseId) -> Result<Renewed, Status> {
+    pub(crate) async fn renew(&self, id: LeaseId) -> Result<Renewed, ServiceError> {
         let (answer, answered) = oneshot::channel();
-        let stopped = || Status::from(EtcdError::Stopped);
-        self.0.send(Renewal { id, answer }).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        self.0.send(Renewal { id, answer }).await.map_err(|_| ServiceError::Stopping)?;
+        answered.await.map_err(|_| ServiceError::Stopping)?
     }
 }
 
@@ -83,19 +81,19 @@ async fn renew_all(handle: &Handle<KvMachine>, batch: Vec<Renewal>) {
             Renewed { seconds, revision: *revision }
         });
         // A stream that has ended meanwhile needs no answer.
-        let _ = answer.send(renewed.map_err(Status::clone));
+        let _ = answer.send(renewed.map_err(ServiceError::clone));
     }
 }
 
 async fn propose(
     handle: &Handle<KvMachine>,
     ids: &[LeaseId],
-) -> Result<(Vec<Option<i64>>, Revision), Status> {
+) -> Result<(Vec<Option<i64>>, Revision), ServiceError> {
     let command = Command::LeaseRenew { ids: ids.to_vec() };
-    let response = handle.propose(command.encode()).await.map_err(node_status)?.response;
-    let outcome = response.result.map_err(store_status)?;
+    let response = handle.propose(command.encode()).await?.response;
+    let outcome = response.result?;
     let Outcome::LeaseRenew(seconds) = outcome else {
-        return Err(mismatched("renewal of leases", &outcome));
+        return Err(ServiceError::mismatched("renewal of leases", &outcome));
     };
     assert_eq!(seconds.len(), ids.len(), "the store answers every renewal of a command");
     Ok((seconds, response.revision))

@@ -7,30 +7,30 @@ use ruvector_api::etcdserverpb as pb;
 use ruvector_api::etcdserverpb::request_op::Request;
 use ruvector_node::state_machine::kv::TXN_DEPTH_MAX;
 
-use super::error::EtcdError;
+use crate::service::error::InvalidRequest;
 
-pub(crate) fn range(request: &pb::RangeRequest) -> Result<(), EtcdError> {
-    if request.key.is_empty() { Err(EtcdError::EmptyKey) } else { Ok(()) }
+pub(crate) fn range(request: &pb::RangeRequest) -> Result<(), InvalidRequest> {
+    if request.key.is_empty() { Err(InvalidRequest::EmptyKey) } else { Ok(()) }
 }
 
-pub(crate) fn put(request: &pb::PutRequest) -> Result<(), EtcdError> {
+pub(crate) fn put(request: &pb::PutRequest) -> Result<(), InvalidRequest> {
     if request.key.is_empty() {
-        Err(EtcdError::EmptyKey)
+        Err(InvalidRequest::EmptyKey)
     } else if request.ignore_value && !request.value.is_empty() {
-        Err(EtcdError::ValueProvided)
+        Err(InvalidRequest::ValueProvided)
     } else if request.ignore_lease && request.lease != 0 {
-        Err(EtcdError::LeaseProvided)
+        Err(InvalidRequest::LeaseProvided)
     } else {
         Ok(())
     }
 }
 
-pub(crate) fn delete(request: &pb::DeleteRangeRequest) -> Result<(), EtcdError> {
-    if request.key.is_empty() { Err(EtcdError::EmptyKey) } else { Ok(()) }
+pub(crate) fn delete(request: &pb::DeleteRangeRequest) -> Result<(), InvalidRequest> {
+    if request.key.is_empty() { Err(InvalidRequest::EmptyKey) } else { Ok(()) }
 }
 
 /// Checks every operation, their number, and that no key would be written twice whichever branches are taken.
-pub(crate) fn txn(request: &pb::TxnRequest, operations_max: usize) -> Result<(), EtcdError> {
+pub(crate) fn txn(request: &pb::TxnRequest, operations_max: usize) -> Result<(), InvalidRequest> {
     operations(request, operations_max, 1)?;
     Writes::of(&request.success)?;
     Writes::of(&request.failure)?;
@@ -39,14 +39,14 @@ pub(crate) fn txn(request: &pb::TxnRequest, operations_max: usize) -> Result<(),
 
 /// A transaction inside another may have as many operations as the outer one leaves, and may be as deep as the
 /// store takes.
-fn operations(request: &pb::TxnRequest, operations_max: usize, depth: usize) -> Result<(), EtcdError> {
+fn operations(request: &pb::TxnRequest, operations_max: usize, depth: usize) -> Result<(), InvalidRequest> {
     if depth > TXN_DEPTH_MAX {
-        return Err(EtcdError::TooManyOperations);
+        return Err(InvalidRequest::TooManyOperations);
     }
     let count = request.compare.len().max(request.success.len()).max(request.failure.len());
-    let Some(left) = operations_max.checked_sub(count) else { return Err(EtcdError::TooManyOperations) };
+    let Some(left) = operations_max.checked_sub(count) else { return Err(InvalidRequest::TooManyOperations) };
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
-        return Err(EtcdError::EmptyKey);
+        return Err(InvalidRequest::EmptyKey);
     }
     for operation in request.success.iter().chain(&request.failure) {
         match &operation.request {
@@ -54,7 +54,7 @@ fn operations(request: &pb::TxnRequest, operations_max: usize, depth: usize) -> 
             Some(Request::RequestPut(request)) => put(request)?,
             Some(Request::RequestDeleteRange(request)) => delete(request)?,
             Some(Request::RequestTxn(request)) => operations(request, left, depth + 1)?,
-            None => return Err(EtcdError::KeyNotFound),
+            None => return Err(InvalidRequest::EmptyOperation),
         }
     }
     Ok(())
@@ -69,7 +69,7 @@ struct Writes {
 }
 
 impl Writes {
-    fn of(operations: &[pb::RequestOp]) -> Result<Self, EtcdError> {
+    fn of(operations: &[pb::RequestOp]) -> Result<Self, InvalidRequest> {
         let mut writes = Self::default();
         for operation in operations {
             if let Some(Request::RequestDeleteRange(request)) = &operation.request {
@@ -89,7 +89,7 @@ impl Writes {
         Ok(writes)
     }
 
-    fn add_branches(&mut self, success: Self, failure: Self) -> Result<(), EtcdError> {
+    fn add_branches(&mut self, success: Self, failure: Self) -> Result<(), InvalidRequest> {
         let mut puts = success.puts;
         puts.extend(failure.puts);
         for key in puts {
@@ -100,9 +100,9 @@ impl Writes {
         Ok(())
     }
 
-    fn add_put(&mut self, key: Bytes) -> Result<(), EtcdError> {
+    fn add_put(&mut self, key: Bytes) -> Result<(), InvalidRequest> {
         if self.deletes.contains(&key) || !self.puts.insert(key) {
-            Err(EtcdError::DuplicateKey)
+            Err(InvalidRequest::DuplicateKey)
         } else {
             Ok(())
         }

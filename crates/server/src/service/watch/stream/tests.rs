@@ -3,18 +3,18 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use ruvector_node::daemon::Budget;
 use ruvector_node::state_machine::kv::KvMachine;
-use ruvector_node::{Budget, Node, NodeConfig, ReadLevel, Tuning};
+use ruvector_node::{Node, NodeConfig, ReadLevel, Tuning};
 use tempfile::TempDir;
-use tonic::body::Body;
-use tonic::codec::Codec;
 
 use super::*;
 use crate::config::Limits;
-use crate::etcd::renewals::Renewals;
-use crate::etcd::watch::answer::WatchCodec;
-use crate::etcd::watch::hub::WatchHub;
-use crate::metrics::Metrics;
+use crate::service::context::Context;
+use crate::service::counters::Counters;
+use crate::service::principal::Principal;
+use crate::service::renewals::Renewals;
+use crate::service::watch::hub::WatchHub;
 
 /// Nothing takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,8 +53,7 @@ impl Fixture {
         let context = Context {
             renewals: Renewals::new(handle.clone(), 1).0,
             handle,
-            metrics: Metrics::new().into(),
-            looks_budget: Arc::clone(&budget),
+            counters: Counters::default(),
             budget,
             limits,
             watch_hub,
@@ -64,83 +63,80 @@ impl Fixture {
         Self { context: Arc::new(context), _node: node, _directory: directory }
     }
 
-    /// A stream whose client has nothing to ask for but what the test does.
-    fn session(&self) -> Session {
-        let client = Client::new(&self.context, Ipv4Addr::LOCALHOST.into());
-        let requests = Streaming::new_empty(WatchCodec.decoder(), Body::empty());
-        let mut session = Session::new(client, requests, false);
-        session.requests = None;
-        session
+    /// A stream whose caller has nothing to ask for but what the test does.
+    fn stream(&self) -> WatchStream {
+        WatchStream::new(Caller {
+            share: self.context.budget.share(),
+            context: Arc::clone(&self.context),
+            principal: Principal::Everybody,
+            address: Ipv4Addr::LOCALHOST.into(),
+        })
     }
 }
 
 /// Adds a watch that wants to be told of its progress.
-fn watch(session: &mut Session, key: &'static str, start_revision: i64) {
-    let request = pb::WatchCreateRequest {
-        key: key.into(),
-        start_revision,
-        progress_notify: true,
-        ..Default::default()
-    };
-    session.create(request, session.looked_through);
+fn watch(stream: &mut WatchStream, key: &'static str, start: Option<i64>) {
+    let start = start.map(Revision);
+    let asked = NewWatch { key: key.into(), start, progress_notify: true, ..Default::default() };
+    stream.create_at(asked, stream.looked_through).unwrap();
 }
 
 /// Does what there is to do, and forgets what was told.
-async fn settle(session: &mut Session) {
+async fn settle(stream: &mut WatchStream) {
     let told = async {
-        while session.tell().await.unwrap() {
+        while stream.tell().await.unwrap() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, told).await.expect("it comes to an end");
-    session.ready.clear();
+    stream.ready.clear();
 }
 
 /// How many watches are told their progress, when all of them were told nothing for a while.
-fn idle_watches_told(session: &mut Session) -> usize {
-    session.watchers.values_mut().for_each(|watcher| watcher.told = false);
-    session.tell_idle();
-    session.ready.drain(..).count()
+fn idle_watches_told(stream: &mut WatchStream) -> usize {
+    stream.watchers.values_mut().for_each(|watcher| watcher.told = false);
+    stream.tell_idle();
+    stream.ready.drain(..).count()
 }
 
 #[tokio::test]
 async fn an_idle_watch_is_told_no_progress_while_something_waits_to_be_told() {
     let fixture = Fixture::start().await;
-    let mut session = fixture.session();
-    watch(&mut session, "a", 0);
-    watch(&mut session, "b", 0);
-    settle(&mut session).await;
-    assert_eq!(idle_watches_told(&mut session), 2);
-    session.looked_through = Revision(9);
-    session.unread = Some(Unread { next: Revision(9), through: Revision(9) });
-    assert_eq!(idle_watches_told(&mut session), 0, "it may be a change for any of them");
-    session.unread = None;
-    assert_eq!(idle_watches_told(&mut session), 2);
-    watch(&mut session, "c", 2);
-    session.ready.clear();
-    assert_eq!(idle_watches_told(&mut session), 2, "the third has not caught up");
+    let mut stream = fixture.stream();
+    watch(&mut stream, "a", None);
+    watch(&mut stream, "b", None);
+    settle(&mut stream).await;
+    assert_eq!(idle_watches_told(&mut stream), 2);
+    stream.looked_through = Revision(9);
+    stream.unread = Some(Unread { next: Revision(9), through: Revision(9) });
+    assert_eq!(idle_watches_told(&mut stream), 0, "it may be a change for any of them");
+    stream.unread = None;
+    assert_eq!(idle_watches_told(&mut stream), 2);
+    watch(&mut stream, "c", Some(2));
+    stream.ready.clear();
+    assert_eq!(idle_watches_told(&mut stream), 2, "the third has not caught up");
 }
 
 #[tokio::test]
 async fn a_watch_of_the_future_is_told_no_progress() {
     let fixture = Fixture::start().await;
-    let mut session = fixture.session();
-    watch(&mut session, "a", 100);
-    settle(&mut session).await;
-    assert_eq!((fixture.context.watch_hub.holds(), idle_watches_told(&mut session)), ((true, 1), 0));
+    let mut stream = fixture.stream();
+    watch(&mut stream, "a", Some(100));
+    settle(&mut stream).await;
+    assert_eq!((fixture.context.watch_hub.holds(), idle_watches_told(&mut stream)), ((true, 1), 0));
 }
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_leaves_nothing_at_the_hub() {
     let fixture = Fixture::start().await;
     let hub = &fixture.context.watch_hub;
-    let mut session = fixture.session();
+    let mut stream = fixture.stream();
     for key in ["a", "b"] {
-        watch(&mut session, key, 0);
+        watch(&mut stream, key, None);
     }
-    settle(&mut session).await;
-    watch(&mut session, "c", 2);
+    settle(&mut stream).await;
+    watch(&mut stream, "c", Some(2));
     assert_eq!((hub.holds(), hub.counts()), ((true, 1), (3, 1)));
-    drop(session);
+    drop(stream);
     assert_eq!((hub.holds(), hub.counts()), ((false, 0), (0, 0)));
 }

@@ -1,4 +1,4 @@
-//! From etcd's messages to the store's requests and back.
+//! From messages of keys and values to the store's requests and back.
 
 use std::sync::Arc;
 
@@ -14,11 +14,10 @@ use ruvector_node::state_machine::kv::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, Revision, SortOrder, SortTarget, TxnOp,
     TxnOpResponse, TxnRequest, TxnResponse,
 };
-use tonic::Status;
 
-use super::error::EtcdError;
+use crate::service::error::InvalidRequest;
 
-pub(crate) fn range_request(request: pb::RangeRequest) -> Result<RangeRequest, Status> {
+pub(crate) fn range_request(request: pb::RangeRequest) -> Result<RangeRequest, InvalidRequest> {
     let sort = sort(request.sort_order, request.sort_target)?;
     Ok(RangeRequest {
         range: KeyRange { key: request.key, range_end: request.range_end },
@@ -35,8 +34,8 @@ pub(crate) fn range_request(request: pb::RangeRequest) -> Result<RangeRequest, S
 }
 
 /// Keys come in ascending order anyway; any other property is sorted ascending unless told otherwise.
-fn sort(order: i32, target: i32) -> Result<Option<(SortTarget, SortOrder)>, Status> {
-    let invalid = |_| Status::from(EtcdError::InvalidSortOption);
+fn sort(order: i32, target: i32) -> Result<Option<(SortTarget, SortOrder)>, InvalidRequest> {
+    let invalid = |_| InvalidRequest::SortOption;
     let order = WireOrder::try_from(order).map_err(invalid)?;
     let target = match WireSortTarget::try_from(target).map_err(invalid)? {
         WireSortTarget::Key => SortTarget::Key,
@@ -70,7 +69,7 @@ pub(crate) fn delete_request(request: pb::DeleteRangeRequest) -> DeleteRequest {
     }
 }
 
-pub(crate) fn txn_request(request: pb::TxnRequest) -> Result<TxnRequest, Status> {
+pub(crate) fn txn_request(request: pb::TxnRequest) -> Result<TxnRequest, InvalidRequest> {
     Ok(TxnRequest {
         compare: request.compare.into_iter().map(compare).collect(),
         success: request.success.into_iter().map(operation).collect::<Result<_, _>>()?,
@@ -78,13 +77,13 @@ pub(crate) fn txn_request(request: pb::TxnRequest) -> Result<TxnRequest, Status>
     })
 }
 
-fn operation(operation: pb::RequestOp) -> Result<TxnOp, Status> {
+fn operation(operation: pb::RequestOp) -> Result<TxnOp, InvalidRequest> {
     Ok(match operation.request {
         Some(Request::RequestRange(request)) => TxnOp::Range(range_request(request)?),
         Some(Request::RequestPut(request)) => TxnOp::Put(put_request(request)),
         Some(Request::RequestDeleteRange(request)) => TxnOp::Delete(delete_request(request)),
         Some(Request::RequestTxn(request)) => TxnOp::Txn(txn_request(request)?),
-        None => return Err(EtcdError::KeyNotFound.into()),
+        None => return Err(InvalidRequest::EmptyOperation),
     })
 }
 

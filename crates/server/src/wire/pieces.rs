@@ -1,9 +1,9 @@
 //! Large answers, encoded piece by piece as the client takes them.
 //!
-//! A message of gRPC is told its length first, so that is counted before ([`Message`]); what the message is made of is not put
-//! together before there is room for it on the connection. Keys that come straight from a range are read from the store again
-//! for each piece, at the revision of the answer: a client that stalls keeps no copy of them, and after a moment not even the
-//! version of the store that the answer began with.
+//! A message of gRPC is told its length first, so that is counted before ([`Message`]); what the message is made of
+//! is not put together before there is room for it on the connection. Keys that come straight from a range are read
+//! from the store again for each piece, at the revision of the answer: a client that stalls keeps no copy of them,
+//! and after a moment not even the version of the store that the answer began with.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,13 +16,14 @@ use futures::FutureExt;
 use hyper::body::Frame;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int64, key_len};
 use ruvector_api::mvccpb;
-use ruvector_node::Permit;
-use ruvector_node::state_machine::kv::{KeyValueRef, KvView, LeaseId, RangeRequest, Revision};
+use ruvector_node::daemon::Permit;
+use ruvector_node::state_machine::kv::{KeyValueRef, KvError, KvView, LeaseId, RangeRequest, Revision};
 use tonic::Status;
 
 use crate::chunks::{counted, trailers};
-use crate::context::{Context, Version};
-use crate::etcd::error::store_status;
+use crate::service::context::{Context, Version};
+use crate::service::error::{InvalidRequest, ServiceError};
+use crate::service::measured::LISTED_BYTES;
 
 /// About so many bytes are encoded at a time.
 const PIECE_BYTES: usize = 32 << 10;
@@ -34,8 +35,6 @@ pub(crate) const UNSENT_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ROOM_BYTES: usize = UNSENT_BYTES_MAX + 2 * PIECE_BYTES;
 /// What a part of an answer takes, beside what is in it.
 const PART_BYTES: usize = 256;
-/// What a key-value takes in a list, beside its key and its value.
-pub(crate) const LISTED_BYTES: usize = 320;
 /// For how long an answer keeps a version of the store. Keeping one costs memory as the store goes on from it.
 const VERSION_KEPT: Duration = Duration::from_secs(2);
 
@@ -114,13 +113,16 @@ impl Message {
         self.parts.push_back(Part::Walk(walk));
     }
 
-    /// Makes it an answer, which holds the permit until all of it is sent.
-    pub(crate) fn into_pieces(self, context: Arc<Context>, permit: Permit) -> Result<Pieces, Status> {
-        let Ok(bytes) = u32::try_from(self.bytes) else {
-            return Err(Status::resource_exhausted(
-                "the answer has more bytes than gRPC can express: ask for less",
-            ));
-        };
+    /// Makes it an answer, which holds the permit until all of it is sent. `told` says what a client is told when
+    /// that fails midway.
+    pub(crate) fn into_pieces(
+        self,
+        context: Arc<Context>,
+        permit: Permit,
+        told: fn(ServiceError) -> Status,
+    ) -> Result<Pieces, InvalidRequest> {
+        // More than gRPC can express.
+        let bytes = u32::try_from(self.bytes).map_err(|_| InvalidRequest::AnswerTooLarge)?;
         let mut header = vec![0];
         header.put_u32(bytes);
         let mut parts = self.parts;
@@ -133,19 +135,28 @@ impl Message {
             coming: None,
             context,
             permit: Arc::new(permit),
+            told,
             has_ended: false,
         })
     }
 }
 
-/// What key-values take in a list. What is in them is counted although the store has it too: it may have forgotten it before
-/// the client has taken it.
+/// What key-values take in a list. What is in them is counted although the store has it too: it may have forgotten
+/// it before the client has taken it.
 fn list_bytes(kvs: &VecDeque<mvccpb::KeyValue>) -> usize {
     kvs.iter().map(|kv| kv.key.len() + kv.value.len() + LISTED_BYTES).sum()
 }
 
+/// The field of the key-values in a `RangeResponse`.
+pub(crate) const KVS: u32 = 2;
+
+/// How much a key-value takes in the answer to a range, encoded.
+pub(crate) fn told_bytes(kv: &KeyValueRef<'_>) -> usize {
+    element_len(KVS, kv)
+}
+
 /// How long a key-value is as an element of a repeated field.
-pub(crate) fn element_len(field: u32, kv: &KeyValueRef<'_>) -> usize {
+fn element_len(field: u32, kv: &KeyValueRef<'_>) -> usize {
     let inside = inside_len(kv);
     key_len(field) + encoded_len_varint(inside as u64) + inside
 }
@@ -175,7 +186,7 @@ pub(crate) fn borrowed(kv: &mvccpb::KeyValue) -> KeyValueRef<'_> {
 }
 
 /// A version of the store that is asked for.
-type Coming = Pin<Box<dyn Future<Output = Result<Version, Status>> + Send>>;
+type Coming = Pin<Box<dyn Future<Output = Result<Version, ServiceError>> + Send>>;
 
 /// An answer on its way to the client.
 pub(crate) struct Pieces {
@@ -188,6 +199,7 @@ pub(crate) struct Pieces {
     coming: Option<Coming>,
     context: Arc<Context>,
     permit: Arc<Permit>,
+    told: fn(ServiceError) -> Status,
     has_ended: bool,
 }
 
@@ -244,7 +256,10 @@ impl Pieces {
         }
         let piece = match ready!(self.poll_piece(task)) {
             Ok(piece) => piece,
-            Err(status) => return Poll::Ready(Some(self.end(&status))),
+            Err(error) => {
+                let status = (self.told)(error);
+                return Poll::Ready(Some(self.end(&status)));
+            }
         };
         if piece.is_empty() && !self.parts.is_empty() {
             // None of the keys that were looked at is wanted.
@@ -267,7 +282,7 @@ impl Pieces {
         trailers(status)
     }
 
-    fn poll_piece(&mut self, task: &mut Task<'_>) -> Poll<Result<BytesMut, Status>> {
+    fn poll_piece(&mut self, task: &mut Task<'_>) -> Poll<Result<BytesMut, ServiceError>> {
         let mut piece = BytesMut::with_capacity(PIECE_BYTES.min(self.left));
         let mut scratch = Scratch::default();
         while piece.len() < PIECE_BYTES
@@ -295,14 +310,14 @@ impl Pieces {
                         self.coming = None;
                         match version {
                             Ok(version) => self.keep(version),
-                            Err(status) => return Poll::Ready(Err(status)),
+                            Err(error) => return Poll::Ready(Err(error)),
                         }
                         continue;
                     };
                     match walk.fill(&version.view, &mut piece, &mut scratch, &mut self.offset) {
                         Ok(Filled::All) => true,
                         Ok(Filled::Some) => break,
-                        Err(status) => return Poll::Ready(Err(status)),
+                        Err(error) => return Poll::Ready(Err(error.into())),
                     }
                 }
             };
@@ -346,7 +361,7 @@ impl Walk {
         piece: &mut BytesMut,
         scratch: &mut Scratch,
         offset: &mut usize,
-    ) -> Result<Filled, Status> {
+    ) -> Result<Filled, KvError> {
         let mut next = None;
         let mut looked_at = 0;
         let (request, count) = (&self.request, &mut self.count);
@@ -373,7 +388,7 @@ impl Walk {
             *count -= 1;
             true
         });
-        visited.map_err(store_status)?;
+        visited?;
         Ok(match next {
             Some(next) => {
                 self.request.range.key = next;

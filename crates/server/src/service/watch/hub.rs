@@ -92,7 +92,7 @@ impl WatchHub {
     pub(crate) async fn run(self: Arc<Self>, handle: Handle<KvMachine>) {
         loop {
             self.opened.notified().await;
-            let mut newer = handle.subscribe();
+            let mut newer = handle.server_side().subscribe();
             while !self.lock().streams.is_empty() {
                 match handle.published().await {
                     Ok(version) => {

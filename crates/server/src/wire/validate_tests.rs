@@ -17,18 +17,18 @@ fn txn_of(success: Vec<pb::RequestOp>, failure: Vec<pb::RequestOp>) -> pb::Reque
     pb::RequestOp { request: Some(Request::RequestTxn(request)) }
 }
 
-fn check(success: Vec<pb::RequestOp>) -> Result<(), EtcdError> {
+fn check(success: Vec<pb::RequestOp>) -> Result<(), InvalidRequest> {
     txn(&pb::TxnRequest { success, ..Default::default() }, 128)
 }
 
 #[test]
 fn a_key_is_needed() {
-    assert_eq!(range(&pb::RangeRequest::default()), Err(EtcdError::EmptyKey));
-    assert_eq!(put(&pb::PutRequest::default()), Err(EtcdError::EmptyKey));
-    assert_eq!(delete(&pb::DeleteRangeRequest::default()), Err(EtcdError::EmptyKey));
-    assert_eq!(check(vec![put_of("")]), Err(EtcdError::EmptyKey));
+    assert_eq!(range(&pb::RangeRequest::default()), Err(InvalidRequest::EmptyKey));
+    assert_eq!(put(&pb::PutRequest::default()), Err(InvalidRequest::EmptyKey));
+    assert_eq!(delete(&pb::DeleteRangeRequest::default()), Err(InvalidRequest::EmptyKey));
+    assert_eq!(check(vec![put_of("")]), Err(InvalidRequest::EmptyKey));
     let compare = vec![pb::Compare::default()];
-    assert_eq!(txn(&pb::TxnRequest { compare, ..Default::default() }, 128), Err(EtcdError::EmptyKey));
+    assert_eq!(txn(&pb::TxnRequest { compare, ..Default::default() }, 128), Err(InvalidRequest::EmptyKey));
 }
 
 #[test]
@@ -36,8 +36,11 @@ fn what_is_to_be_kept_must_not_be_given() {
     let base =
         pb::PutRequest { key: "k".into(), ignore_value: true, ignore_lease: true, ..Default::default() };
     assert_eq!(put(&base), Ok(()));
-    assert_eq!(put(&pb::PutRequest { value: "v".into(), ..base.clone() }), Err(EtcdError::ValueProvided));
-    assert_eq!(put(&pb::PutRequest { lease: 1, ..base }), Err(EtcdError::LeaseProvided));
+    assert_eq!(
+        put(&pb::PutRequest { value: "v".into(), ..base.clone() }),
+        Err(InvalidRequest::ValueProvided)
+    );
+    assert_eq!(put(&pb::PutRequest { lease: 1, ..base }), Err(InvalidRequest::LeaseProvided));
 }
 
 #[test]
@@ -47,19 +50,19 @@ fn the_longest_list_counts_and_inner_transactions_count_too() {
         ..Default::default()
     };
     assert_eq!(txn(&request(128), 128), Ok(()));
-    assert_eq!(txn(&request(129), 128), Err(EtcdError::TooManyOperations));
+    assert_eq!(txn(&request(129), 128), Err(InvalidRequest::TooManyOperations));
 
     let deletes = |count| std::iter::repeat_n(delete_of("a", ""), count).collect::<Vec<_>>();
     let nested =
         |inner| pb::TxnRequest { success: vec![txn_of(deletes(inner), vec![])], ..Default::default() };
     assert_eq!(txn(&nested(127), 128), Ok(()));
-    assert_eq!(txn(&nested(128), 128), Err(EtcdError::TooManyOperations));
+    assert_eq!(txn(&nested(128), 128), Err(InvalidRequest::TooManyOperations));
 }
 
 #[test]
 fn a_key_may_be_put_once() {
     assert_eq!(check(vec![put_of("a"), put_of("b")]), Ok(()));
-    assert_eq!(check(vec![put_of("a"), put_of("a")]), Err(EtcdError::DuplicateKey));
+    assert_eq!(check(vec![put_of("a"), put_of("a")]), Err(InvalidRequest::DuplicateKey));
     let both =
         pb::TxnRequest { success: vec![put_of("a")], failure: vec![put_of("a")], ..Default::default() };
     assert_eq!(txn(&both, 128), Ok(()));
@@ -67,10 +70,10 @@ fn a_key_may_be_put_once() {
 
 #[test]
 fn a_put_must_not_meet_a_deletion() {
-    assert_eq!(check(vec![put_of("b"), delete_of("b", "")]), Err(EtcdError::DuplicateKey));
-    assert_eq!(check(vec![put_of("b"), delete_of("a", "c")]), Err(EtcdError::DuplicateKey));
+    assert_eq!(check(vec![put_of("b"), delete_of("b", "")]), Err(InvalidRequest::DuplicateKey));
+    assert_eq!(check(vec![put_of("b"), delete_of("a", "c")]), Err(InvalidRequest::DuplicateKey));
     assert_eq!(check(vec![put_of("b"), delete_of("a", "b")]), Ok(()));
-    assert_eq!(check(vec![put_of("b"), delete_of("a", "\0")]), Err(EtcdError::DuplicateKey));
+    assert_eq!(check(vec![put_of("b"), delete_of("a", "\0")]), Err(InvalidRequest::DuplicateKey));
     assert_eq!(check(vec![put_of("b"), delete_of("c", "a")]), Ok(()));
     assert_eq!(check(vec![delete_of("a", "c"), delete_of("b", "d")]), Ok(()));
 }
@@ -80,16 +83,19 @@ fn branches_of_an_inner_transaction_exclude_each_other_but_nothing_else() {
     assert_eq!(check(vec![txn_of(vec![put_of("a")], vec![put_of("a")])]), Ok(()));
     assert_eq!(
         check(vec![txn_of(vec![put_of("a")], vec![]), txn_of(vec![], vec![put_of("a")])]),
-        Err(EtcdError::DuplicateKey)
+        Err(InvalidRequest::DuplicateKey)
     );
-    assert_eq!(check(vec![put_of("a"), txn_of(vec![put_of("a")], vec![])]), Err(EtcdError::DuplicateKey));
+    assert_eq!(
+        check(vec![put_of("a"), txn_of(vec![put_of("a")], vec![])]),
+        Err(InvalidRequest::DuplicateKey)
+    );
     assert_eq!(
         check(vec![put_of("b"), txn_of(vec![], vec![delete_of("a", "c")])]),
-        Err(EtcdError::DuplicateKey)
+        Err(InvalidRequest::DuplicateKey)
     );
     assert_eq!(
         check(vec![delete_of("a", "c"), txn_of(vec![put_of("b")], vec![])]),
-        Err(EtcdError::DuplicateKey)
+        Err(InvalidRequest::DuplicateKey)
     );
 }
 
