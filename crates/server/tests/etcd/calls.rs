@@ -8,6 +8,7 @@ use ruvector_api::etcdserverpb::watch_request::RequestUnion;
 use tonic::Code;
 
 use crate::harness::{TestServer, bytes, on_key, put_request, without_quorum};
+use crate::port;
 use crate::raw::{First, call, call_by_authority, call_taken_after, encoded};
 
 const PUT: &str = "/etcdserverpb.KV/Put";
@@ -39,6 +40,55 @@ async fn a_call_ends_when_its_time_is_over() {
         let limit = if linearizable { "100m" } else { "1H" };
         let ended = call(&server, "/etcdserverpb.Cluster/MemberList", &timeout(limit), &request).await;
         assert_eq!(ended.unwrap().code, code);
+    }
+}
+
+/// All calls of etcd's that need a leader, and streams of the native protocol; and what is of use without one.
+#[tokio::test]
+async fn a_call_that_wants_a_leader_is_refused_without_one_whatever_it_asks() {
+    let server = without_quorum().await;
+    let wanting = [("hasleader", "true".to_owned())];
+    // No bytes are a message of any kind.
+    let message = [encoded(&pb::StatusRequest {})];
+    for path in [
+        "/etcdserverpb.KV/Range",
+        "/etcdserverpb.KV/Put",
+        "/etcdserverpb.KV/DeleteRange",
+        "/etcdserverpb.KV/Txn",
+        "/etcdserverpb.KV/Compact",
+        "/etcdserverpb.Watch/Watch",
+        "/etcdserverpb.Lease/LeaseGrant",
+        "/etcdserverpb.Lease/LeaseRevoke",
+        "/etcdserverpb.Lease/LeaseKeepAlive",
+        "/etcdserverpb.Lease/LeaseTimeToLive",
+        "/etcdserverpb.Lease/LeaseLeases",
+        "/etcdserverpb.Cluster/MemberList",
+        "/etcdserverpb.Maintenance/Alarm",
+        "/etcdserverpb.Maintenance/Status",
+        "/ruvector.v1.Native/Exchange",
+    ] {
+        let ended = call(&server, path, &wanting, &message).await.unwrap();
+        assert_eq!(
+            (ended.code, ended.message.as_str()),
+            (Code::Unavailable, "etcdserver: no leader"),
+            "{path}"
+        );
+        assert!(ended.answers.is_empty(), "{path}");
+    }
+    for (path, code) in [
+        ("/etcdserverpb.Auth/Authenticate", Code::FailedPrecondition),
+        ("/grpc.health.v1.Health/Check", Code::Ok),
+        ("/ruvector.v1.Admin/Status", Code::Ok),
+        ("/etcdserverpb.KV/Nothing", Code::Unimplemented),
+    ] {
+        assert_eq!(call(&server, path, &wanting, &message).await.unwrap().code, code, "{path}");
+    }
+    let (_, metrics) = port::get(&server, "/metrics").await;
+    for (service, method, count) in [("etcdserverpb.KV", "Put", 1), ("ruvector.v1.Native", "Exchange", 0)] {
+        let named =
+            format!("grpc_service=\"{service}\",grpc_method=\"{method}\",grpc_code=\"Unavailable\"}} ");
+        let counted = metrics.lines().find_map(|line| line.split_once(&named));
+        assert_eq!(counted.map(|(_, counted)| counted), Some(count.to_string().as_str()), "{method}");
     }
 }
 
