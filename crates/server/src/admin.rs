@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 
 use crate::groups::Groups;
 use crate::service::caller::Caller;
-use crate::service::context::Context;
 use crate::service::error::{InvalidRequest, ServiceError};
 use crate::wire::busy::busy;
 use crate::wire::convert;

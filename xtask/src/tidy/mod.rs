@@ -4,6 +4,7 @@ mod announced;
 mod dependencies;
 mod files;
 mod imports;
+mod layers;
 mod links;
 mod prose;
 mod purity;
@@ -22,6 +23,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     problems.extend(files.iter().flat_map(files::check));
     problems.extend(files.iter().flat_map(prose::check));
     problems.extend(files.iter().flat_map(purity::check));
+    problems.extend(files.iter().flat_map(layers::check));
     problems.extend(files.iter().flat_map(|file| links::check(root, file)));
     problems.extend(rings::check(&files));
     problems.extend(dependencies::check(root)?);

@@ -1,6 +1,6 @@
 //! What is asked of the node itself rather than of its store.
 
-use ruvector_node::{Index, LogRecord, Member, GroupStatus, NodeStatus, SnapshotInfo, SnapshotListing};
+use ruvector_node::{GroupStatus, Index, LogRecord, Member, NodeStatus, SnapshotInfo, SnapshotListing};
 
 use super::caller::Caller;
 use super::error::ServiceError;
