@@ -16,7 +16,7 @@ use ruvector_fuzz::damage::{Damage, Files};
 use ruvector_fuzz::log_model::{Contents, WrittenLog};
 use ruvector_fuzz::{OWNER, byte, piece, reseal, within_memory};
 use ruvector_protocol::{Entry, GroupId, Payload, Write, WriteId};
-use ruvector_storage::{Disk, LogOptions, LogStore, RecoveredGroup, SimulatedDisk, StorageError};
+use ruvector_storage::{Disk, LogOptions, LogStore, GroupContents, SimulatedDisk, StorageError};
 
 /// The model keeps a copy of the log for each step of the script.
 const MEMORY_FIXED_BYTES: usize = 16 << 20;
@@ -104,7 +104,8 @@ fn forged(input: &mut Unstructured<'_>) {
 
 /// What an opened log holds, or nothing if it is refused as damaged.
 fn opened(disk: &SimulatedDisk, options: LogOptions) -> Option<Contents> {
-    let (log, contents) = match LogStore::open(Arc::new(disk.clone()), OWNER, options) {
+    let opened = LogStore::open(Arc::new(disk.clone()), OWNER, options);
+    let (log, contents) = match opened.and_then(|log| log.contents().map(|contents| (log, contents))) {
         Ok(opened) => opened,
         Err(
             StorageError::Corrupt { .. }
@@ -135,7 +136,8 @@ fn goes_on(
     mut contents: Contents,
 ) -> (Contents, Option<Contents>) {
     let opened_again = LogStore::open(Arc::new(disk.clone()), OWNER, options);
-    let (mut log, again) = opened_again.expect("what was opened once can be opened again");
+    let mut log = opened_again.expect("what was opened once can be opened again");
+    let again = log.contents().expect("what was read once can be read again");
     assert_eq!(again, contents, "a log changes by being opened");
     for (&group, held) in &mut contents {
         let write = next_write(group, held);
@@ -147,7 +149,7 @@ fn goes_on(
     (contents, opened(disk, options))
 }
 
-fn next_write(group: GroupId, held: &RecoveredGroup) -> Write {
+fn next_write(group: GroupId, held: &GroupContents) -> Write {
     let last = held.entries.last().map_or(held.base.position, Entry::position);
     let time = held.entries.last().map_or(held.base.time, |entry| entry.time);
     let entry = Entry { term: last.term, index: last.index.next(), time, payload: Payload::Noop };

@@ -9,12 +9,12 @@ use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
     Payload, Proposal, SnapshotMeta, Term, Write, WriteId,
 };
-use ruvector_storage::{Crash, LogOptions, LogStore, RecoveredGroup, SimulatedDisk};
+use ruvector_storage::{Crash, LogOptions, LogStore, GroupContents, SimulatedDisk};
 
 use crate::{OWNER, byte};
 
 /// What a log holds, by group.
-pub type Contents = BTreeMap<GroupId, RecoveredGroup>;
+pub type Contents = BTreeMap<GroupId, GroupContents>;
 
 /// A log that was written by a script.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ impl WrittenLog {
     fn reopened(&mut self) -> LogStore {
         self.disk.crash(Crash::LoseUnsynced);
         let opened = LogStore::open(Arc::new(self.disk.clone()), OWNER, self.options);
-        let (log, contents) = opened.expect("a log without damage can be opened");
+        let log = opened.expect("a log without damage can be opened");
+        let contents = log.contents().expect("a log without damage can be read");
         assert_eq!(&contents, self.synced(), "a log changes by being opened");
         self.states.push(contents);
         self.durable.push(self.states.len() - 1);
@@ -104,7 +105,7 @@ impl WrittenLog {
     }
 
     /// What was written before may have been synced to make room; this was not.
-    fn push(&mut self, group: GroupId, state: Option<RecoveredGroup>, synced: bool) {
+    fn push(&mut self, group: GroupId, state: Option<GroupContents>, synced: bool) {
         if synced {
             self.durable.push(self.states.len() - 1);
         }
@@ -117,7 +118,7 @@ impl WrittenLog {
 /// A write that the log's rules allow.
 fn a_write(
     group: GroupId,
-    state: Option<&RecoveredGroup>,
+    state: Option<&GroupContents>,
     choice: u8,
     input: &mut Unstructured<'_>,
 ) -> Write {
@@ -177,7 +178,7 @@ fn payload(choice: u8, bytes: usize) -> Payload {
     }
 }
 
-fn apply(state: &mut Option<RecoveredGroup>, write: &Write) {
+fn apply(state: &mut Option<GroupContents>, write: &Write) {
     let state = state.get_or_insert_default();
     if let Some(meta) = &write.snapshot {
         state.base = meta.clone();

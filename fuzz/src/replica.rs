@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ruvector_protocol::message::{AppendOutcome, AppendResponse, VoteResponse};
 use ruvector_protocol::raft::Restored;
-use ruvector_protocol::{
+use ruvector_protocol::{Unread, 
     Config, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index, Input, LogPosition, Membership,
     Message, NodeId, Raft, RaftStatus, ReadId, SnapshotMeta, Term, Timestamp, Write, WriteId,
 };
@@ -329,6 +329,7 @@ fn started(node: NodeId, disk: &Disk, now: Timestamp) -> Raft {
         hard_state: disk.hard_state,
         remembered: disk.remembered.clone(),
         base: disk.base.clone(),
+        unread: Unread::default(),
         entries: disk.entries.clone(),
         applied: disk.base.position.index,
         last_write: WriteId(0),

@@ -42,11 +42,21 @@ struct Held {
     unsynced: BTreeMap<GroupId, WriteId>,
 }
 
+/// What a node's log can tell of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogCounters {
+    /// Bytes of all files.
+    pub file_bytes: u64,
+    /// Syncs since the start.
+    pub syncs: u64,
+    /// How often a group's entries were written once more since the start, so that old segments could go.
+    pub rewrites: u64,
+}
+
 /// How much log there is, as of the last write.
 #[derive(Debug, Default)]
 struct Extent {
-    file_bytes: u64,
-    syncs: u64,
+    counters: LogCounters,
     /// The segment that is written.
     segment: u64,
     groups: BTreeMap<GroupId, GroupExtent>,
@@ -99,13 +109,11 @@ impl FlushJob {
 }
 
 impl Journal {
-    /// The way to a log that holds something of these groups.
-    pub(crate) fn new(log: LogStore, groups: impl Iterator<Item = GroupId>) -> Self {
+    pub(crate) fn new(log: LogStore) -> Self {
         let extent = Extent {
-            file_bytes: log.size_bytes(),
-            syncs: log.sync_count(),
+            counters: LogCounters { file_bytes: log.size_bytes(), syncs: log.sync_count(), rewrites: 0 },
             segment: log.current_segment(),
-            groups: groups.map(|group| (group, GroupExtent::of(&log, group))).collect(),
+            groups: log.groups().map(|group| (group, GroupExtent::of(&log, group))).collect(),
         };
         Self(Arc::new(Shared {
             held: Mutex::new(Held { log, unsynced: BTreeMap::new() }),
@@ -149,10 +157,8 @@ impl Journal {
         std::mem::take(&mut self.durable())
     }
 
-    /// Bytes of all files, and how many syncs there were since the start.
-    pub(crate) fn counters(&self) -> (u64, u64) {
-        let extent = self.extent();
-        (extent.file_bytes, extent.syncs)
+    pub(crate) fn counters(&self) -> LogCounters {
+        self.extent().counters
     }
 
     /// The segment that is written, and the groups for which more than so many before it are kept, most of which others have
@@ -186,8 +192,8 @@ impl Journal {
 
     fn measure(&self, log: &LogStore, changed: impl Iterator<Item = GroupId>) {
         let mut extent = self.extent();
-        extent.file_bytes = log.size_bytes();
-        extent.syncs = log.sync_count();
+        extent.counters.file_bytes = log.size_bytes();
+        extent.counters.syncs = log.sync_count();
         if extent.segment != log.current_segment() {
             extent.segment = log.current_segment();
             // For groups that write nothing, too, the log has gone on.
@@ -267,6 +273,14 @@ impl GroupJournal {
             log.compact(self.group, base)?;
             log.sync()
         })
+    }
+
+    /// Writes the group's entries once more, behind everything else, and so gives up the segments that they were in. Durable
+    /// with the next flush. Waits for a job that is at work.
+    pub(crate) fn rewrite(&self) -> Result<(), StorageError> {
+        self.with(|log| log.rewrite(self.group))?;
+        self.journal.extent().counters.rewrites += 1;
+        Ok(())
     }
 
     /// Makes the group's first write, durably.

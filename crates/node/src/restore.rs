@@ -105,7 +105,7 @@ fn copy_snapshot(
 
 fn bootstrap_log(disk: &Arc<dyn Disk>, owner: Owner, meta: &SnapshotMeta) -> Result<(), ReplicaError> {
     let options = LogOptions { segment_bytes: Tuning::default().segment_bytes, recycled_segments_max: 0 };
-    let (mut log, _) = LogStore::open(Arc::clone(disk), owner, options)?;
+    let mut log = LogStore::open(Arc::clone(disk), owner, options)?;
     let hard_state = HardState {
         term: meta.position.term,
         voted_for: None,

@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ruvector_node::{Handle, NewGroup, Node, NodeConfig, ReadLevel, Tuning};
@@ -126,7 +127,8 @@ async fn a_node_has_the_groups_that_it_is_a_member_of_and_members_count_where_th
     assert_eq!(commands(&cluster.group(1, TWO)).await.len(), 2);
 }
 
-/// A group that writes once and then nothing does not keep all that another writes.
+/// Groups that write a little and then nothing do not keep all that another writes. What is little is written once more, for
+/// laggards; what is much goes behind a snapshot.
 #[tokio::test]
 async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
     const SEGMENT_BYTES: u64 = 64 << 10;
@@ -138,24 +140,70 @@ async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
         ..Tuning::default()
     };
     let mut cluster = Cluster::start_with(tuning);
-    propose(&cluster.group(0, ALL), "once").await;
     let large = "x".repeat(16 << 10);
+    propose(&cluster.group(0, ALL), "once").await;
+    for _ in 0..3 {
+        propose(&cluster.group(0, TWO), &large).await;
+    }
     for _ in 0..WRITTEN / large.len() {
         propose(&cluster.group(0, "metadata"), &large).await;
     }
-    for node in 0..3 {
-        let handle = cluster.group(node, ALL);
-        eventually("a short log", async || {
+    for (node, group, has_snapshot) in
+        [(0, ALL, false), (1, ALL, false), (2, ALL, false), (0, TWO, true), (1, TWO, true)]
+    {
+        let handle = cluster.group(node, group);
+        let status = eventually("a short log", async || {
             // Each look comes with a write, without which no segment is begun.
             propose(&cluster.group(0, "metadata"), &large).await;
             let status = handle.status().await.ok()?;
-            (status.log_bytes < WRITTEN as u64 / 2 && status.group.snapshot_index.is_some()).then_some(())
+            let is_released = !has_snapshot || status.group.snapshot_index.is_some();
+            (status.log_bytes < WRITTEN as u64 / 2 && is_released).then_some(status)
         })
         .await;
+        assert_eq!(status.group.snapshot_index.is_some(), has_snapshot, "{group} on node {node}: {status:?}");
+        assert_eq!(status.group.first_index == 1, !has_snapshot, "{group} on node {node}: {status:?}");
     }
     propose(&cluster.group(0, ALL), "again").await;
     cluster.restart_all();
     assert_eq!(commands(&cluster.group(1, ALL)).await, ["once", "again"].map(Bytes::from));
+    assert_eq!(commands(&cluster.group(1, TWO)).await.len(), 3);
+}
+
+/// Entries that nobody has committed can't go behind a snapshot, however many they are.
+#[tokio::test]
+async fn a_group_without_a_quorum_does_not_keep_the_log_of_one_that_has_it() {
+    const SEGMENT_BYTES: u64 = 64 << 10;
+    const WRITTEN: usize = 4 << 20;
+    let tuning = Tuning {
+        segment_bytes: SEGMENT_BYTES,
+        snapshot_log_bytes: 2 * SEGMENT_BYTES,
+        snapshot_entries: 1_000_000,
+        election_timeout_ms: 2_000,
+        ..Tuning::default()
+    };
+    let mut cluster = Cluster::start_with(tuning);
+    let large = "x".repeat(16 << 10);
+    propose(&cluster.group(0, TWO), "committed").await;
+    let leader = eventually("a leader", async || cluster.group(0, TWO).leader()).await;
+    let leads = usize::from(cluster.group(0, TWO).node_id() != leader);
+    let (alone, metadata) = (cluster.group(leads, TWO), cluster.group(leads, "metadata"));
+    drop(cluster.nodes.remove(1 - leads));
+    // It leads for a while yet, and takes what it can't commit.
+    let hopeless = alone.propose(Bytes::from(large.clone()));
+    assert!(tokio::time::timeout(Duration::from_millis(100), hopeless).await.is_err());
+    for _ in 0..WRITTEN / large.len() {
+        propose(&metadata, &large).await;
+    }
+    eventually("a short log", async || {
+        propose(&metadata, &large).await;
+        (alone.status().await.ok()?.log_bytes < WRITTEN as u64 / 2).then_some(())
+    })
+    .await;
+    let status = alone.group_status().await.unwrap();
+    assert!(
+        status.last_index > status.commit_index,
+        "it was to have entries that are not committed: {status:?}"
+    );
 }
 
 #[tokio::test]

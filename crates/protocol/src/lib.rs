@@ -19,6 +19,7 @@ mod random;
 pub mod types;
 
 pub use io::{Contradiction, Effect, Input, ReadId, ReadLevel, RejectReason, Write};
+pub use log::Unread;
 pub use message::{Envelope, Message};
 pub use raft::{Config, FollowerStatus, LeaderQueues, PlantedBug, Raft, RaftStatus, Restored, RoleName};
 pub use types::{

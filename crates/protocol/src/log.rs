@@ -37,6 +37,15 @@ pub(crate) struct Log {
     trimmed_time: ClusterTime,
 }
 
+/// Entries that stay on the disk when a replica starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// The first entry of each term among them, but for those that go on with the base's term.
+    pub term_starts: Vec<LogPosition>,
+    /// The last of them, and its cluster time; `None` if there are none.
+    pub last: Option<(Index, ClusterTime)>,
+}
+
 /// All entries from `first` up to the next run are of `term`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TermRun {
@@ -45,17 +54,28 @@ struct TermRun {
 }
 
 impl Log {
-    /// A log that begins behind a snapshot and holds `entries`, all of them in memory until [`trim`](Self::trim) lets
-    /// the oldest go.
-    pub(crate) fn new(base: &SnapshotMeta, entries: Vec<Entry>) -> Self {
+    /// A log that begins behind a snapshot and goes on with entries that are on the disk only, and then with `entries`, all
+    /// of them in memory until [`trim`](Self::trim) lets the oldest go.
+    ///
+    /// # Panics
+    /// If the entries do not follow each other.
+    pub(crate) fn new(base: &SnapshotMeta, unread: Unread, entries: Vec<Entry>) -> Self {
+        let first = TermRun { first: base.position.index, term: base.position.term };
+        let starts = unread.term_starts.iter().map(|start| TermRun { first: start.index, term: start.term });
+        let (trimmed, trimmed_time) = unread.last.unwrap_or((base.position.index, base.time));
         let mut log = Self {
             base: base.position,
-            runs: VecDeque::from([TermRun { first: base.position.index, term: base.position.term }]),
+            runs: std::iter::once(first).chain(starts).collect(),
             tail: VecDeque::new(),
             tail_bytes: 0,
-            trimmed: base.position.index,
-            trimmed_time: base.time,
+            trimmed,
+            trimmed_time,
         };
+        let rises = |(one, next): (&TermRun, &TermRun)| one.first < next.first && one.term < next.term;
+        assert!(
+            log.runs.iter().zip(log.runs.iter().skip(1)).all(rises) && log.newest_run().first <= trimmed,
+            "unread entries {unread:?} behind {base:?}"
+        );
         for entry in entries {
             log.append(entry);
         }

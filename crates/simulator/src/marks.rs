@@ -107,6 +107,8 @@ counters! {
         groups_led_apart: "turns of nodes whose groups had different leaders",
         /// A sync was to make the writes of several groups durable.
         syncs_of_several_groups: "syncs for several groups at once",
+        /// A group's entries were written once more, so that they don't keep what others wrote.
+        logs_rewritten: "logs of groups written once more",
         /// The power went while several groups had written what was not known to be durable.
         power_lost_to_several_groups: "power losses with unsynced writes of several groups",
         /// A power loss left a part of the last write to the log.

@@ -88,6 +88,8 @@ pub struct Process {
     pub published: KvView,
     /// A flush is under way.
     pub flushing: bool,
+    /// How often a group's entries had been written once more.
+    pub rewrites: u64,
     /// A turn of applying is planned.
     pub applying: bool,
     /// What each group had applied when it last had a turn, and for how many turns it has waited since.
@@ -178,6 +180,7 @@ impl Host {
             groups,
             published,
             flushing: false,
+            rewrites: 0,
             applying: false,
             waited: BTreeMap::new(),
             backlog_since: None,

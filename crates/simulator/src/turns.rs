@@ -366,6 +366,8 @@ impl World {
         let Some(process) = &mut host.process else { return };
         let (mut flush, mut apply, mut wake) = (None, None, None);
         if process.groups.needs_flush() && !process.flushing {
+            let rewrites = process.groups.log_counters().rewrites;
+            self.marks.logs_rewritten += rewrites - std::mem::replace(&mut process.rewrites, rewrites);
             self.marks.syncs_of_several_groups += u64::from(process.groups.unsynced_count() > 1);
             process.flushing = true;
             let sync_us = self.random.magnitude(50, self.scenario.sync_max_us) * host.sync_slowdown;

@@ -57,7 +57,7 @@ fn measure(directory: &Path, load: Load) -> Result<(), Box<dyn Error>> {
     let segment_bytes = ((load.count * load.bytes) as u64 / 6).max(1 << 20);
     let options = LogOptions { segment_bytes, ..LogOptions::default() };
     let owner = Owner { cluster_id: 1, node: NodeId(1) };
-    let (mut log, _) = LogStore::open(Arc::clone(&disk), owner, options)?;
+    let mut log = LogStore::open(Arc::clone(&disk), owner, options)?;
     log_appends(&mut log, 1, load)?.report("log, new segments");
     log_appends(&mut log, 1 + load.count as u64, load)?.report("log, recycled segments");
     Ok(())

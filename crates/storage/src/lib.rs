@@ -21,7 +21,7 @@ pub use disk::real::RealDisk;
 pub use disk::simulated::{Crash, SimulatedDisk};
 pub use disk::{Disk, DiskFile};
 pub use error::StorageError;
-pub use log::{LogOptions, LogStore, RecoveredGroup};
+pub use log::{GroupContents, LogOptions, LogStore, RecoveredGroup};
 pub use owner::Owner;
 pub use snapshot::{
     SnapshotInfo, SnapshotListing, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,

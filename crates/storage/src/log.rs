@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use ruvector_protocol::{Entry, GroupId, HardState, Index, NodeId, SnapshotMeta, Write};
+use ruvector_protocol::{Entry, GroupId, HardState, Index, LogPosition, NodeId, SnapshotMeta, Write};
 
 use crate::disk::Disk;
 use crate::error::StorageError;
@@ -30,7 +30,7 @@ use record::Record;
 use recovery::Recovered;
 use segment::SegmentSet;
 
-/// What the log holds of a group.
+/// What a replica needs to know of its log before it reads any of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredGroup {
     /// The newest durable hard state.
@@ -39,8 +39,33 @@ pub struct RecoveredGroup {
     pub remembered: BTreeMap<NodeId, Index>,
     /// The snapshot the log begins behind; at index 0 it only carries the first membership.
     pub base: SnapshotMeta,
+    /// The first entry of each term that the log holds, but for those that go on with the base's term.
+    pub term_starts: Vec<LogPosition>,
+    /// Where the log ends.
+    pub last: LogPosition,
+}
+
+/// All that the log holds of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupContents {
+    /// The newest hard state.
+    pub hard_state: HardState,
+    /// How far each replica is known to have come.
+    pub remembered: BTreeMap<NodeId, Index>,
+    /// The snapshot the log begins behind.
+    pub base: SnapshotMeta,
     /// All entries behind it, consecutive.
     pub entries: Vec<Entry>,
+}
+
+impl RecoveredGroup {
+    /// Whether the log begins behind this very entry, or holds it.
+    #[must_use]
+    pub fn holds(&self, position: LogPosition) -> bool {
+        let is_within = self.base.position.index <= position.index && position.index <= self.last.index;
+        let before = self.term_starts.iter().take_while(|start| start.index <= position.index).last();
+        is_within && before.unwrap_or(&self.base.position).term == position.term
+    }
 }
 
 /// The write-ahead log of all groups of a node.
@@ -66,19 +91,15 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// Opens the owner's log, repairing a torn tail, and returns what it holds of each group.
+    /// Opens the owner's log, repairing a torn tail.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] if anything but the tail is damaged; [`StorageError::RolledBack`] if something is
     /// missing that was durable; [`StorageError::Foreign`] if it is somebody else's; [`StorageError::Mismatch`] if
     /// another version wrote it.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        owner: Owner,
-        options: LogOptions,
-    ) -> Result<(Self, BTreeMap<GroupId, RecoveredGroup>), StorageError> {
+    pub fn open(disk: Arc<dyn Disk>, owner: Owner, options: LogOptions) -> Result<Self, StorageError> {
         let Recovered { options, groups, segments, mark, tail } = recovery::recover(disk, owner, options)?;
-        let log = Self {
+        Ok(Self {
             options,
             groups,
             segments,
@@ -88,15 +109,38 @@ impl LogStore {
             release_due: true,
             failed: false,
             sync_count: 0,
+        })
+    }
+
+    /// The groups that the log holds something of.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.keys().copied()
+    }
+
+    /// What a replica of the group starts from; `None` if the log holds nothing of it.
+    #[must_use]
+    pub fn recovered(&self, group: GroupId) -> Option<RecoveredGroup> {
+        self.groups.get(&group).map(|log| RecoveredGroup {
+            hard_state: log.hard_state(),
+            remembered: log.remembered().clone(),
+            base: log.base().clone(),
+            term_starts: log.term_starts(),
+            last: log.last(),
+        })
+    }
+
+    /// Everything, read back. A node needs it never, and whoever checks a log does.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    pub fn contents(&self) -> Result<BTreeMap<GroupId, GroupContents>, StorageError> {
+        let of = |(&group, log): (&GroupId, &GroupLog)| {
+            let base = log.base().clone();
+            let entries = self.read(group, base.position.index.next(), log.last().index, usize::MAX)?;
+            let (hard_state, remembered) = (log.hard_state(), log.remembered().clone());
+            Ok((group, GroupContents { hard_state, remembered, base, entries }))
         };
-        let mut recovered = BTreeMap::new();
-        for (&group, held) in &log.groups {
-            let base = held.base().clone();
-            let entries = log.read(group, base.position.index.next(), held.last().index, usize::MAX)?;
-            let (hard_state, remembered) = (held.hard_state(), held.remembered().clone());
-            recovered.insert(group, RecoveredGroup { hard_state, remembered, base, entries });
-        }
-        Ok((log, recovered))
+        self.groups.iter().map(of).collect()
     }
 
     /// Writes, not yet durable: [`sync`](Self::sync) makes it so. A group's first write must carry a
@@ -166,6 +210,21 @@ impl LogStore {
         }
         self.release_due = true;
         self.push(group, std::iter::once(Record::Base(base)))
+    }
+
+    /// Writes all entries of a group once more, behind everything else, so that the segments which they were in can go: one
+    /// group's oldest entry does not keep what others wrote. They are in one batch, so that after a crash they are there as
+    /// they were, in the old place or in the new one. Durable with the next [`sync`](Self::sync).
+    ///
+    /// Holds all of the group's entries in memory at once: see [`group_bytes`](Self::group_bytes).
+    ///
+    /// # Errors
+    /// If the disk refuses, or [`StorageError::Corrupt`] if what is read back fails its checksum.
+    pub fn rewrite(&mut self, group: GroupId) -> Result<(), StorageError> {
+        let Some((first, last)) = self.bounds(group) else { return self.check_usable() };
+        let entries = self.read(group, first, last, usize::MAX)?;
+        self.release_due = true;
+        self.push(group, entries.iter().map(Record::Entry))
     }
 
     /// First and last index held of a group: `(base + 1, last)`.

@@ -17,7 +17,7 @@ const SNAPSHOT: &str = "snapshots/mine.snapshot";
 /// A data directory with a log of several segments and a snapshot, all of one owner, and the same whoever that is.
 fn directory_of(owner: Owner) -> SimulatedDisk {
     let disk = SimulatedDisk::new();
-    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), owner, SMALL).unwrap();
+    let mut log = LogStore::open(Arc::new(disk.clone()), owner, SMALL).unwrap();
     log.append(&first_write(1)).unwrap();
     for index in 1..=8 {
         log.append(&entries(1, [entry(1, index, 1000)])).unwrap();

@@ -34,7 +34,7 @@ fn assert_documented(what: &str, bytes: &[u8]) {
 #[test]
 fn the_log_is_written_as_documented() {
     let disk = SimulatedDisk::new();
-    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), OWNER, SMALL).unwrap();
+    let mut log = LogStore::open(Arc::new(disk.clone()), OWNER, SMALL).unwrap();
     log.append(&Write { hard_state: Some(hard_state(1, Some(2), 0)), ..first_write(1) }).unwrap();
     log.append(&entries(1, [entry(1, 1, 0), entry(1, 2, 5)])).unwrap();
     log.sync().unwrap();

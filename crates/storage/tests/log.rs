@@ -64,7 +64,7 @@ fn what_is_remembered_of_others_is_kept_when_its_segment_is_given_up() {
 fn a_sync_is_one_sync_of_one_file() {
     let disk = SimulatedDisk::new();
     let options = LogOptions { segment_bytes: 1 << 20, recycled_segments_max: 1 };
-    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), OWNER, options).unwrap();
+    let mut log = LogStore::open(Arc::new(disk.clone()), OWNER, options).unwrap();
     log.append(&first_write(1)).unwrap();
     log.append(&first_write(2)).unwrap();
     log.sync().unwrap();

@@ -10,12 +10,13 @@ use support::*;
 enum Step {
     Append(Write),
     Compact(u64, u64, u64),
+    Rewrite(u64),
     Sync,
 }
 
 /// Three groups with truncations, hard states, compactions and a reset, across many segments.
 fn script() -> Vec<Step> {
-    use Step::{Append, Compact, Sync};
+    use Step::{Append, Compact, Rewrite, Sync};
     let mut steps = vec![Append(first_write(1)), Sync, Append(first_write(2))];
     steps.push(Append(entries(1, [entry(1, 1, 0), entry(1, 2, 300)])));
     steps.push(Sync);
@@ -43,6 +44,7 @@ fn script() -> Vec<Step> {
         }
         steps.push(Compact(1, term, index));
         steps.push(Compact(2, term, round * 2 + 1));
+        steps.push(Rewrite(1 + round % 2));
         steps.push(Sync);
     }
     steps.push(Append(entries(2, [entry(8, 502, 3000), entry(8, 503, 3000)])));
@@ -70,6 +72,7 @@ fn run(disk: &SimulatedDisk, steps: &[Step], options: LogOptions) -> Run {
                     acceptable.push(twin.groups.clone());
                     log.append(write)?;
                 }
+                Step::Rewrite(group) => log.rewrite(GroupId(*group))?,
                 Step::Compact(group, term, index) => {
                     twin.compact(*group, &meta(*term, *index));
                     acceptable.push(twin.groups.clone());

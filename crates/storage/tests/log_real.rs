@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// the log held at last.
 fn write(disk: &Arc<dyn Disk>, options: LogOptions) -> Recovered {
     let mut twin = Twin::default();
-    let (mut log, _) = LogStore::open(Arc::clone(disk), OWNER, options).unwrap();
+    let mut log = LogStore::open(Arc::clone(disk), OWNER, options).unwrap();
     log.append(&first_write(1)).unwrap();
     twin.append(&first_write(1));
     for index in 1..=60 {
@@ -33,9 +33,8 @@ fn write(disk: &Arc<dyn Disk>, options: LogOptions) -> Recovered {
         assert_eq!(&read, held, "after entry {index}");
         if index % 7 == 0 {
             drop(log);
-            let opened = LogStore::open(Arc::clone(disk), OWNER, options).unwrap();
-            assert_eq!(opened.1, twin.groups, "after entry {index}");
-            log = opened.0;
+            log = LogStore::open(Arc::clone(disk), OWNER, options).unwrap();
+            assert_eq!(log.contents().unwrap(), twin.groups, "after entry {index}");
         }
     }
     twin.groups

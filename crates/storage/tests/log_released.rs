@@ -3,7 +3,7 @@
 
 mod support;
 
-use ruvector_protocol::{GroupId, Write};
+use ruvector_protocol::{GroupId, Index, Write};
 use ruvector_storage::{Crash, Disk, SimulatedDisk, StorageError};
 use support::*;
 
@@ -56,4 +56,43 @@ fn a_log_whose_only_batch_is_damaged_is_not_an_empty_log() {
         Ok((_, recovered)) => panic!("expected damage to be reported, got {recovered:?}"),
     };
     assert!(message.contains("first batch"), "{message}");
+}
+
+/// One group writes two entries and rests, while another fills segment after segment and compacts its log.
+#[test]
+fn a_group_that_is_rewritten_keeps_no_segment_of_others() {
+    for rewrites in [false, true] {
+        let disk = SimulatedDisk::new();
+        let mut twin = Twin::default();
+        let (mut log, _) = open(&disk).unwrap();
+        for group in [1, 2] {
+            log.append(&first_write(group)).unwrap();
+            twin.append(&first_write(group));
+        }
+        for write in [entries(2, [entry(1, 1, 50)]), entries(2, [entry(2, 2, 50)])] {
+            log.append(&write).unwrap();
+            twin.append(&write);
+        }
+        for index in 1..=40 {
+            let write = entries(1, [entry(1, index, 1_000)]);
+            log.append(&write).unwrap();
+            twin.append(&write);
+            log.compact(GroupId(1), &meta(1, index)).unwrap();
+            twin.compact(1, &meta(1, index));
+            log.sync().unwrap();
+        }
+        assert!(log.segments_held(GroupId(2)) > 5, "the entries of the one lie in an old segment");
+        if rewrites {
+            log.rewrite(GroupId(2)).unwrap();
+            assert_eq!(log.segments_held(GroupId(2)), 0);
+        }
+        log.sync().unwrap();
+        let read = log.read(GroupId(2), Index(1), Index(2), usize::MAX).unwrap();
+        assert_eq!(read, twin.groups[&GroupId(2)].entries);
+        drop(log);
+        let names = disk.list("log").unwrap();
+        let segments = names.iter().filter(|name| name.ends_with(".segment")).count();
+        assert_eq!(segments < 3, rewrites, "{names:?}");
+        assert_eq!(open(&disk).unwrap().1, twin.groups);
+    }
 }

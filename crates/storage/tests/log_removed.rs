@@ -100,7 +100,7 @@ impl DiskFile for WatchedFile {
 #[test]
 fn a_segment_is_closed_before_it_is_removed() {
     let disk = Watched::default();
-    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), OWNER, SMALL).unwrap();
+    let mut log = LogStore::open(Arc::new(disk.clone()), OWNER, SMALL).unwrap();
     log.append(&first_write(1)).unwrap();
     for index in 1..=20 {
         log.append(&entries(1, [entry(1, index, 2_000)])).unwrap();

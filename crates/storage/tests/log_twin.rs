@@ -4,8 +4,8 @@
 mod support;
 
 use proptest::prelude::*;
-use ruvector_protocol::{GroupId, Index, LogPosition, SnapshotMeta, Write};
-use ruvector_storage::{Crash, LogStore, SimulatedDisk};
+use ruvector_protocol::{Entry, GroupId, Index, LogPosition, SnapshotMeta, Term, Write};
+use ruvector_storage::{Crash, GroupContents, LogStore, SimulatedDisk};
 use support::*;
 
 /// Numbers are taken modulo what is possible when the action is done.
@@ -15,6 +15,7 @@ enum Action {
     HardState { group: u64, vote: Option<u64> },
     Reset { group: u64, ahead: u64, count: u64 },
     Compact { group: u64, place: u64 },
+    Rewrite(u64),
     Sync,
     Reopen(Option<u64>),
     Read { group: u64, from: u64, length: u64, bytes_max: usize },
@@ -29,6 +30,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (group.clone(), proptest::option::of(1..4_u64)).prop_map(|(group, vote)| HardState { group, vote }),
         1 => (group.clone(), 0..9_u64, 0..3_u64).prop_map(|(group, ahead, count)| Reset { group, ahead, count }),
         2 => (group.clone(), any::<u64>()).prop_map(|(group, place)| Compact { group, place }),
+        2 => group.clone().prop_map(Rewrite),
         4 => Just(Sync),
         1 => proptest::option::of(any::<u64>()).prop_map(Reopen),
         2 => (group, 0..40_u64, 0..40_u64, 0..4000_usize)
@@ -89,6 +91,8 @@ impl Pair {
                 self.append(Write { snapshot: Some(base), ..entries(group, behind) });
             }
             Action::Compact { group, place } => self.compact(group, place),
+            // Nothing changes by it.
+            Action::Rewrite(group) => self.log.rewrite(GroupId(group)).unwrap(),
             Action::Sync => {
                 self.log.sync().unwrap();
                 self.acceptable = vec![self.twin.groups.clone()];
@@ -150,6 +154,26 @@ impl Pair {
             assert_eq!(read, held.entries);
             let last = self.twin.last(group.0).index;
             assert_eq!(self.log.bounds(group), Some((first, last)));
+            self.check_recovered(group, held);
+        }
+    }
+}
+
+impl Pair {
+    /// What a replica is told before it reads anything is what it would find.
+    fn check_recovered(&self, group: GroupId, held: &GroupContents) {
+        let recovered = self.log.recovered(group).unwrap();
+        let told = (&recovered.hard_state, &recovered.remembered, &recovered.base, recovered.last);
+        assert_eq!(told, (&held.hard_state, &held.remembered, &held.base, self.twin.last(group.0)));
+        let known: Vec<_> =
+            std::iter::once(held.base.position).chain(held.entries.iter().map(Entry::position)).collect();
+        let changes = known.windows(2).filter(|two| two[0].term != two[1].term).map(|two| two[1]);
+        assert_eq!(recovered.term_starts, changes.collect::<Vec<_>>());
+        for index in 0..recovered.last.index.0 + 2 {
+            for term in 0..recovered.last.term.0 + 2 {
+                let position = LogPosition { term: Term(term), index: Index(index) };
+                assert_eq!(recovered.holds(position), known.contains(&position), "{position:?} of {known:?}");
+            }
         }
     }
 }

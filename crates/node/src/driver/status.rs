@@ -19,7 +19,7 @@ impl<M: StateMachine> Driver<M> {
         });
         let members: Vec<_> = members.collect();
         let own = members.iter().find(|member| member.id.0 == identity.node_id.0);
-        let (log_bytes, log_syncs) = self.host.log_counters();
+        let log = self.host.log_counters();
         let others = self.groups.keys().filter(|other| **other != group);
         NodeStatus {
             node: Named { id: Id(identity.node_id.0), name: identity.node_name.clone() },
@@ -29,8 +29,8 @@ impl<M: StateMachine> Driver<M> {
             peer_address: own.map(|own| own.peer_address.clone()).unwrap_or_default(),
             members,
             connections: self.connections(),
-            log_bytes,
-            log_syncs,
+            log_bytes: log.file_bytes,
+            log_syncs: log.syncs,
             group: self.group_status(group),
             other_groups: others.map(|other| self.group_status(*other)).collect(),
         }

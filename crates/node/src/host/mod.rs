@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::replica::{Event, Output, PlantedBug, Replica, ReplicaError};
 use timers::Timers;
 
-pub use crate::journal::{FlushJob, Flushed};
+pub use crate::journal::{FlushJob, Flushed, LogCounters};
 
 /// What a host is told once.
 #[derive(Clone, Debug)]
@@ -86,6 +86,9 @@ struct Hosted<M: StateMachine> {
     /// As counted last.
     reads_begun: u64,
 }
+
+/// A group's entries are written once more without a snapshot if they take no more than this share of a segment.
+const REWRITTEN_SHARE: u64 = 4;
 
 /// How many entries a group applies before the next has its turn, if several want to.
 const APPLY_SLICE: usize = 64;
@@ -235,8 +238,9 @@ impl<M: StateMachine> Host<M> {
         self.release_log(now, outputs)
     }
 
-    /// A group that writes little keeps the segments that its entries are in, and so all that others wrote behind them. So it gives
-    /// them up when they are too many, and has a snapshot instead.
+    /// A group that writes little keeps the segments that its entries are in, and so all that others wrote behind them. When
+    /// they are too many, what it needs is written once more: a laggard still finds it. If that is much, the part of it that is
+    /// applied goes first, behind a snapshot.
     fn release_log(&mut self, now: Timestamp, outputs: &mut Vec<Output<M>>) -> Result<(), ReplicaError> {
         if self.groups.len() < 2 || self.journal.segment() == self.looked_in_segment {
             return Ok(());
@@ -245,7 +249,7 @@ impl<M: StateMachine> Host<M> {
         self.looked_in_segment = segment;
         for group in groups {
             let hosted = self.groups.get_mut(&group).expect("only groups that are here have a log");
-            hosted.replica.release_log(now, outputs)?;
+            hosted.replica.release_log(now, self.segment_bytes / REWRITTEN_SHARE, outputs)?;
             self.touch(group);
         }
         Ok(())
@@ -292,9 +296,9 @@ impl<M: StateMachine> Host<M> {
         self.groups.get(&group).map(|hosted| &hosted.replica)
     }
 
-    /// Bytes of the log's files, and how many syncs it has made.
+    /// What the log can tell of itself.
     #[must_use]
-    pub fn log_counters(&self) -> (u64, u64) {
+    pub fn log_counters(&self) -> LogCounters {
         self.journal.counters()
     }
 

@@ -36,12 +36,14 @@ impl<M: StateMachine> Host<M> {
             recycled_segments_max: RECYCLED_SEGMENTS_MAX,
         };
         let owner = Owner { cluster_id: config.cluster_id, node: config.node };
-        let (log, mut recovered) = LogStore::open(Arc::clone(&disk), owner, options)?;
+        let log = LogStore::open(Arc::clone(&disk), owner, options)?;
         let store = SnapshotStore::open(disk, owner)?;
-        if let Some(group) = recovered.keys().find(|group| !config.groups.contains_key(group)) {
-            return Err(unknown_group(*group, &config.groups).into());
+        if let Some(group) = log.groups().find(|group| !config.groups.contains_key(group)) {
+            return Err(unknown_group(group, &config.groups).into());
         }
-        let journal = Journal::new(log, recovered.keys().copied());
+        let mut recovered: BTreeMap<_, _> =
+            log.groups().filter_map(|group| Some((group, log.recovered(group)?))).collect();
+        let journal = Journal::new(log);
         let mut groups = BTreeMap::new();
         for (&group, membership) in &config.groups {
             let replica = Replica::open(

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use ruvector_protocol::{
-    ClusterTime, Config, GroupId, HardState, LogPosition, Raft, Restored, SnapshotMeta, Timestamp, Write,
-    WriteId,
+    ClusterTime, Config, Entry, GroupId, HardState, LogPosition, Raft, Restored, SnapshotMeta, Timestamp,
+    Unread, Write, WriteId,
 };
 use ruvector_state_machine::StateMachine;
 use ruvector_storage::{RecoveredGroup, SnapshotInfo, SnapshotStore, StorageError};
@@ -48,13 +48,15 @@ impl<M: StateMachine> Replica<M> {
         let start = restore_newest(config.group, &store, &recovered, &mut machine)?;
         let peers =
             recovered.base.membership.voters.iter().copied().filter(|id| *id != config.node).collect();
+        let (unread, entries) = read_what_is_needed(&journal, &recovered, &start)?;
         let raft = Raft::new(
             raft_config(&config),
             Restored {
                 hard_state: recovered.hard_state,
                 remembered: recovered.remembered,
                 base: recovered.base,
-                entries: recovered.entries,
+                unread,
+                entries,
                 applied: start.position.index,
                 last_write: WriteId(0),
             },
@@ -131,6 +133,22 @@ fn bootstrap(journal: &GroupJournal, config: &ReplicaConfig) -> Result<Recovered
     Ok(RecoveredGroup { hard_state, base, ..RecoveredGroup::default() })
 }
 
+/// The entries that are not applied. Of those before, which may be many, the core needs the terms alone.
+fn read_what_is_needed(
+    journal: &GroupJournal,
+    recovered: &RecoveredGroup,
+    start: &Start,
+) -> Result<(Unread, Vec<Entry>), StorageError> {
+    let applied = start.position.index;
+    let entries = journal.read(applied.next(), recovered.last.index, usize::MAX)?;
+    let is_before = |position: &&LogPosition| position.index <= applied;
+    let unread = Unread {
+        term_starts: recovered.term_starts.iter().take_while(is_before).copied().collect(),
+        last: (applied > recovered.base.position.index).then_some((applied, start.time)),
+    };
+    Ok((unread, entries))
+}
+
 /// Restores the machine from the newest usable snapshot. A damaged one is passed over if an older one and
 /// the log together hold the same.
 fn restore_newest<M: StateMachine>(
@@ -181,9 +199,7 @@ fn restore_newest<M: StateMachine>(
 /// is ahead of the log was received and not yet installed; the leader will send it again.
 fn is_usable(info: &SnapshotInfo, group: GroupId, recovered: &RecoveredGroup) -> bool {
     let position = info.meta.position;
-    info.group == group
-        && (position == recovered.base.position
-            || recovered.entries.iter().any(|entry| entry.position() == position))
+    info.group == group && recovered.holds(position)
 }
 
 fn raft_config(config: &ReplicaConfig) -> Config {

@@ -55,12 +55,18 @@ impl<M: StateMachine> Replica<M> {
         is_too_long || is_worth_it && (is_long || is_large)
     }
 
-    /// Drops the log as far as it is applied, behind a snapshot that is taken first if there is none of that.
+    /// Gives up the segments that the group's entries are in: writes the entries once more if they are few or if none of them is
+    /// applied. Otherwise drops the log as far as it is applied, behind a snapshot that is taken first if there is none of that.
     pub(crate) fn release_log(
         &mut self,
         now: Timestamp,
+        rewritten_bytes_max: u64,
         outputs: &mut Vec<Output<M>>,
     ) -> Result<(), ReplicaError> {
+        let extent = self.journal.extent();
+        if extent.entry_bytes <= rewritten_bytes_max || extent.first > self.applied.index {
+            return Ok(self.journal.rewrite()?);
+        }
         if self.snapshots.newest() == Some(self.applied.index) {
             return self.drop_log_through(now, self.applied.index, outputs);
         }

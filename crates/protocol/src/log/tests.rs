@@ -143,7 +143,7 @@ fn assert_same(log: &Log, naive: &NaiveLog) {
 proptest! {
     #[test]
     fn a_log_is_what_its_naive_twin_is(changes in prop::collection::vec(change(), 0..40)) {
-        let mut log = Log::new(&SnapshotMeta::default(), Vec::new());
+        let mut log = Log::new(&SnapshotMeta::default(), Unread::default(), Vec::new());
         let mut naive = NaiveLog::default();
         for change in changes {
             make(change, &mut log, &mut naive);
@@ -156,7 +156,7 @@ proptest! {
 fn a_log_restored_behind_a_snapshot_knows_only_what_follows() {
     let position = LogPosition { term: Term(3), index: Index(7) };
     let meta = SnapshotMeta { position, time: ClusterTime(50), ..SnapshotMeta::default() };
-    let log = Log::new(&meta, vec![entry(Index(8), Term(4), ClusterTime(60), 0)]);
+    let log = Log::new(&meta, Unread::default(), vec![entry(Index(8), Term(4), ClusterTime(60), 0)]);
     assert!(log.matches(position));
     assert_eq!(log.term_at(Index(6)), None);
     assert_eq!(log.availability(Index(7)), Availability::Compacted);
@@ -166,6 +166,6 @@ fn a_log_restored_behind_a_snapshot_knows_only_what_follows() {
 #[test]
 #[should_panic(expected = "entry 3 appended")]
 fn a_gap_is_refused() {
-    let mut log = Log::new(&SnapshotMeta::default(), Vec::new());
+    let mut log = Log::new(&SnapshotMeta::default(), Unread::default(), Vec::new());
     log.append(entry(Index(3), Term(1), ClusterTime(0), 0));
 }

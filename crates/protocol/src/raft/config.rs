@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::planted::PlantedBug;
+use crate::log::Unread;
 use crate::types::{Entry, GroupId, HardState, Incarnation, Index, NodeId, SnapshotMeta, WriteId};
 
 /// What a group's replica is told once.
@@ -87,7 +88,9 @@ pub struct Restored {
     pub remembered: BTreeMap<NodeId, Index>,
     /// The snapshot that the log begins behind; at index 0 it only carries the first membership.
     pub base: SnapshotMeta,
-    /// All entries behind it.
+    /// The first entries behind it, if they were not read: they are applied, and the core needs no more than their terms.
+    pub unread: Unread,
+    /// All other entries.
     pub entries: Vec<Entry>,
     /// What the state machine has applied already (a snapshot's index, or 0).
     pub applied: Index,

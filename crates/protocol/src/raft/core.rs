@@ -10,7 +10,7 @@ use super::planted::PlantedBug;
 use super::promise::Promise;
 use super::writes::{Vote, Writes};
 use crate::io::{Effect, ReadId, RejectReason, Write};
-use crate::log::Log;
+use crate::log::{Log, Unread};
 use crate::message::{
     AppendOutcome, AppendResponse, Envelope, FollowerStamp, LeaderStamp, Message, VoteResponse,
 };
@@ -79,8 +79,10 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: Config, restored: Restored, now: Timestamp) -> Self {
-        let Restored { hard_state, remembered, base, entries, applied, last_write } = restored;
-        let log = Log::new(&base, entries);
+        let Restored { hard_state, remembered, base, unread, entries, applied, last_write } = restored;
+        let is_unread_applied = unread.last.is_none_or(|(last, _)| last <= applied);
+        assert!(is_unread_applied, "{unread:?} was not read, and {applied} is applied");
+        let log = Log::new(&base, unread, entries);
         let last = log.last();
         assert!(
             base.position.index <= applied && applied <= last.index,
@@ -381,7 +383,7 @@ impl Core {
     pub(crate) fn install(&mut self, meta: SnapshotMeta) {
         let index = meta.position.index;
         assert!(index > self.commit, "snapshot at {index} installed over commit {}", self.commit);
-        self.log = Log::new(&meta, Vec::new());
+        self.log = Log::new(&meta, Unread::default(), Vec::new());
         self.membership = meta.membership.clone();
         self.commit = index;
         self.handed = index;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ruvector_protocol::{
     Config, Entry, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Raft, Restored,
-    SnapshotMeta, Timestamp, Write, WriteId,
+    SnapshotMeta, Timestamp, Unread, Write, WriteId,
 };
 
 pub struct Node {
@@ -111,6 +111,7 @@ impl Node {
             hard_state: self.disk.hard_state,
             remembered: self.disk.remembered.clone(),
             base: self.disk.base.clone(),
+            unread: Unread::default(),
             entries: self.disk.entries.clone(),
             applied: self.disk.base.position.index,
             last_write: WriteId(0),

@@ -95,6 +95,19 @@ impl GroupLog {
         self.bytes
     }
 
+    /// The first entry of each term, but for those that go on with the base's term.
+    pub(crate) fn term_starts(&self) -> Vec<LogPosition> {
+        let mut starts = Vec::new();
+        let mut term = self.base.position.term;
+        for (index, held) in (self.first_held()..).zip(&self.held) {
+            if held.term != term {
+                term = held.term;
+                starts.push(LogPosition { term, index: Index(index) });
+            }
+        }
+        starts
+    }
+
     /// The oldest segment that the group's entries need.
     pub(crate) fn oldest_segment(&self) -> Option<u64> {
         self.held.front().map(|held| held.location.segment)

@@ -11,12 +11,12 @@ use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
     Payload, Proposal, Reign, SnapshotMeta, Term, Timestamp, Write, WriteId,
 };
-use ruvector_storage::{LogOptions, LogStore, Owner, RecoveredGroup, SimulatedDisk, StorageError};
+use ruvector_storage::{GroupContents, LogOptions, LogStore, Owner, SimulatedDisk, StorageError};
 
 /// Where the log's end is known a second time.
 pub(crate) const MARK: &str = "log-mark";
 
-pub(crate) type Recovered = BTreeMap<GroupId, RecoveredGroup>;
+pub(crate) type Recovered = BTreeMap<GroupId, GroupContents>;
 
 /// Whose everything is, unless a test says otherwise.
 pub(crate) const OWNER: Owner = Owner { cluster_id: 0x1122_3344_5566_7788, node: NodeId(1) };
@@ -34,7 +34,9 @@ pub(crate) fn open_with(
     disk: &SimulatedDisk,
     options: LogOptions,
 ) -> Result<(LogStore, Recovered), StorageError> {
-    LogStore::open(Arc::new(disk.clone()), OWNER, options)
+    let log = LogStore::open(Arc::new(disk.clone()), OWNER, options)?;
+    let contents = log.contents()?;
+    Ok((log, contents))
 }
 
 pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {
