@@ -12,7 +12,7 @@ use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use ruvector_fuzz::{byte, number, piece, within_memory};
 use ruvector_transport::PeerMessage;
-use ruvector_transport::fuzzing::{hello_again, read_frames, reply_again, write_frame};
+use ruvector_transport::fuzzing::{hello_again, read_frames, reply_again, write_frames};
 
 /// Two buffers of a connection, which begin with 256 KiB.
 const MEMORY_FIXED_BYTES: usize = 1 << 20;
@@ -47,7 +47,7 @@ fn sealed_handshake(input: &mut Unstructured<'_>) {
     let magic = if byte(input) < 128 { b"ruv-dial" } else { b"ruv-answ" };
     let body = piece(input);
     let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&2_u32.to_le_bytes());
+    bytes.extend_from_slice(&3_u32.to_le_bytes());
     bytes.extend_from_slice(&u32::try_from(body.len()).expect("an input is short").to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
     bytes.extend_from_slice(body);
@@ -63,10 +63,9 @@ fn sealed_frames(input: &mut Unstructured<'_>) {
         bytes.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
         bytes.extend_from_slice(payload);
     }
-    for message in frames(piece_bytes, &bytes) {
-        let frame = write_frame(&message).expect("what came in a frame fits one");
-        assert_eq!(read(&frame), (vec![message], None), "a message changes by being encoded");
-    }
+    let messages = frames(piece_bytes, &bytes);
+    let again = write_frames(&messages).expect("what came in a frame fits one");
+    assert_eq!(read(&again), (messages, None), "a message changes by being encoded");
 }
 
 fn frames(piece_bytes: usize, bytes: &[u8]) -> Vec<PeerMessage> {

@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 
-use crate::frame::{Frame, FrameReader, append_frame};
 use crate::handshake::{self, HELLO_MAGIC, HandshakeError, Hello, REPLY_MAGIC, Reply};
 use crate::message::PeerMessage;
+use crate::reader::FrameReader;
+use crate::writer::FrameWriter;
 
 /// Reads frames until the source ends or one can't be taken. Answers the messages, and why it ended early.
 ///
@@ -15,9 +16,8 @@ pub fn read_frames(source: &mut impl Read) -> io::Result<(Vec<PeerMessage>, Opti
     let mut messages = Vec::new();
     while reader.fill(source)? > 0 {
         loop {
-            match reader.next_frame() {
-                Ok(Some(Frame::Message(message))) => messages.push(message),
-                Ok(Some(Frame::KeepAlive)) => {}
+            match reader.next_message() {
+                Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(error) => return Ok((messages, Some(error.to_string()))),
             }
@@ -26,12 +26,15 @@ pub fn read_frames(source: &mut impl Read) -> io::Result<(Vec<PeerMessage>, Opti
     Ok((messages, None))
 }
 
-/// A message as a frame; `None` if it is too large for one.
+/// Messages as the frames that they share; `None` if one is too large for any.
 #[must_use]
-pub fn write_frame(message: &PeerMessage) -> Option<Vec<u8>> {
-    let mut frame = Vec::new();
-    append_frame(&mut frame, message).ok()?;
-    Some(frame)
+pub fn write_frames(messages: &[PeerMessage]) -> Option<Vec<u8>> {
+    let mut frames = FrameWriter::default();
+    for message in messages {
+        frames.push(message).ok()?;
+    }
+    frames.seal();
+    Some(frames.sealed().to_vec())
 }
 
 /// What the dialling side says, decoded and encoded again.

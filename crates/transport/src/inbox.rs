@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use ruvector_protocol::NodeId;
 
 use crate::event::TransportEvent;
-use crate::frame::{Frame, FrameError, FrameReader};
+use crate::frame::FrameError;
+use crate::reader::FrameReader;
 use crate::sender::Peer;
 
 /// A peer sends a keep-alive at least every 3 s; one that is silent for this long is gone.
@@ -79,7 +80,7 @@ impl Inbox {
         self.connections.iter().map(|(peer, connection)| (*peer, &*connection.arrival.stream))
     }
 
-    /// Reads once from the connection of `peer`, if it has one, and passes on every message that is complete.
+    /// Reads once from the connection of `peer`, if it has one, and passes on every message of the frames that are complete.
     pub(crate) fn read(&mut self, peer: NodeId, events: &mut Vec<TransportEvent>) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
         if let Err(end) = connection.read(self.node, events) {
@@ -145,11 +146,7 @@ impl Connection {
             Err(error) => return Err(End::Io(error)),
         };
         self.heard = Instant::now();
-        while let Some(frame) = self.reader.next_frame()? {
-            let message = match frame {
-                Frame::KeepAlive => continue,
-                Frame::Message(message) => message,
-            };
+        while let Some(message) = self.reader.next_message()? {
             let (from, to) = (message.from(), message.to());
             if from != self.arrival.peer.id || to != node {
                 return Err(End::Address { from, to });

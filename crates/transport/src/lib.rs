@@ -4,9 +4,10 @@
 //! peers made to it. Messages may be lost, never reordered or changed within a connection: the protocol
 //! repeats what matters.
 //!
-//! A message's way: [`Transport::send`] encodes it (`frame`) into the peer's queue (`sender`),
-//! [`Transport::flush`] writes the queue to the socket in the owner's thread; at the other end the owner waits for its
-//! sockets ([`Transport::wait`]) and reads them (`inbox`). A thread for each peer (`dialer`) makes the connection
+//! A message's way: [`Transport::send`] encodes it into the peer's queue (`sender`), where it shares a frame with what
+//! else is queued (`writer`); [`Transport::flush`] writes the queue to the socket in the owner's thread; at the other
+//! end the owner waits for its sockets ([`Transport::wait`]), reads them (`inbox`) and takes the messages out of the
+//! frames (`reader`). A thread for each peer (`dialer`) makes the connection
 //! (`handshake`), makes it again when it broke, and writes what a full socket would not take at once; one more
 //! (`acceptor`) takes the connections that peers make.
 //!
@@ -21,6 +22,8 @@ mod bell;
 mod dialer;
 mod event;
 mod frame;
+#[cfg(test)]
+mod frame_tests;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handshake;
@@ -28,8 +31,10 @@ mod inbox;
 mod local;
 mod message;
 mod notice;
+mod reader;
 mod sender;
 mod wake;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -152,7 +157,7 @@ impl Transport {
     }
 
     /// Takes what has arrived when the last [`wait`](Self::wait) ended, of each peer at most what one read gives and the
-    /// message that it completes; the next wait ends at once if there is more. Never blocks.
+    /// frame that it completes; the next wait ends at once if there is more. Never blocks.
     pub fn receive(&mut self, events: &mut Vec<TransportEvent>) {
         let mail = std::mem::take(&mut *self.local.mail());
         events.extend(mail.events);

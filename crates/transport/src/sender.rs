@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ruvector_protocol::NodeId;
 
-use crate::frame::{FrameError, KEEP_ALIVE, append_frame};
+use crate::frame::FrameError;
 use crate::message::PeerMessage;
 use crate::notice::Notices;
 use crate::wake::Waker;
+use crate::writer::FrameWriter;
 
 /// How much the dialler writes before it lets others at the queue.
 const BACKLOG_WRITE_BYTES: usize = 256 << 10;
@@ -53,12 +54,14 @@ pub(crate) struct Peer {
     dropped_messages: AtomicU64,
 }
 
-/// Invariants: `written <= bytes.len()`; without a connection `bytes` is empty; `bytes[written..]` begins within
-/// or at the start of a frame and ends with the end of one.
+/// Invariants: `written` is at most what the frames have, and within or at the end of a sealed one; without a connection
+/// there are no frames. What is written to the socket is sealed first, so a frame is open from a message to the next
+/// flush, or to the next room in the socket.
 #[derive(Debug, Default)]
 struct Outbox {
     connection: Option<Arc<TcpStream>>,
-    bytes: Vec<u8>,
+    frames: FrameWriter,
+    /// How many of the frames' bytes the socket has taken.
     written: usize,
     /// The socket took no more; the dialler waits until it does and then writes.
     blocked: bool,
@@ -97,22 +100,24 @@ impl Peer {
     /// it is larger than a frame may be. A message is taken whenever the queue is empty, whatever its size.
     pub(crate) fn send(&self, message: &PeerMessage) {
         let mut outbox = self.outbox();
-        let queued = outbox.bytes.len() - outbox.written;
+        let queued = outbox.queued();
         if outbox.connection.is_none() || queued >= self.queue_bytes_max {
             self.dropped_messages.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let length_before = outbox.bytes.len();
-        match append_frame(&mut outbox.bytes, message) {
-            Ok(()) => {
-                let over = outbox.bytes.len() - outbox.written > self.queue_bytes_max;
+        match outbox.frames.push(message) {
+            Ok(before) => {
+                let over = outbox.queued() > self.queue_bytes_max;
                 if over && queued > 0 {
-                    outbox.bytes.truncate(length_before);
+                    outbox.frames.take_back(before);
                     self.dropped_messages.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Err(
-                error @ (FrameError::TooLarge { .. } | FrameError::Checksum { .. } | FrameError::Encoding(_)),
+                error @ (FrameError::TooLarge { .. }
+                | FrameError::Checksum { .. }
+                | FrameError::Encoding(_)
+                | FrameError::Crowded { .. }),
             ) => {
                 drop(outbox);
                 self.dropped_messages.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +132,7 @@ impl Peer {
     /// Writes everything queued, as far as the socket takes it now.
     pub(crate) fn flush(&self) {
         let mut outbox = self.outbox();
-        if outbox.blocked || outbox.bytes.is_empty() {
+        if outbox.blocked || outbox.queued() == 0 {
             return;
         }
         match self.write(&mut outbox, usize::MAX) {
@@ -160,10 +165,10 @@ impl Peer {
     pub(crate) fn keep_alive(&self) {
         let mut outbox = self.outbox();
         let active = std::mem::take(&mut outbox.active);
-        if active || outbox.connection.is_none() || !outbox.bytes.is_empty() {
+        if active || outbox.connection.is_none() || outbox.queued() > 0 {
             return;
         }
-        outbox.bytes.extend_from_slice(&KEEP_ALIVE);
+        outbox.frames.keep_alive();
         drop(outbox);
         self.flush();
         self.outbox().active = false;
@@ -220,9 +225,10 @@ impl Peer {
 
     fn write(&self, outbox: &mut Outbox, bytes_max: usize) -> Progress {
         let Some(connection) = outbox.connection.clone() else { return Progress::Everything };
-        let limit = outbox.written.saturating_add(bytes_max).min(outbox.bytes.len());
+        outbox.frames.seal();
+        let limit = outbox.written.saturating_add(bytes_max).min(outbox.frames.len());
         while outbox.written < limit {
-            match (&*connection).write(&outbox.bytes[outbox.written..limit]) {
+            match (&*connection).write(&outbox.frames.sealed()[outbox.written..limit]) {
                 Ok(0) => return Progress::Broken,
                 Ok(count) => {
                     outbox.written += count;
@@ -238,21 +244,20 @@ impl Peer {
             }
         }
         outbox.compact();
-        if outbox.bytes.is_empty() { Progress::Everything } else { Progress::LimitReached }
+        if outbox.queued() == 0 { Progress::Everything } else { Progress::LimitReached }
     }
 }
 
 impl Outbox {
+    /// How many bytes wait to be written.
+    fn queued(&self) -> usize {
+        self.frames.len() - self.written
+    }
+
     /// Frees what was written once that is worth moving the rest.
     fn compact(&mut self) {
-        if self.written == self.bytes.len() {
-            self.bytes.clear();
-            self.written = 0;
-            if self.bytes.capacity() > IDLE_QUEUE_BYTES_MAX {
-                self.bytes = Vec::new();
-            }
-        } else if self.written > self.bytes.len() / 2 {
-            self.bytes.drain(..self.written);
+        if self.written > self.frames.len() / 2 {
+            self.frames.drop_sent(self.written, IDLE_QUEUE_BYTES_MAX);
             self.written = 0;
         }
     }
@@ -263,7 +268,7 @@ impl Outbox {
             // An error means that it is closed already.
             let _ = connection.shutdown(Shutdown::Both);
         }
-        self.bytes.clear();
+        self.frames = FrameWriter::default();
         self.written = 0;
         self.blocked = false;
     }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 const CLUSTER: u64 = 0xc1;
 /// As documented.
-const PEER_PROTOCOL_VERSION: u32 = 2;
+const PEER_PROTOCOL_VERSION: u32 = 3;
 
 struct Node {
     id: NodeId,
@@ -64,10 +64,14 @@ fn cluster(count: u64) -> Vec<Node> {
 }
 
 fn message(from: NodeId, to: NodeId, number: u64, data: Bytes) -> PeerMessage {
+    message_of(GroupId::METADATA, from, to, number, data)
+}
+
+fn message_of(group: GroupId, from: NodeId, to: NodeId, number: u64, data: Bytes) -> PeerMessage {
     let (term, meta, total_bytes) = (Term(1), SnapshotMeta::default(), data.len() as u64);
     let chunk = SnapshotChunk { term, meta, total_bytes, offset: number, data };
     let message = ReplicaMessage::SnapshotChunk(chunk);
-    PeerMessage::Replica(ReplicaEnvelope { group: GroupId::METADATA, from, to, message })
+    PeerMessage::Replica(ReplicaEnvelope { group, from, to, message })
 }
 
 fn number_of(message: &PeerMessage) -> u64 {
@@ -300,7 +304,13 @@ fn shake_hands(node: &Node, from: u64) -> TcpStream {
 }
 
 fn frame(message: &PeerMessage) -> Vec<u8> {
-    let payload = postcard::to_stdvec(message).unwrap();
+    shared_frame(std::slice::from_ref(message))
+}
+
+/// A frame of several messages, byte for byte as documented.
+fn shared_frame(messages: &[PeerMessage]) -> Vec<u8> {
+    let payload: Vec<u8> =
+        messages.iter().flat_map(|message| postcard::to_stdvec(message).unwrap()).collect();
     let mut bytes = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
     bytes.extend_from_slice(&payload);
@@ -417,15 +427,14 @@ fn strangers_are_bounded_and_leave_room_again() {
     });
 }
 
-#[test]
-fn a_full_queue_drops_the_newest_and_counts_them() {
+/// A node and its connection to a peer, which has shaken hands and reads what the test reads.
+fn node_with_peer(queue_bytes_max: usize) -> (Node, TcpStream) {
     let listeners = listeners(1);
     let mut addresses = addresses(&listeners);
-    // A peer that shakes hands and then reads nothing.
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     addresses.insert(NodeId(2), peer.local_addr().unwrap().to_string());
     let (id, listener) = listeners.into_iter().next().unwrap();
-    let mut node = start(CLUSTER, id, listener, &addresses, 1 << 20);
+    let mut node = start(CLUSTER, id, listener, &addresses, queue_bytes_max);
     let (mut connection, _) = peer.accept().unwrap();
     let mut hello_prefix = [0; 20];
     connection.read_exact(&mut hello_prefix).unwrap();
@@ -439,7 +448,47 @@ fn a_full_queue_drops_the_newest_and_counts_them() {
     welcome.extend_from_slice(&body);
     connection.write_all(&welcome).unwrap();
     node.await_connected(NodeId(2));
+    (node, connection)
+}
 
+#[test]
+fn what_is_queued_between_two_flushes_is_one_frame_whatever_its_groups() {
+    let (node, mut connection) = node_with_peer(QUEUE_BYTES_MAX);
+    for flush in 0..3 {
+        let of_group = |group| message_of(GroupId(group), NodeId(1), NodeId(2), flush, Bytes::from("x"));
+        let sent: Vec<PeerMessage> = (1..=100).map(of_group).collect();
+        sent.iter().cloned().for_each(|message| node.transport.send(message));
+        node.transport.flush();
+        let expected = shared_frame(&sent);
+        let mut arrived = vec![0; expected.len()];
+        connection.read_exact(&mut arrived).unwrap();
+        assert_eq!(arrived, expected, "flush {flush}");
+    }
+}
+
+#[test]
+fn each_message_that_a_full_queue_has_no_room_for_is_counted_and_the_others_arrive() {
+    let of_number = |number| message(NodeId(1), NodeId(2), number, Bytes::from(vec![1; 100]));
+    let fitting: Vec<PeerMessage> = (0..40).map(of_number).collect();
+    // And room for the beginning of another.
+    let (node, mut connection) = node_with_peer(shared_frame(&fitting).len() + 10);
+    for number in 0..65 {
+        node.transport.send(of_number(number));
+    }
+    assert_eq!(node.transport.counters()[&NodeId(2)].dropped_messages, 25);
+    node.transport.flush();
+    node.transport.send(of_number(65));
+    node.transport.flush();
+    let expected = [shared_frame(&fitting), frame(&of_number(65))].concat();
+    let mut arrived = vec![0; expected.len()];
+    connection.read_exact(&mut arrived).unwrap();
+    assert_eq!(arrived, expected);
+}
+
+#[test]
+fn a_full_queue_drops_the_newest_and_counts_them() {
+    // Nobody reads.
+    let (mut node, connection) = node_with_peer(1 << 20);
     let dropped = || node.transport.counters()[&NodeId(2)].dropped_messages;
     let mut number = 0;
     while dropped() == 0 {

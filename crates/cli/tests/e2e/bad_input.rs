@@ -112,7 +112,7 @@ fn garbage_on_either_port_is_closed_and_harms_nobody() {
         &[0xff; 100_000],
         &[0; 100_000],
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"ruv-dial\x02\0\0\0\xff\xff\xff\xff\0\0\0\0",
+        b"ruv-dial\x03\0\0\0\xff\xff\xff\xff\0\0\0\0",
     ];
     for address in cluster.nodes.iter().flat_map(|node| [&node.client, &node.peer]) {
         for bytes in garbage {
