@@ -6,7 +6,10 @@ use ruvector_protocol::{GroupId, Timestamp};
 
 /// The deadlines of all groups, the earliest first.
 ///
-/// Invariant: both sides hold the same pairs, so a group has one deadline at most.
+/// Invariants:
+/// - both sides hold the same pairs, so a group has one deadline at most;
+/// - nobody is woken early. Those groups that this node leads are due at the same moments by themselves: their cores
+///   make themselves heard in step ([`Config::beat_us`](ruvector_protocol::Config)).
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     by_time: BTreeSet<(Timestamp, GroupId)>,

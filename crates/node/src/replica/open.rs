@@ -206,6 +206,8 @@ fn raft_config(config: &ReplicaConfig) -> Config {
     let tuning = &config.tuning;
     Config {
         heartbeat_interval_us: tuning.heartbeat_interval_ms * 1000,
+        // All groups of a node have the same interval and the same clock.
+        beat_us: tuning.heartbeat_interval_ms * 1000,
         election_timeout_us: tuning.election_timeout_ms * 1000,
         clock_drift_ppm: tuning.clock_drift_ppm,
         gather_us: tuning.gather_max_us,

@@ -17,6 +17,10 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// How often a leader makes itself heard, in microseconds.
     pub heartbeat_interval_us: u64,
+    /// How far apart the moments of the node's clock are at which its leaders make themselves heard, in microseconds;
+    /// a heartbeat may come so much early. With an interval, the leaders of all groups of a node are woken together once
+    /// an interval. 0: each is an interval after its last, on its own.
+    pub beat_us: u64,
     /// The minimum election timeout, in microseconds; the actual one is drawn between this and twice this.
     /// No vote is given while a leader was heard within it, and a leader that hears no quorum for as long
     /// steps down. Nodes may differ in it: each promises by its own, and a leader counts what it was promised.
@@ -44,7 +48,7 @@ pub struct Config {
 impl Config {
     /// A configuration for a local network: heartbeats every 50 ms, a minimum election timeout of 300 ms,
     /// 500 ppm of clock drift, 16 MiB of tail, 64 MiB uncommitted, 4 MiB under way in appends of 1 MiB,
-    /// each proposal appended at once.
+    /// each proposal appended at once, and each leader heard for itself.
     #[must_use]
     pub fn new(group: GroupId, node: NodeId, incarnation: Incarnation, seed: u64) -> Self {
         Self {
@@ -52,6 +56,7 @@ impl Config {
             node,
             incarnation,
             heartbeat_interval_us: 50_000,
+            beat_us: 0,
             election_timeout_us: 300_000,
             clock_drift_ppm: 500,
             tail_bytes_max: 16 << 20,

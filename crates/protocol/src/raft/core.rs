@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::beat::next_beat;
 use super::clock::{ClusterClock, Freshness};
 use super::config::{Config, Restored};
 use super::held::{HeldReplies, HeldReply, Reply};
@@ -212,6 +213,11 @@ impl Core {
         let timeout_us = self.draw_election_timeout_us();
         let jitter_us = timeout_us - self.config.election_timeout_us;
         self.now.after_micros(timeout_us).max(self.promise.withheld_until().after_micros(jitter_us))
+    }
+
+    /// When a leader whose heartbeat was due makes itself heard again, see [`next_beat`].
+    pub(crate) fn next_beat(&self) -> Timestamp {
+        next_beat(self.now, &self.config)
     }
 
     pub(crate) fn next_read_batch(&mut self) -> u64 {

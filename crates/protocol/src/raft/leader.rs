@@ -16,8 +16,11 @@ use crate::types::{ClusterTime, Entry, Incarnation, Index, LogPosition, NodeId, 
 
 /// A leader's own data.
 ///
-/// Invariants: `opened_at` is the index of the no-op of its own term, which opens it; the log from there on is
-/// of its own making and only grows.
+/// Invariants:
+/// - `opened_at` is the index of the no-op of its own term, which opens it; the log from there on is of its own making
+///   and only grows;
+/// - `heartbeat_due` is no later than an interval after it last made itself heard by everyone, and at a
+///   [beat](Core::next_beat) if it did so because that was due.
 #[derive(Debug)]
 pub(super) struct Leader {
     pub(super) followers: BTreeMap<NodeId, Progress>,

@@ -2,9 +2,10 @@
 //!
 //! [`Raft::step`] is here: it gives an input to the code of the current role. `core` has what every role
 //! needs, `election` how a replica becomes a leader, `follower`, `leader` and `replication` what either does,
-//! `reads` how reads are made safe, `promise` for how long nobody else is elected, `writes` and `held` what is durable and what waits for it, `clock` what is
+//! `reads` how reads are made safe, `beat` when leaders make themselves heard, `promise` for how long nobody else is elected, `writes` and `held` what is durable and what waits for it, `clock` what is
 //! known of time, `contradiction` and `memory` how lost disks are noticed.
 
+mod beat;
 mod candidate;
 mod clock;
 mod config;

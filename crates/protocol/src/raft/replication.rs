@@ -15,6 +15,9 @@ impl Leader {
         self.append_if_due(core);
         if self.heartbeat_due <= core.now {
             self.heartbeat(core);
+            // From now on in step with the node's other leaders. Not where a read is confirmed: whoever confirms one after the
+            // other would be heard between them as well.
+            self.heartbeat_due = core.next_beat();
         }
         if self.is_commit_news {
             self.tell_commit(core);
