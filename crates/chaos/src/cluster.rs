@@ -1,16 +1,18 @@
 //! Three nodes, and what can be asked of them and done to them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use ruvector_client::{Client, ClientOptions, NodeStatus, PutOptions};
+use ruvector_client::{Client, ClientOptions, GroupStatus, NodeStatus, PutOptions, Role};
 use tokio::runtime::Runtime;
 
 use crate::agreement::States;
 use crate::disk::DiskKind;
+use crate::group::{Group, METADATA};
 use crate::network::{Network, Place};
 use crate::node::Node;
 use crate::patience::Patience;
@@ -27,8 +29,8 @@ const PRESSURE_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
-    /// One for each node, which asks no other.
-    clients: Vec<Client>,
+    /// Of each group one for each node, which asks no other.
+    clients: BTreeMap<Group, Vec<Client>>,
     /// The network, to break it.
     pub network: Network,
     runtime: Arc<Runtime>,
@@ -55,11 +57,13 @@ impl Cluster {
         patience: &Patience,
     ) -> Result<Self> {
         let _context = runtime.enter();
-        let clients =
-            Place::all().map(|place| Ok(Client::new([endpoint(place).as_str()], client_options())?));
+        let client =
+            |place: Place, group| Ok(Client::new([endpoint(place).as_str()], client_options(group))?);
+        let of_group =
+            |group| Ok((group, Place::all().map(|place| client(place, group)).collect::<Result<_>>()?));
         let mut cluster = Self {
             nodes: Vec::new(),
-            clients: clients.collect::<Result<_>>()?,
+            clients: Group::all().map(of_group).collect::<Result<_>>()?,
             network,
             runtime: Arc::clone(runtime),
             states: States::default(),
@@ -147,7 +151,7 @@ impl Cluster {
     /// If the run is to end.
     pub fn press_until_end(&mut self, place: Place) -> Result<bool> {
         let value = "x".repeat(PRESSURE_BYTES);
-        let (runtime, nodes, clients) = (&self.runtime, &mut self.nodes, &self.clients);
+        let (runtime, nodes, clients) = (&self.runtime, &mut self.nodes, &self.clients[&METADATA]);
         let mut turn = 0;
         let ended = self.patience.wait(LIMIT, || {
             turn += 1;
@@ -191,29 +195,36 @@ impl Cluster {
     /// What each node that answers says of itself.
     pub fn statuses(&mut self) -> Vec<(Place, NodeStatus)> {
         let mut statuses = Vec::new();
-        for (place, client) in Place::all().zip(&self.clients) {
+        for (place, client) in Place::all().zip(&self.clients[&METADATA]) {
             let node = client.nodes().next().expect("the client was given one endpoint");
             let Ok(status) = self.runtime.block_on(node.status()) else { continue };
-            self.states.observe(&status.node.name, status.group.applied_index, &status.group.state_hash);
+            for group in status.groups() {
+                self.states.observe(&status.node.name, &group.name, group.applied_index, &group.state_hash);
+            }
             statuses.push((place, status));
         }
         statuses
     }
 
-    /// Whether some node acknowledges a put within the limit.
+    /// Whether some node acknowledges a put of each group within the limit.
     ///
     /// # Errors
     /// If the run is to end.
     pub fn await_majority(&self) -> Result<bool> {
-        let mut turn = 0;
-        let done = self.patience.wait(LIMIT, || {
-            turn += 1;
-            Ok(self.put_at(&self.clients[turn % self.clients.len()]))
-        })?;
-        Ok(done.is_some())
+        for clients in self.clients.values() {
+            let mut turn = 0;
+            let done = self.patience.wait(LIMIT, || {
+                turn += 1;
+                Ok(self.put_at(&clients[turn % clients.len()]))
+            })?;
+            if done.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Whether, within the limit, all nodes agree on a leader and each acknowledges a put.
+    /// Whether, within the limit, all nodes agree on each group's leader and each acknowledges a put of each.
     ///
     /// # Errors
     /// If the run is to end.
@@ -221,12 +232,12 @@ impl Cluster {
         let patience = self.patience.clone();
         let agreed = patience.wait(LIMIT, || {
             self.put_back()?;
-            Ok(self.agrees_on_leader().then_some(()))
+            Ok(self.agrees_on_leaders().then_some(()))
         })?;
         if agreed.is_none() {
             return Ok(false);
         }
-        for client in &self.clients {
+        for client in self.clients.values().flatten() {
             if patience.wait(LIMIT, || Ok(self.put_at(client)))?.is_none() {
                 return Ok(false);
             }
@@ -266,11 +277,13 @@ impl Cluster {
         let patience = self.patience.clone();
         let equal = patience.wait(LIMIT, || {
             let statuses = self.statuses();
-            let mut states = statuses
-                .iter()
-                .map(|(_, status)| (status.group.applied_index, status.group.state_hash.as_str()));
-            let first = states.next();
-            let equal = statuses.len() == self.nodes.len() && states.all(|state| Some(state) == first);
+            let are_equal = |group| {
+                let mut states = of_group(&statuses, group)
+                    .map(|(_, group)| (group.applied_index, group.state_hash.as_str()));
+                let first = states.next();
+                first.is_some() && states.all(|state| Some(state) == first)
+            };
+            let equal = statuses.len() == self.nodes.len() && Group::all().all(are_equal);
             Ok(equal.then_some(()))
         })?;
         Ok(equal.is_some())
@@ -288,14 +301,16 @@ impl Cluster {
         panics
     }
 
-    fn agrees_on_leader(&mut self) -> bool {
+    fn agrees_on_leaders(&mut self) -> bool {
         let statuses = self.statuses();
-        let leader = statuses.iter().find(|(_, status)| status.leads());
-        let Some((_, leader)) = leader else { return false };
-        statuses.len() == self.nodes.len()
-            && statuses.iter().all(|(_, status)| {
-                status.group.leader_id() == Some(leader.node.id) && status.group.term == leader.group.term
+        let agrees = |group| {
+            let leader = of_group(&statuses, group).find(|(_, group)| group.role == Role::Leader);
+            leader.is_some_and(|(leader, led)| {
+                of_group(&statuses, group)
+                    .all(|(_, group)| group.leader_id() == Some(leader.node.id) && group.term == led.term)
             })
+        };
+        statuses.len() == self.nodes.len() && Group::all().all(agrees)
     }
 
     fn put_at(&self, client: &Client) -> Option<()> {
@@ -307,6 +322,15 @@ impl Cluster {
     }
 }
 
+/// What the nodes say of a group.
+fn of_group(
+    statuses: &[(Place, NodeStatus)],
+    group: Group,
+) -> impl Iterator<Item = (&NodeStatus, &GroupStatus)> {
+    let told = statuses.iter().flat_map(|(_, status)| status.groups().map(move |group| (status, group)));
+    told.filter(move |(_, told)| told.name == group.name())
+}
+
 /// Where clients reach a node.
 #[must_use]
 pub fn endpoint(place: Place) -> String {
@@ -315,8 +339,9 @@ pub fn endpoint(place: Place) -> String {
 
 /// Short enough that a client that hangs at a broken node comes back within the fault.
 #[must_use]
-pub fn client_options() -> ClientOptions {
+pub fn client_options(group: Group) -> ClientOptions {
     ClientOptions {
+        group: group.of_clients(),
         request_timeout: Duration::from_secs(2),
         connect_timeout: Duration::from_millis(500),
         unreachable_timeout: Duration::from_secs(1),

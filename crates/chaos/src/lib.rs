@@ -18,6 +18,7 @@ mod command;
 pub mod disk;
 pub mod fault;
 mod figures;
+pub mod group;
 pub mod history;
 pub mod key;
 mod leftovers;

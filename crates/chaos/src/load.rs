@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::cluster::{client_options, endpoint};
+use crate::group::Group;
 use crate::history::{Outcome, Read, Recorded, Way};
 use crate::key::Key;
 use crate::network::{NODES, Place};
@@ -41,25 +42,27 @@ const VALUES: u64 = 1_000_000_000;
 /// Clients at work.
 #[derive(Debug)]
 pub struct Load {
+    group: Group,
     stopping: Arc<AtomicBool>,
     round: Arc<AtomicU32>,
     clients: Vec<JoinHandle<Result<Vec<Recorded>>>>,
 }
 
 impl Load {
-    /// Starts the clients. `clock` gives the times of the history, `seed` what they ask for.
-    pub fn start(runtime: &Runtime, clock: Instant, seed: u64) -> Self {
+    /// Starts the clients of a group. `clock` gives the times of the history, `seed` what they ask for.
+    pub fn start(runtime: &Runtime, group: Group, clock: Instant, seed: u64) -> Self {
         let (stopping, round) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let mut seeds = Random::new(seed);
         let clients = (0..CLIENTS)
             .map(|number| {
                 let (stopping, round) = (Arc::clone(&stopping), Arc::clone(&round));
                 let random = Random::new(seeds.seed());
-                runtime
-                    .spawn(async move { Worker::new(number, clock, random)?.work(&stopping, &round).await })
+                runtime.spawn(async move {
+                    Worker::new(number, group, clock, random)?.work(&stopping, &round).await
+                })
             })
             .collect();
-        Self { stopping, round, clients }
+        Self { group, stopping, round, clients }
     }
 
     /// Goes on with other keys.
@@ -80,7 +83,9 @@ impl Load {
         }
         let last_round = self.round.load(Ordering::Relaxed) + 1;
         let last = runtime.block_on(async {
-            Worker::new(CLIENTS, clock, Random::new(0))?.write_until_acknowledged(last_round).await
+            Worker::new(CLIENTS, self.group, clock, Random::new(0))?
+                .write_until_acknowledged(last_round)
+                .await
         })?;
         let revision = last.last().and_then(Recorded::acknowledged).map(|(_, revision)| revision);
         history.extend(last);
@@ -106,13 +111,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(number: usize, clock: Instant, random: Random) -> Result<Self> {
+    fn new(number: usize, group: Group, clock: Instant, random: Random) -> Result<Self> {
         let (protocol, stays_with) = (protocol_of(number), place_of(number));
         let mut places: Vec<Place> = Place::all().collect();
         places.rotate_left(number % NODES);
         places.retain(|place| stays_with.is_none_or(|only| only == *place));
         let endpoints: Vec<String> = places.into_iter().map(endpoint).collect();
-        let options = ClientOptions { protocol, ..client_options() };
+        let options = ClientOptions { protocol, ..client_options(group) };
         let client = Client::new(endpoints.iter().map(String::as_str), options)?;
         let (due, known, history) = (Vec::new(), BTreeMap::new(), Vec::new());
         Ok(Self { number, client, protocol, stays_with, clock, random, written: 0, due, known, history })

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk::{Disk, DiskKind};
+use crate::group;
 use crate::network::{Network, Place};
 
 const CLIENT_PORT: u16 = 7400;
@@ -130,8 +131,11 @@ fn configuration(place: Place, disk: &Disk) -> String {
          snapshot_entries = 2000\n\
          retained_entries = 200\n\
          segment_bytes = 262144\n\
-         inline_sync_max_us = {inline_sync_max_us}\n",
+         inline_sync_max_us = {inline_sync_max_us}\n\
+         [groups]\n\
+         {}\n",
         disk.data_directory(),
         peers.join("\n"),
+        group::OTHERS.map(|group| format!("{} = []", group.name())).join("\n"),
     )
 }

@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, LIMIT};
 use crate::disk::DiskKind;
 use crate::fault::{Fault, Kind};
 use crate::figures;
+use crate::group::Group;
 use crate::history::{self, Recorded};
 use crate::leftovers;
 use crate::load::Load;
@@ -68,12 +69,27 @@ struct Happened {
     recovered: Duration,
 }
 
+/// The clients and watches of a group.
+struct Side {
+    group: Group,
+    watchers: Vec<Watcher>,
+    load: Load,
+}
+
+/// What those of a group saw.
+struct Seen {
+    history: Vec<Recorded>,
+    watched: Vec<Observer>,
+    read_again: Vec<Observer>,
+    /// That of the last write.
+    revision: i64,
+}
+
 struct Course<'options> {
     options: &'options Options,
     clock: Instant,
     random: Random,
-    watchers: Vec<Watcher>,
-    load: Load,
+    sides: Vec<Side>,
     cluster: Cluster,
     runtime: Arc<Runtime>,
     patience: Patience,
@@ -101,17 +117,13 @@ impl<'options> Course<'options> {
         ensure!(healthy, "the cluster never came up; {}", cluster.ended_by_themselves()?.join("; "));
         let clock = Instant::now();
         let mut random = Random::new(options.seed);
-        let load = Load::start(&runtime, clock, random.seed());
-        let watchers = Place::all()
-            .map(|place| Watcher::start(&runtime, place, &format!("the watch at {place}")))
-            .collect();
+        let sides = Group::all().map(|group| Side::begin(group, &runtime, clock, random.seed())).collect();
         let (happened, violations) = (Vec::new(), Vec::new());
         Ok(Self {
             options,
             clock,
             random,
-            watchers,
-            load,
+            sides,
             cluster,
             runtime,
             patience,
@@ -141,7 +153,7 @@ impl<'options> Course<'options> {
         let calm = self.random.between(CALM_MS.0, CALM_MS.1);
         let lasting = self.random.between(FAULT_MS.0, FAULT_MS.1);
         self.patience.sleep(Duration::from_millis(calm))?;
-        self.load.next_round();
+        self.sides.iter().for_each(|side| side.load.next_round());
         let leader = self.cluster.leader();
         let fault = Fault::draw(kind, leader, &mut self.random);
         let injected = self.clock.elapsed();
@@ -168,35 +180,32 @@ impl<'options> Course<'options> {
     fn finish(mut self) -> Result<Report> {
         let seconds = self.clock.elapsed().as_secs();
         (self.options.tell)(&format!("{:>7.1} s  the end: judging", self.clock.elapsed().as_secs_f64()));
-        let (history, revision) = self.load.finish(&self.runtime, self.clock)?;
-        let watched =
-            self.watchers.into_iter().map(|watcher| watcher.finish(revision, LIMIT, &self.patience));
-        let watched = watched.collect::<Result<Vec<_>>>()?;
-        let read_again = Place::all().map(|place| {
-            let name = format!("all history at {place}");
-            Watcher::start(&self.runtime, place, &name).finish(revision, LIMIT, &self.patience)
-        });
-        let read_again = read_again.collect::<Result<Vec<_>>>()?;
+        let sides = std::mem::take(&mut self.sides);
+        let seen = sides.into_iter().map(|side| side.finish(&self.runtime, self.clock, &self.patience));
+        let seen = seen.collect::<Result<Vec<_>>>()?;
         if !self.cluster.await_equal_states()? {
             self.violations.push(format!("state: the nodes do not come to an equal state within {LIMIT:?}"));
         }
         self.violations.extend(self.cluster.panics());
         self.violations.extend(std::mem::take(&mut self.cluster.states).into_violations());
-        let undecided_keys = judge(&history, &watched, &read_again, revision, &mut self.violations);
+        let undecided_keys = seen.iter().map(|(group, seen)| judge(*group, seen, &mut self.violations)).sum();
+        let histories: Vec<&[Recorded]> = seen.iter().map(|(_, seen)| seen.history.as_slice()).collect();
         let mut report = Report {
             seed: self.options.seed,
             seconds,
-            operations: figures::operations(&history),
-            reads: figures::reads(&history),
-            faults: faults(&self.happened, &history),
+            operations: figures::operations(&histories.concat()),
+            reads: figures::reads(&histories.concat()),
+            faults: faults(&self.happened, &histories),
             put_back: self.cluster.put_back_count(),
-            watches: watches(&watched),
+            watches: watches(seen.iter().flat_map(|(_, seen)| &seen.watched)),
             undecided_keys,
             violations: self.violations,
             kept: None,
         };
         if !report.violations.is_empty() {
-            write_history(&self.directory, &history)?;
+            for (group, seen) in &seen {
+                write_history(&self.directory, *group, &seen.history)?;
+            }
             // The disks go with the cluster; what the nodes said stays.
             drop(self.cluster);
             report.kept = Some(leftovers::keep(self.directory)?);
@@ -205,31 +214,50 @@ impl<'options> Course<'options> {
     }
 }
 
-/// Holds what clients and watches saw against each other. Gives the number of keys that can't be decided.
-fn judge(
-    history: &[Recorded],
-    watched: &[Observer],
-    read_again: &[Observer],
-    revision: i64,
-    violations: &mut Vec<String>,
-) -> usize {
-    let all: Vec<Observer> = read_again.iter().chain(watched).cloned().collect();
-    violations.extend(all.iter().flat_map(Observer::violations).cloned());
-    violations.extend(watch::compare(&all, revision));
-    violations
-        .extend(all.first().map_or_else(Vec::new, |first| history::judge_changes(history, first.changes())));
-    let judgement = history::judge(history);
-    violations.extend(judgement.violations);
+impl Side {
+    fn begin(group: Group, runtime: &Runtime, clock: Instant, seed: u64) -> Self {
+        let watch = |place| Watcher::start(runtime, group, place, &format!("the watch at {place}"));
+        let load = Load::start(runtime, group, clock, seed);
+        Self { group, watchers: Place::all().map(watch).collect(), load }
+    }
+
+    /// Ends the work, and reads all history again.
+    fn finish(self, runtime: &Runtime, clock: Instant, patience: &Patience) -> Result<(Group, Seen)> {
+        let (history, revision) = self.load.finish(runtime, clock)?;
+        let watched = self.watchers.into_iter().map(|watcher| watcher.finish(revision, LIMIT, patience));
+        let watched = watched.collect::<Result<_>>()?;
+        let read_again = Place::all().map(|place| {
+            let name = format!("all history at {place}");
+            Watcher::start(runtime, self.group, place, &name).finish(revision, LIMIT, patience)
+        });
+        let read_again = read_again.collect::<Result<_>>()?;
+        Ok((self.group, Seen { history, watched, read_again, revision }))
+    }
+}
+
+/// Holds what clients and watches of a group saw against each other. Gives the number of keys that can't be decided.
+fn judge(group: Group, seen: &Seen, violations: &mut Vec<String>) -> usize {
+    let all: Vec<Observer> = seen.read_again.iter().chain(&seen.watched).cloned().collect();
+    let mut found: Vec<String> = all.iter().flat_map(Observer::violations).cloned().collect();
+    found.extend(watch::compare(&all, seen.revision));
+    found.extend(
+        all.first().map_or_else(Vec::new, |first| history::judge_changes(&seen.history, first.changes())),
+    );
+    let judgement = history::judge(&seen.history);
+    found.extend(judgement.violations);
+    violations.extend(found.into_iter().map(|violation| format!("group {}: {violation}", group.name())));
     judgement.undecided
 }
 
-fn faults(happened: &[Happened], history: &[Recorded]) -> BTreeMap<String, Faults> {
-    let acknowledged = figures::acknowledged_at(history);
+/// The longest gap is that of the group that had to wait longest.
+fn faults(happened: &[Happened], histories: &[&[Recorded]]) -> BTreeMap<String, Faults> {
+    let acknowledged: Vec<_> = histories.iter().map(|history| figures::acknowledged_at(history)).collect();
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut faults: BTreeMap<String, Faults> = BTreeMap::new();
     for Happened { kind, injected, healed, recovered } in happened {
         let of_kind = faults.entry(kind.name()).or_default();
-        let gap = figures::longest_gap(&acknowledged, *injected, *recovered);
+        let gaps = acknowledged.iter().map(|times| figures::longest_gap(times, *injected, *recovered));
+        let gap = gaps.max().unwrap_or_default();
         of_kind.count += 1;
         of_kind.longest_gap_ms = of_kind.longest_gap_ms.max(milliseconds(gap));
         of_kind.longest_recovery_ms = of_kind.longest_recovery_ms.max(milliseconds(*recovered - *healed));
@@ -237,18 +265,19 @@ fn faults(happened: &[Happened], history: &[Recorded]) -> BTreeMap<String, Fault
     faults
 }
 
-fn watches(observers: &[Observer]) -> Watches {
-    Watches {
-        events: observers.iter().map(|observer| observer.changes().len()).sum(),
-        notices: observers.iter().map(|observer| observer.notices).sum(),
-        resumptions: observers.iter().map(|observer| observer.resumptions).sum(),
-    }
+fn watches<'a>(observers: impl Iterator<Item = &'a Observer>) -> Watches {
+    observers.fold(Watches::default(), |sum, observer| Watches {
+        events: sum.events + observer.changes().len(),
+        notices: sum.notices + observer.notices,
+        resumptions: sum.resumptions + observer.resumptions,
+    })
 }
 
-fn write_history(directory: &TempDir, history: &[Recorded]) -> Result<()> {
+fn write_history(directory: &TempDir, group: Group, history: &[Recorded]) -> Result<()> {
     let mut text = String::new();
     for recorded in history {
         writeln!(text, "{recorded:?}")?;
     }
-    fs::write(directory.path().join("history.txt"), text).context("can't keep the history")
+    fs::write(directory.path().join(format!("history-{}.txt", group.name())), text)
+        .context("can't keep the history")
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use observer::lock;
 pub use observer::{Change, Observer, compare};
 
+use crate::group::Group;
 use crate::network::Place;
 use crate::patience::Patience;
 
@@ -27,11 +28,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins to watch at a node.
+    /// Begins to watch a group's keys at a node.
     #[must_use]
-    pub fn start(runtime: &Runtime, place: Place, name: &str) -> Self {
+    pub fn start(runtime: &Runtime, group: Group, place: Place, name: &str) -> Self {
         let observer = Arc::new(Mutex::new(Observer::new(name)));
-        let task = runtime.spawn(stream::follow(place, Arc::clone(&observer)));
+        let task = runtime.spawn(stream::follow(group, place, Arc::clone(&observer)));
         Self { observer, task }
     }
 

@@ -10,13 +10,17 @@ use ruvector_api::mvccpb;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
 use super::observer::{Change, Observer, lock};
 use crate::cluster::endpoint;
+use crate::group::Group;
 use crate::key::PREFIX;
 use crate::network::Place;
 
+/// Names the group that a request is about.
+const GROUP: &str = "ruvector-group";
 /// How often the node is asked how far the watch is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Before another attempt after a stream broke or could not be opened.
@@ -25,9 +29,9 @@ const RESUME_DELAY: Duration = Duration::from_millis(100);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// Watches at a node for ever, through one stream after the other.
-pub(super) async fn follow(place: Place, observer: Arc<Mutex<Observer>>) {
+pub(super) async fn follow(group: Group, place: Place, observer: Arc<Mutex<Observer>>) {
     loop {
-        let broken = follow_one(place, &observer).await;
+        let broken = follow_one(group, place, &observer).await;
         if let Err(Broken::Cancelled(reason)) = broken {
             lock(&observer).violate(format!("the watch was cancelled: {reason}"));
         }
@@ -50,7 +54,7 @@ impl<E: std::error::Error> From<E> for Broken {
     }
 }
 
-async fn follow_one(place: Place, observer: &Mutex<Observer>) -> Result<(), Broken> {
+async fn follow_one(group: Group, place: Place, observer: &Mutex<Observer>) -> Result<(), Broken> {
     let channel = Endpoint::from_shared(format!("http://{}", endpoint(place)))?
         .connect_timeout(KEEP_ALIVE)
         .http2_keep_alive_interval(KEEP_ALIVE)
@@ -59,7 +63,7 @@ async fn follow_one(place: Place, observer: &Mutex<Observer>) -> Result<(), Brok
         .connect()
         .await?;
     let start = lock(observer).next_revision();
-    let (requests, responses) = open(channel, start).await?;
+    let (requests, responses) = open(channel, group, start).await?;
     let mut responses = responses;
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,6 +86,7 @@ type Requests = mpsc::Sender<pb::WatchRequest>;
 
 async fn open(
     channel: Channel,
+    group: Group,
     start_revision: i64,
 ) -> Result<(Requests, tonic::Streaming<pb::WatchResponse>), Broken> {
     let create = RequestUnion::CreateRequest(pb::WatchCreateRequest {
@@ -93,7 +98,9 @@ async fn open(
     });
     let (requests, receiver) = mpsc::channel(1);
     requests.send(pb::WatchRequest { request_union: Some(create) }).await?;
-    let responses = WatchClient::new(channel).watch(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut request = tonic::Request::new(ReceiverStream::new(receiver));
+    request.metadata_mut().insert(GROUP, MetadataValue::from_static(group.name()));
+    let responses = WatchClient::new(channel).watch(request).await?.into_inner();
     Ok((requests, responses))
 }
 
