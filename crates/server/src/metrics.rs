@@ -209,7 +209,7 @@ impl Metrics {
     /// Counts a call that is refused before its service is asked.
     pub(crate) fn refused(&self, method: Method, code: Code) {
         if method != Method::Native {
-            self.count(method, code);
+            self.count(method, code, 1);
         }
     }
 
@@ -233,13 +233,15 @@ impl Metrics {
 
     /// Counts an answer and passes it on.
     pub(crate) fn handled<T>(&self, method: Method, answer: Result<T, Status>) -> Result<T, Status> {
-        self.count(method, answer.as_ref().err().map_or(Code::Ok, Status::code));
+        self.count(method, answer.as_ref().err().map_or(Code::Ok, Status::code), 1);
         answer
     }
 
-    /// Counts an answer.
-    pub(crate) fn count(&self, method: Method, code: Code) {
-        self.counter(method, code).inc();
+    /// Counts answers.
+    pub(crate) fn count(&self, method: Method, code: Code, answers: u64) {
+        if answers > 0 {
+            self.counter(method, code).inc_by(answers);
+        }
     }
 
     fn counter(&self, method: Method, code: Code) -> &Counter {

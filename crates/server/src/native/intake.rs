@@ -14,8 +14,9 @@ use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tonic::Streaming;
 
 use super::error::failure;
-use super::window::{Broken, REQUEST_BYTES, Ready, WINDOW_BYTES};
+use super::window::{Broken, READY_BYTES_MAX, READY_RESPONSES_MAX, REQUEST_BYTES, Ready, WINDOW_BYTES};
 use crate::service::caller::Caller;
+use crate::service::context::Version;
 use crate::service::error::{InvalidRequest, ServiceError};
 use crate::service::read::{Answered, Read, TxnFreshness};
 use crate::service::sessions::SessionWrites;
@@ -88,12 +89,8 @@ impl Intake {
     /// Answers every request of a frame that there is no room for it. Fails if nobody waits for answers any more.
     async fn refuse(&self, frame: &pb::ClientFrame, hold: Arc<Hold>) -> Result<(), ()> {
         let error = ServiceError::from(Exhausted);
-        for request in &frame.requests {
-            let response = failure(request.number, &error);
-            let ready = Ready { response, hold: Arc::clone(&hold), answer: None };
-            self.ready.send(ready).await.map_err(drop)?;
-        }
-        Ok(())
+        let responses = frame.requests.iter().map(|request| failure(request.number, &error)).collect();
+        self.hand_over_failures(responses, hold).await
     }
 
     /// Has the requests of a frame done. Fails if nobody waits for answers any more.
@@ -109,12 +106,20 @@ impl Intake {
                 tokio::spawn(answer_reads(caller, reads, serializable, ready, Arc::clone(&hold)));
             }
         }
-        for (number, error) in sorted.refused {
-            let response = failure(number, &error);
-            let ready = Ready { response, hold: Arc::clone(&hold), answer: None };
-            self.ready.send(ready).await.map_err(drop)?;
+        let failures = sorted.refused.iter().map(|(number, error)| failure(*number, error)).collect();
+        self.hand_over_failures(failures, hold).await
+    }
+
+    async fn hand_over_failures(
+        &self,
+        responses: Vec<pb::NativeResponse>,
+        hold: Arc<Hold>,
+    ) -> Result<(), ()> {
+        if responses.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let bytes = responses.iter().map(Message::encoded_len).sum();
+        self.ready.send(Ready { responses, bytes, hold, permit: None }).await.map_err(drop)
     }
 }
 
@@ -191,27 +196,88 @@ async fn answer_reads(
     hold: Arc<Hold>,
 ) {
     let version = caller.version(serializable).await;
+    let mut answers = Answering { caller: &caller, ready, hold, responses: Vec::new(), bytes: 0 };
     for (number, read) in reads {
-        let answer = match &version {
-            Ok(version) => {
-                let tell = move |answered, revision| {
-                    let response = read_response(number, answered, revision);
-                    // Once as it is, once encoded.
-                    let bytes = 2 * response.encoded_len();
-                    (response, bytes)
-                };
-                caller.read_at(Arc::clone(version), read, told_bytes, tell).await
+        let answered = match &version {
+            Ok(version) if read.may_be_large(&version.view) => {
+                answers.answer_large(number, read, version).await
             }
-            Err(error) => Err(error.clone()),
+            Ok(version) => {
+                let answered = read.answer(&version.view, &caller.principal);
+                let response =
+                    answered.map(|answered| read_response(number, answered, version.view.revision()));
+                answers.push(response.unwrap_or_else(|error| failure(number, &error))).await
+            }
+            Err(error) => answers.push(failure(number, error)).await,
         };
-        let (response, answer) = match answer {
-            Ok((response, permit)) => (response, Some(permit)),
-            Err(error) => (failure(number, &error), None),
-        };
-        if ready.send(Ready { response, hold: Arc::clone(&hold), answer }).await.is_err() {
+        if answered.is_err() {
             return;
         }
     }
+    // Whoever waited for them may be gone.
+    let _ = answers.hand_over().await;
+}
+
+/// Answers on their way to the other half, so many at once that each costs little.
+struct Answering<'a> {
+    caller: &'a Caller,
+    ready: Sender<Ready>,
+    hold: Arc<Hold>,
+    responses: Vec<pb::NativeResponse>,
+    bytes: usize,
+}
+
+impl Answering<'_> {
+    /// Takes a small answer along. Fails if nobody waits for answers any more.
+    async fn push(&mut self, response: pb::NativeResponse) -> Result<(), ()> {
+        self.bytes += response.encoded_len();
+        self.responses.push(response);
+        match self.responses.len() < READY_RESPONSES_MAX && self.bytes < READY_BYTES_MAX {
+            true => Ok(()),
+            false => self.hand_over().await,
+        }
+    }
+
+    /// Answers what may be large, on another thread. What nobody could take is refused before it is made.
+    async fn answer_large(&mut self, number: u64, read: Read, version: &Version) -> Result<(), ()> {
+        let tell = move |answered, revision| {
+            let response = read_response(number, answered, revision);
+            let bytes = response.encoded_len();
+            ((response, bytes), held_bytes(bytes))
+        };
+        match self.caller.read_at(Version::clone(version), read, told_bytes, tell).await {
+            Ok(((response, bytes), permit)) => {
+                let hold = Arc::clone(&self.hold);
+                let ready = Ready { responses: vec![response], bytes, hold, permit: Some(permit) };
+                self.ready.send(ready).await.map_err(drop)
+            }
+            Err(error) => self.push(failure(number, &error)).await,
+        }
+    }
+
+    /// Hands over what there is, if there is room for it on the client's account.
+    async fn hand_over(&mut self) -> Result<(), ()> {
+        let mut responses = std::mem::take(&mut self.responses);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if responses.is_empty() {
+            return Ok(());
+        }
+        let permit = match self.caller.take(held_bytes(bytes)) {
+            Ok(permit) => Some(permit),
+            Err(error) => {
+                responses = responses.iter().map(|response| failure(response.number, &error)).collect();
+                bytes = responses.iter().map(Message::encoded_len).sum();
+                None
+            }
+        };
+        let hold = Arc::clone(&self.hold);
+        self.ready.send(Ready { responses, bytes, hold, permit }).await.map_err(drop)
+    }
+}
+
+/// What answers take until they are on their way: once as they are, once encoded.
+fn held_bytes(encoded: usize) -> usize {
+    2 * encoded
 }
 
 /// The answer to a read at a revision, without the header that etcd's answers have.

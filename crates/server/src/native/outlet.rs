@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 use std::task::{self, Poll};
 
 use futures::Stream;
-use prost::Message;
 use ruvector_api::etcdserverpb as etcd;
 use ruvector_api::ruvector::v1 as pb;
 use ruvector_api::ruvector::v1::native_response::Response;
@@ -23,7 +22,7 @@ use crate::service::caller::Caller;
 use crate::service::context::Context;
 use crate::wire::convert;
 
-/// How many answers one frame has at most.
+/// A frame that has so many answers gets no further ones.
 const FRAME_RESPONSES_MAX: usize = 1024;
 /// A frame that has so many bytes gets no further answer. (A single answer may be larger.)
 const FRAME_BYTES_MAX: usize = 256 << 10;
@@ -89,12 +88,17 @@ impl Outlet {
         }
     }
 
-    fn count(&self, response: &pb::NativeResponse) {
-        let code = match &response.response {
-            Some(Response::Failure(failure)) => Code::from_i32(failure.code),
-            Some(_) | None => Code::Ok,
-        };
-        self.metrics.count(Method::Native, code);
+    fn count(&self, responses: &[pb::NativeResponse]) {
+        let mut good = 0;
+        for response in responses {
+            match &response.response {
+                Some(Response::Failure(failure)) => {
+                    self.metrics.count(Method::Native, Code::from_i32(failure.code), 1);
+                }
+                Some(_) | None => good += 1,
+            }
+        }
+        self.metrics.count(Method::Native, Code::Ok, good);
     }
 }
 
@@ -114,12 +118,12 @@ impl Stream for Outlet {
         let mut ready = Poll::Pending;
         while bytes < FRAME_BYTES_MAX && frame.responses.len() < FRAME_RESPONSES_MAX {
             ready = this.ready.poll_recv(context);
-            let Poll::Ready(Some(Ready { response, hold: _, answer: _ })) = ready else { break };
-            bytes += response.encoded_len();
-            frame.responses.push(response);
+            let Poll::Ready(Some(more)) = ready else { break };
+            bytes += more.bytes;
+            frame.responses.extend(more.responses);
             ready = Poll::Pending;
         }
-        frame.responses.iter().for_each(|response| this.count(response));
+        this.count(&frame.responses);
         if !frame.responses.is_empty() || frame.place.is_some() {
             return Poll::Ready(Some(Ok(frame)));
         }

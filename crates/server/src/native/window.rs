@@ -16,14 +16,20 @@ pub(super) const REQUESTS_MAX: u32 = WINDOW_BYTES / REQUEST_BYTES / 2;
 /// Why no more frames are read, if the client did not end the stream: told once, when all before is answered.
 pub(super) type Broken = Arc<Mutex<Option<Status>>>;
 
-/// An answer that is not a command's.
+/// Answers that are not commands', to requests of one frame.
 #[derive(Debug)]
 pub(super) struct Ready {
-    pub(super) response: pb::NativeResponse,
-    /// The room that the request's frame takes in the window.
+    pub(super) responses: Vec<pb::NativeResponse>,
+    /// Of all of them, encoded.
+    pub(super) bytes: usize,
+    /// The room that the requests' frame takes in the window.
     #[allow(dead_code)] // Let go when dropped.
     pub(super) hold: Arc<Hold>,
-    /// What the answer takes.
+    /// What the answers take.
     #[allow(dead_code)] // Let go when dropped.
-    pub(super) answer: Option<Permit>,
+    pub(super) permit: Option<Permit>,
 }
+
+/// How many answers are handed over at once, and how many bytes of them, but for one that is larger.
+pub(super) const READY_RESPONSES_MAX: usize = 256;
+pub(super) const READY_BYTES_MAX: usize = 64 << 10;

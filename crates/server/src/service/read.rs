@@ -116,8 +116,9 @@ impl Caller {
         .await
     }
 
-    /// Reads from a version that others read, too. `tell` makes what the caller is told, and says how many bytes
-    /// that takes until it is on its way: they are held. What nobody could take is refused before it is made.
+    /// Reads what may be large from a version that others read, too, beside the network's thread. `tell` makes what the caller
+    /// is told, and says how many bytes that takes until it is on its way: they are held. What nobody could take is refused
+    /// before it is made.
     pub(crate) async fn read_at<T: Send + 'static>(
         &self,
         version: Version,
@@ -125,13 +126,9 @@ impl Caller {
         told_bytes: impl Fn(&KeyValueRef<'_>) -> usize + Copy + Send + 'static,
         tell: impl FnOnce(Answered, Revision) -> (T, usize) + Send + 'static,
     ) -> Result<(T, Permit), ServiceError> {
-        let is_large = read.may_be_large(&version.view);
         let caller = self.clone();
-        evaluate(version, is_large, move |view| {
-            let mut permit = caller.take(0)?;
-            if is_large {
-                permit = caller.take(read.listed_bytes(view, told_bytes)?)?;
-            }
+        evaluate(version, true, move |view| {
+            let mut permit = caller.take(read.listed_bytes(view, told_bytes)?)?;
             let (told, bytes) = tell(read.answer(view, &caller.principal)?, view.revision());
             permit.shrink_to(bytes);
             permit.grow(bytes - permit.bytes())?;
@@ -182,7 +179,8 @@ impl Read {
         })
     }
 
-    fn may_be_large(&self, view: &KvView) -> bool {
+    /// Whether it may take so long that it has to be read beside the network's thread.
+    pub(crate) fn may_be_large(&self, view: &KvView) -> bool {
         match self {
             Self::Range(range) => may_be_large(range, view),
             Self::Txn(txn) => txn_may_be_large(txn, view),
