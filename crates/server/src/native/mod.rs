@@ -25,8 +25,9 @@ use crate::metrics::Metrics;
 use crate::service::caller::Caller;
 use window::Broken;
 
-/// How many answers to reads may wait to be sent before no more are evaluated.
-const READS_WAITING_MAX: usize = 64;
+/// How many times answers to reads may be handed over and not yet sent. Then no more are evaluated: what is ready leaves
+/// first, so that the client goes on while the rest is read.
+const READS_WAITING_MAX: usize = 2;
 
 /// The native service.
 pub(crate) struct NativeService {

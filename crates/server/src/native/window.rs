@@ -31,5 +31,5 @@ pub(super) struct Ready {
 }
 
 /// How many answers are handed over at once, and how many bytes of them, but for one that is larger.
-pub(super) const READY_RESPONSES_MAX: usize = 256;
+pub(super) const READY_RESPONSES_MAX: usize = 32;
 pub(super) const READY_BYTES_MAX: usize = 64 << 10;

@@ -65,7 +65,7 @@ impl Caller {
         self.principal.may_read(&request)?;
         let version = self.version(serializable).await?;
         if may_be_large(&request, &version.view) && !request.count_only {
-            return self.range_measured(version, request, told_bytes).await;
+            return Box::pin(self.range_measured(version, request, told_bytes)).await;
         }
         let response = version.view.range(&request)?;
         let again = request.sort.is_none().then_some(request);
@@ -105,15 +105,17 @@ impl Caller {
     ) -> Result<T, ServiceError> {
         self.principal.may_read_txn(&request)?;
         let version = self.version(serializable).await?;
-        let is_large = txn_may_be_large(&request, &version.view);
+        if !txn_may_be_large(&request, &version.view) {
+            let response = version.view.read_only_txn(&request)?;
+            return Ok(tell(response, version.view.revision()));
+        }
         let caller = self.clone();
-        evaluate(version, is_large, move |view| {
-            let listed = if is_large { txn_listed_bytes(view, &request, told_bytes) } else { 0 };
-            let _permit = caller.take(listed)?;
+        let reading = evaluate(version, true, move |view| {
+            let _permit = caller.take(txn_listed_bytes(view, &request, told_bytes))?;
             let response = view.read_only_txn(&request)?;
             Ok(tell(response, view.revision()))
-        })
-        .await
+        });
+        Box::pin(reading).await
     }
 
     /// Reads what may be large from a version that others read, too, beside the network's thread. `tell` makes what the caller
@@ -199,7 +201,8 @@ fn read_whole(
     Ok(view.range(request)?)
 }
 
-/// Reads from a version, on another thread if that may take long.
+/// Reads from a version, on another thread if that may take long. The wait for that thread is in a box: every call would
+/// carry the room for it.
 pub(super) async fn evaluate<T: Send + 'static>(
     version: Version,
     large: bool,
@@ -208,6 +211,6 @@ pub(super) async fn evaluate<T: Send + 'static>(
     if !large {
         return read(&version.view);
     }
-    let reading = tokio::task::spawn_blocking(move || read(&version.view));
+    let reading = Box::pin(tokio::task::spawn_blocking(move || read(&version.view)));
     reading.await.unwrap_or_else(|error| Err(ServiceError::ReadEnded(error.to_string())))
 }

@@ -31,7 +31,10 @@ impl Caller {
     ) -> Result<(Revision, DeleteResponse), ServiceError> {
         let alone =
             TxnRequest { compare: vec![], success: vec![TxnOp::Delete(request.clone())], failure: vec![] };
-        let _permit = self.take_for_answer(&alone, told_bytes).await?;
+        let _permit = match txn_reads_many(&alone) {
+            true => Some(Box::pin(self.take_for_answer(&alone, told_bytes)).await?),
+            false => None,
+        };
         match self.propose(Command::Delete(request)).await? {
             (revision, Outcome::Delete(delete)) => Ok((revision, delete)),
             (_, other) => Err(ServiceError::mismatched("deletion", &other)),
@@ -45,7 +48,10 @@ impl Caller {
         request: TxnRequest,
         told_bytes: impl Fn(&KeyValueRef<'_>) -> usize + Copy + Send + 'static,
     ) -> Result<(Revision, TxnResponse), ServiceError> {
-        let _permit = self.take_for_answer(&request, told_bytes).await?;
+        let _permit = match txn_reads_many(&request) {
+            true => Some(Box::pin(self.take_for_answer(&request, told_bytes)).await?),
+            false => None,
+        };
         match self.propose(Command::Txn(request)).await? {
             (revision, Outcome::Txn(txn)) => Ok((revision, txn)),
             (_, other) => Err(ServiceError::mismatched("transaction", &other)),
@@ -60,21 +66,18 @@ impl Caller {
         }
     }
 
-    /// Holds what the answer to a transaction that writes may take, if it reads more than single keys.
+    /// Holds what the answer to a transaction may take that writes and reads more than single keys.
     async fn take_for_answer(
         &self,
         request: &TxnRequest,
         told_bytes: impl Fn(&KeyValueRef<'_>) -> usize + Copy + Send + 'static,
-    ) -> Result<Option<Permit>, ServiceError> {
-        if !txn_reads_many(request) {
-            return Ok(None);
-        }
+    ) -> Result<Permit, ServiceError> {
         let version = self.version(true).await?;
         let is_large = txn_may_be_large(request, &version.view);
         let reading = request.clone();
         let listed =
             evaluate(version, is_large, move |view| Ok(txn_listed_bytes(view, &reading, told_bytes))).await?;
-        self.take(listed).map(Some)
+        self.take(listed)
     }
 
     /// Has a command committed and applied. It is held as long as the node needs it, even if the caller no longer
