@@ -20,8 +20,11 @@ use crate::patience::Patience;
 /// Far longer than anything takes that works, on a busy machine too.
 pub const LIMIT: Duration = Duration::from_secs(90);
 /// What a node says that finds out that its disk has lost what it had acknowledged.
-const LOST_WRITES: [&str; 2] =
-    ["this node had acknowledged entries through index", "has lost what was durable"];
+const LOST_WRITES: [&str; 3] = [
+    "this node had acknowledged entries through index",
+    "has lost what was durable",
+    "holds a log but no identity file",
+];
 /// Large enough that a few of them need new files, small enough to be taken.
 const PRESSURE_BYTES: usize = 64 << 10;
 
