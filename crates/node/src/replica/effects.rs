@@ -106,7 +106,7 @@ impl<M: StateMachine> Replica<M> {
 
     fn leader_changed(&mut self, now: Timestamp, leader: Option<NodeId>, term: Term) -> Vec<Input> {
         self.tick_awaited = None;
-        self.transfers.end_all_outgoing();
+        self.sender.end_all_outgoing();
         self.loads.clear();
         let Some(leader) = leader else {
             tracing::info!("no leader known in term {term}");

@@ -49,7 +49,8 @@ use origins::OriginWindow;
 use pending::PendingProposals;
 use reads::pending::PendingReads;
 use snapshots::state::Snapshots;
-use transfer::state::Transfers;
+use transfer::receiver::state::Receiver;
+use transfer::sender::state::Sender;
 
 /// What a replica is told once.
 #[derive(Clone, Debug)]
@@ -120,7 +121,8 @@ pub struct Replica<M: StateMachine> {
     proposals: PendingProposals,
     reads: PendingReads,
     snapshots: Snapshots,
-    transfers: Transfers,
+    sender: Sender,
+    receiver: Receiver,
     loads: Loads,
     hashes: HashChecks,
     /// A tick was proposed; no other until this index is applied.
@@ -224,7 +226,7 @@ impl<M: StateMachine> Replica<M> {
             self.tick_due(now),
             self.proposals.deadline(),
             self.reads.deadline(),
-            self.transfers.deadline(),
+            self.sender.deadline(),
             self.snapshots.deadline(),
         ]
         .into_iter()
@@ -313,7 +315,8 @@ impl<M: StateMachine> Replica<M> {
         self.proposals.check_invariants();
         self.reads.check_invariants(applied);
         self.snapshots.check_invariants(applied);
-        self.transfers.check_invariants(&self.peers);
+        self.sender.check_invariants(&self.peers);
+        self.receiver.check_invariants();
     }
 
     /// The first index the log still holds.

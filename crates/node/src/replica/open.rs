@@ -18,7 +18,8 @@ use super::pending::{Limits, PendingProposals};
 use super::reads::pending::PendingReads;
 use super::snapshots::contents::restore_contents;
 use super::snapshots::state::Snapshots;
-use super::transfer::state::Transfers;
+use super::transfer::receiver::state::Receiver;
+use super::transfer::sender::state::Sender;
 use super::{Replica, ReplicaConfig, ReplicaError};
 
 /// How many bytes of commands a follower has on their way to its leader at most, so that they fit the queue to it and two
@@ -99,7 +100,8 @@ impl<M: StateMachine> Replica<M> {
                 start.snapshot,
                 tuning.election_timeout_ms * RETRY_ELECTION_TIMEOUTS * 1000,
             ),
-            transfers: Transfers::new(tuning.snapshot_chunk_bytes, tuning.election_timeout_ms * 1000),
+            sender: Sender::new(tuning.snapshot_chunk_bytes, tuning.election_timeout_ms * 1000),
+            receiver: Receiver::default(),
             loads: Loads::default(),
             hashes: HashChecks::default(),
             tick_awaited: None,

@@ -272,7 +272,7 @@ impl<M: StateMachine> Replica<M> {
         let mut own: Vec<_> = self.store.list()?.into_iter().filter(is_own).collect();
         own.sort_by_key(|info| info.meta.position.index);
         for info in own.iter().rev().skip(KEPT_SNAPSHOTS) {
-            if !self.transfers.is_sending(&info.name) {
+            if !self.sender.is_sending(&info.name) {
                 self.store.remove(&info.name)?;
             }
         }

@@ -1,25 +1,21 @@
-//! Which snapshots are on their way, and how far they are.
+//! Which snapshots go to peers, and how far they are.
 
 use std::collections::BTreeMap;
 
-use ruvector_protocol::{NodeId, SnapshotMeta, Timestamp};
-use ruvector_storage::{SnapshotInfo, SnapshotReceiver};
+use ruvector_protocol::{NodeId, Timestamp};
+use ruvector_storage::SnapshotInfo;
 
 use crate::replica::pace::Pace;
 
-/// The transfers of this replica: at most one to each peer, and one from a peer.
+/// The snapshots that this replica sends, one to each peer at most.
 ///
 /// Invariants:
 /// - each goes to a peer;
-/// - of an outgoing one `acknowledged <= sent <= info.file_bytes`;
-/// - one that is doubted is of the snapshot that is being read, so the end of the reading sets it free;
-/// - an incoming one has the newest number, and no more bytes than were announced.
+/// - `acknowledged <= sent <= info.file_bytes`;
+/// - one that is doubted is of the snapshot that is being read, so the end of the reading sets it free.
 #[derive(Debug)]
-pub(in crate::replica) struct Transfers {
+pub(in crate::replica) struct Sender {
     pub(super) outgoing: BTreeMap<NodeId, Outgoing>,
-    pub(super) incoming: Option<Incoming>,
-    /// How many there have been from peers.
-    pub(super) incoming_count: u64,
     pub(super) doubts: Doubts,
     pub(super) chunk_bytes: usize,
     /// After this long without progress the last chunks are sent again, in microseconds.
@@ -50,27 +46,9 @@ pub(super) struct Doubts {
     pub(super) cleared: Option<(String, Timestamp)>,
 }
 
-#[derive(Debug)]
-pub(super) struct Incoming {
-    /// Which of all that came it is.
-    pub(super) number: u64,
-    pub(super) from: NodeId,
-    pub(super) meta: SnapshotMeta,
-    pub(super) total_bytes: u64,
-    /// `None` while the complete file is being verified.
-    pub(super) receiver: Option<SnapshotReceiver>,
-}
-
-impl Transfers {
+impl Sender {
     pub(in crate::replica) fn new(chunk_bytes: usize, patience_us: u64) -> Self {
-        Self {
-            outgoing: BTreeMap::new(),
-            incoming: None,
-            incoming_count: 0,
-            doubts: Doubts::default(),
-            chunk_bytes,
-            patience_us,
-        }
+        Self { outgoing: BTreeMap::new(), doubts: Doubts::default(), chunk_bytes, patience_us }
     }
 
     pub(in crate::replica) fn deadline(&self) -> Option<Timestamp> {
@@ -96,11 +74,6 @@ impl Transfers {
             let (name, reading) = (&transfer.info.name, &self.doubts.reading);
             let is_read = reading.as_ref() == Some(name);
             assert!(!transfer.is_doubted || is_read, "{name} is doubted while {reading:?} is read");
-        }
-        if let Some(Incoming { number, receiver, total_bytes, .. }) = &self.incoming {
-            assert_eq!(*number, self.incoming_count, "the number of the snapshot that comes");
-            let taken = receiver.as_ref().map_or(0, SnapshotReceiver::next_offset);
-            assert!(taken <= *total_bytes, "{taken} bytes came of {total_bytes}");
         }
     }
 
