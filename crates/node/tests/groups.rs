@@ -127,19 +127,25 @@ async fn a_node_has_the_groups_that_it_is_a_member_of_and_members_count_where_th
     assert_eq!(commands(&cluster.group(1, TWO)).await.len(), 2);
 }
 
-/// Groups that write a little and then nothing do not keep all that another writes. What is little is written once more, for
-/// laggards; what is much goes behind a snapshot.
-#[tokio::test]
-async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
+/// Many segments of log for little data.
+fn small_segments() -> Tuning {
     const SEGMENT_BYTES: u64 = 64 << 10;
-    const WRITTEN: usize = 4 << 20;
-    let tuning = Tuning {
+    Tuning {
         segment_bytes: SEGMENT_BYTES,
         snapshot_log_bytes: 2 * SEGMENT_BYTES,
         snapshot_entries: 1_000_000,
         ..Tuning::default()
-    };
-    let mut cluster = Cluster::start_with(tuning);
+    }
+}
+
+/// Far more than a group may keep of the log.
+const WRITTEN: usize = 4 << 20;
+
+/// Groups that write a little and then nothing do not keep all that another writes. What is little is written once more, for
+/// laggards; what is much goes behind a snapshot.
+#[tokio::test]
+async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
+    let mut cluster = Cluster::start_with(small_segments());
     let large = "x".repeat(16 << 10);
     propose(&cluster.group(0, ALL), "once").await;
     for _ in 0..3 {
@@ -172,16 +178,7 @@ async fn a_group_that_rests_does_not_keep_the_log_of_one_that_writes() {
 /// Entries that nobody has committed can't go behind a snapshot, however many they are.
 #[tokio::test]
 async fn a_group_without_a_quorum_does_not_keep_the_log_of_one_that_has_it() {
-    const SEGMENT_BYTES: u64 = 64 << 10;
-    const WRITTEN: usize = 4 << 20;
-    let tuning = Tuning {
-        segment_bytes: SEGMENT_BYTES,
-        snapshot_log_bytes: 2 * SEGMENT_BYTES,
-        snapshot_entries: 1_000_000,
-        election_timeout_ms: 2_000,
-        ..Tuning::default()
-    };
-    let mut cluster = Cluster::start_with(tuning);
+    let mut cluster = Cluster::start_with(Tuning { election_timeout_ms: 2_000, ..small_segments() });
     let large = "x".repeat(16 << 10);
     propose(&cluster.group(0, TWO), "committed").await;
     let leader = eventually("a leader", async || cluster.group(0, TWO).leader()).await;

@@ -31,10 +31,7 @@ impl Caller {
     ) -> Result<(Revision, DeleteResponse), ServiceError> {
         let alone =
             TxnRequest { compare: vec![], success: vec![TxnOp::Delete(request.clone())], failure: vec![] };
-        let _permit = match txn_reads_many(&alone) {
-            true => Some(Box::pin(self.take_for_answer(&alone, told_bytes)).await?),
-            false => None,
-        };
+        let _permit = self.take_for_answer(&alone, told_bytes).await?;
         match self.propose(Command::Delete(request)).await? {
             (revision, Outcome::Delete(delete)) => Ok((revision, delete)),
             (_, other) => Err(ServiceError::mismatched("deletion", &other)),
@@ -48,10 +45,7 @@ impl Caller {
         request: TxnRequest,
         told_bytes: impl Fn(&KeyValueRef<'_>) -> usize + Copy + Send + 'static,
     ) -> Result<(Revision, TxnResponse), ServiceError> {
-        let _permit = match txn_reads_many(&request) {
-            true => Some(Box::pin(self.take_for_answer(&request, told_bytes)).await?),
-            false => None,
-        };
+        let _permit = self.take_for_answer(&request, told_bytes).await?;
         match self.propose(Command::Txn(request)).await? {
             (revision, Outcome::Txn(txn)) => Ok((revision, txn)),
             (_, other) => Err(ServiceError::mismatched("transaction", &other)),
@@ -66,8 +60,20 @@ impl Caller {
         }
     }
 
-    /// Holds what the answer to a transaction may take that writes and reads more than single keys.
+    /// Holds what the answer to a transaction that writes may take, if it reads more than single keys.
     async fn take_for_answer(
+        &self,
+        request: &TxnRequest,
+        told_bytes: impl Fn(&KeyValueRef<'_>) -> usize + Copy + Send + 'static,
+    ) -> Result<Option<Permit>, ServiceError> {
+        match txn_reads_many(request) {
+            // In a box: every call would carry the room for it.
+            true => Box::pin(self.take_for_many(request, told_bytes)).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    async fn take_for_many(
         &self,
         request: &TxnRequest,
         told_bytes: impl Fn(&KeyValueRef<'_>) -> usize + Copy + Send + 'static,
