@@ -16,7 +16,7 @@ use ruvector_fuzz::damage::{Damage, Files};
 use ruvector_fuzz::log_model::{Contents, WrittenLog};
 use ruvector_fuzz::{OWNER, byte, piece, reseal, within_memory};
 use ruvector_protocol::{Entry, GroupId, Payload, Write, WriteId};
-use ruvector_storage::{Disk, LogOptions, LogStore, GroupContents, SimulatedDisk, StorageError};
+use ruvector_storage::{Disk, GroupContents, LogOptions, LogStore, SimulatedDisk, StorageError};
 
 /// The model keeps a copy of the log for each step of the script.
 const MEMORY_FIXED_BYTES: usize = 16 << 20;

@@ -9,7 +9,7 @@ use ruvector_protocol::{
     ClusterTime, Entry, GroupId, HardState, Incarnation, Index, LogPosition, Membership, NodeId, Origin,
     Payload, Proposal, SnapshotMeta, Term, Write, WriteId,
 };
-use ruvector_storage::{Crash, LogOptions, LogStore, GroupContents, SimulatedDisk};
+use ruvector_storage::{Crash, GroupContents, LogOptions, LogStore, SimulatedDisk};
 
 use crate::{OWNER, byte};
 
@@ -116,12 +116,7 @@ impl WrittenLog {
 }
 
 /// A write that the log's rules allow.
-fn a_write(
-    group: GroupId,
-    state: Option<&GroupContents>,
-    choice: u8,
-    input: &mut Unstructured<'_>,
-) -> Write {
+fn a_write(group: GroupId, state: Option<&GroupContents>, choice: u8, input: &mut Unstructured<'_>) -> Write {
     let (flags, shape) = (byte(input), byte(input));
     let held = state.cloned().unwrap_or_default();
     let last = held.entries.last().map_or(held.base.position, Entry::position);

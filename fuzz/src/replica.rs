@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ruvector_protocol::message::{AppendOutcome, AppendResponse, VoteResponse};
 use ruvector_protocol::raft::Restored;
-use ruvector_protocol::{Unread, 
+use ruvector_protocol::{
     Config, Effect, Entry, Envelope, GroupId, HardState, Incarnation, Index, Input, LogPosition, Membership,
-    Message, NodeId, Raft, RaftStatus, ReadId, SnapshotMeta, Term, Timestamp, Write, WriteId,
+    Message, NodeId, Raft, RaftStatus, ReadId, SnapshotMeta, Term, Timestamp, Unread, Write, WriteId,
 };
 
 /// What one input can cause at most: a message or two to each peer for each entry, and a little more.
